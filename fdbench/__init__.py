@@ -1,0 +1,1 @@
+"""How robust is this image classifier, and did the denoising block help?"""
