@@ -68,7 +68,9 @@ def files(kind: str) -> dict[str, Path]:
     for folder in _folders(kind):
         for path in sorted(folder.glob("*.toml")):
             if path.stem in found:
-                raise FdbenchError(f"two recipes are named {path.stem!r}: {found[path.stem]}, {path}")
+                raise FdbenchError(
+                    f"two recipes are named {path.stem!r}: {found[path.stem]}, {path}"
+                )
             found[path.stem] = path
     return found
 

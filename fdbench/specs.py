@@ -63,7 +63,7 @@ def pick(kind: str, given: str, allowed: Mapping[str, Any] | tuple[str, ...]) ->
 
 
 def strict(cls: type[Any], table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`table` as arguments of the dataclass `cls`: unknown keys are refused, lists become tuples."""
+    """`table` as arguments of the dataclass `cls`: unknown keys are refused, lists made tuples."""
     names = [field.name for field in fields(cls)]
     for key in table:
         if key not in names:
@@ -163,7 +163,9 @@ class AttackSpec:
         size = pixels(self.eps).split("/")[0] if self.norm == "linf" else f"{self.eps:.4g}"
         budgets = "-".join(str(i) for i in sorted(self.iters))
         restarts = f"x{self.restarts}" if self.restarts > 1 else ""
-        return f"{self.attack}-{budgets}{restarts}-{'t' if self.targeted else 'u'}-{self.norm}-{size}"
+        return (
+            f"{self.attack}-{budgets}{restarts}-{'t' if self.targeted else 'u'}-{self.norm}-{size}"
+        )
 
     @property
     def eps_text(self) -> str:

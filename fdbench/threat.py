@@ -70,7 +70,7 @@ class Threat:
             raise unknown("norm", self.norm, NORMS)
 
     def project(self, adv: Images, x: Images) -> Images:
-        """The nearest legal image (linf: exactly; l2: ball first, then box, which stays in both)."""
+        """A legal image near `adv`: ball first, then box, which leaves it in both."""
         return (x + NORMS[self.norm].clip(adv - x, self.eps)).clamp(0, 1)
 
     def move(self, adv: Images, grad: Images, alpha: float) -> Images:
