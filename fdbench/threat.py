@@ -77,8 +77,8 @@ class Threat:
         """One step of length `alpha` along the steepest ascent in this norm."""
         return adv + alpha * NORMS[self.norm].direction(grad)
 
-    def start(self, x: Images, unit: Float32[Tensor, "B D+1"]) -> Images:
-        """A random point of the ball, from D + 1 uniform numbers in [0, 1) an image (D = 3 H W).
+    def start(self, x: Images, unit: Float32[Tensor, "B _"]) -> Images:
+        """A random point of the ball, from 3 H W + 1 uniform numbers in [0, 1) an image.
 
         Not clipped to [0, 1], as the authors' is not before its first gradient (Xie et al. 2019,
         released code): the first step's projection makes it legal.

@@ -1,8 +1,26 @@
 """The shapes that travel between modules, named once."""
 
+from dataclasses import dataclass
+
+import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
+
+from fdbench.randomness import ImageId
 
 Images = Float32[Tensor, "B 3 H W"]  # RGB in [0, 1], contract C1
 Logits = Float32[Tensor, "B C"]
 Labels = Int64[Tensor, " B"]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some images of a data set, with their true labels and the ids their randomness hangs on."""
+
+    x: Images
+    label: Labels
+    ids: tuple[ImageId, ...]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same images where the network is."""
+        return Batch(self.x.to(device), self.label.to(device), self.ids)

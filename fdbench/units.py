@@ -8,7 +8,7 @@ import re
 
 from fdbench.errors import BadValue
 
-_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)(?:[eE]([+-]?\d+))?"
+_NUMBER = r"((?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)"
 _FORMS = re.compile(rf"{_NUMBER}(?:\s*(px)|\s*/\s*{_NUMBER})?")
 
 
@@ -22,12 +22,11 @@ def parse_size(text: str, norm: str, option: str = "eps") -> float:
     match = _FORMS.fullmatch(text.strip())
     if match is None:
         raise BadValue(f"--{option} {text!r} is not a size.\n{allowed}")
-    number, exponent, pixels, below, below_exponent = match.groups()
-    value = float(number) * 10.0 ** int(exponent or 0)
-    bottom = float(below) * 10.0 ** int(below_exponent or 0) if below else 1.0
+    number, in_pixels, below = match.groups()
+    value, bottom = float(number), float(below or 1)
     if bottom == 0:
         raise BadValue(f"--{option} {text!r} divides by zero.\n{allowed}")
-    size = value / 255 if pixels else value / bottom
+    size = value / 255 if in_pixels else value / bottom
     if not (math.isfinite(size) and size > 0):
         raise BadValue(f"--{option} must be greater than zero and finite.\n{allowed}")
     if norm == "linf" and size > 1:

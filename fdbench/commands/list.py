@@ -1,0 +1,91 @@
+"""fdbench list."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fdbench import recipes
+from fdbench.commands.options import results_option
+from fdbench.console import err, out
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="For scripts.")
+
+
+@click.group(name="list")
+def list_group() -> None:
+    """Show the models, attacks, data sets or runs there are."""
+
+
+def _show(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
+    from rich.table import Table
+
+    if as_json:
+        out.print(json.dumps(rows), soft_wrap=True)
+        return
+    if not rows:
+        err.print(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in rows[0]:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*[str(value) for value in row.values()])
+    out.print(table)
+
+
+@list_group.command()
+@_json_option
+@results_option
+def models(as_json: bool, results: Path) -> None:
+    """Rows of models/ and weights on this disk."""
+    on_disk = {path.stem for path in (results / "checkpoints").glob("*.safetensors")}
+    known = recipes.files("models")
+    rows = [
+        {
+            "model": name,
+            "weights": "here" if name in on_disk else "-",
+            "what": recipes.model(name).summary if name in known else "trained here",
+        }
+        for name in [*known, *sorted(on_disk - set(known))]
+    ]
+    _show(rows, as_json, "no model")
+
+
+@list_group.command()
+@_json_option
+def attacks(as_json: bool) -> None:
+    """Attacks, and the batteries of attacks/."""
+    rows = [
+        {"attack": "pgd", "command": "fdbench attack pgd", "what": "white-box PGD, linf and l2"}
+    ]
+    for name in recipes.files("attacks"):
+        battery = recipes.battery(name)
+        rows.append(
+            {"attack": name, "command": f"fdbench attack suite {name}", "what": battery.summary}
+        )
+    _show(rows, as_json, "no attack")
+
+
+@list_group.command()
+@_json_option
+def data(as_json: bool) -> None:
+    """Data sets, and the forms that name your own."""
+    from fdbench.data import DATA
+
+    _show([{"data": name, "what": what} for name, what in DATA.items()], as_json, "no data")
+
+
+@list_group.command()
+@_json_option
+@results_option
+def runs(as_json: bool, results: Path) -> None:
+    """Attacks that were run, finished or not."""
+    from fdbench.record import read_runs
+
+    rows = [
+        {"run": run.info.name, "images": f"{len(run.rows)}/{run.info.images}"}
+        for run in read_runs(results)
+    ]
+    _show(rows, as_json, f"no runs under {results}/runs yet: fdbench attack pgd --iters 100")

@@ -1,0 +1,26 @@
+"""fdbench report."""
+
+from pathlib import Path
+
+import click
+
+from fdbench.commands.options import results_option
+
+FORMATS = ("table", "md", "csv", "html", "json")
+
+
+@click.command()
+@click.option(
+    "--format",
+    "fmt",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="What is printed; the files are written in any case.",
+)
+@results_option
+def report(fmt: str, results: Path) -> None:
+    """Tables and curves of all runs, with intervals, into results/."""
+    from fdbench.report import report as run
+
+    run(results, fmt)

@@ -1,0 +1,57 @@
+"""Files that are whole or absent, and the error when the disk refuses."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fdbench.errors import FdbenchError
+
+_REMEDIES = {
+    errno.ENOSPC: "The disk is full: free some space and run the same command again",
+    errno.EDQUOT: "Your quota is used up: free some space and run the same command again",
+    errno.EROFS: "The file system is read-only: choose another one",
+    errno.EACCES: "You may not write there: choose a folder you own",
+    errno.EPERM: "You may not write there: choose a folder you own",
+}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an OSError inside into an FdbenchError that names `path` and a way out."""
+    try:
+        yield
+    except OSError as reason:
+        remedy = _REMEDIES.get(reason.errno or 0, "Choose a folder that can be written")
+        raise FdbenchError(
+            f"can't write {path}: {reason.strerror or reason}.\n{remedy} (--results DIR)."
+        ) from reason
+
+
+def sync_folder(path: Path) -> None:
+    """Makes the names in a folder as lasting as its files' contents."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """`path` holds `content`, or what it held before, whatever happens in between.
+
+    Raises FdbenchError where it can't be written; nothing half written is left.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)

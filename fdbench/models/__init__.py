@@ -1,0 +1,1 @@
+"""The networks under attack: ResNets, their denoising blocks, and where weights come from."""

@@ -1,0 +1,108 @@
+"""Weights on disk: safetensors with their card inside, and the card beside it for people (C8)."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from fdbench.errors import FdbenchError
+from fdbench.files import write_atomically
+from fdbench.specs import ModelSpec, TrainSpec
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the weights are: enough to rebuild the network and to know how it was trained."""
+
+    name: str
+    spec: ModelSpec
+    train: TrainSpec | None = None
+    data: dict[str, Any] = field(default_factory=dict)  # name, fingerprints, classes
+    epochs: int = 0  # finished when these weights were taken
+    finished: bool = False  # training went through to its end
+    log: tuple[dict[str, Any], ...] = ()  # one entry an epoch
+    environment: dict[str, Any] = field(default_factory=dict)
+    weights: str = ""  # sha256, see weights_hash
+
+    @classmethod
+    def of(cls, table: dict[str, Any], where: str) -> "Card":
+        """From JSON. Raises FdbenchError for what no card holds."""
+        try:
+            spec = ModelSpec.of(table.pop("spec"), where)
+            train = table.pop("train")
+            log = tuple(table.pop("log"))
+            return cls(
+                spec=spec, train=TrainSpec.of(train, where) if train else None, log=log, **table
+            )
+        except (KeyError, TypeError) as reason:
+            raise FdbenchError(f"{where} is not a card of this version: {reason}") from reason
+
+
+def weights_hash(state: dict[str, Tensor]) -> str:
+    """sha256 over names, types, shapes and bytes: two networks share it only if they are equal."""
+    total = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Tensors and metadata in one file, replaced whole or not at all."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, save(plain, metadata))
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Raises FdbenchError for a missing, truncated or foreign file."""
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError as reason:
+        raise FdbenchError(f"no file {path}.") from reason
+    except (SafetensorError, OSError) as reason:
+        raise FdbenchError(
+            f"{path} is truncated or not a safetensors file ({reason}).\n"
+            "Delete it and train again, or fetch it again."
+        ) from reason
+
+
+def save_card(path: Path, state: dict[str, Tensor], card: Card) -> None:
+    """The weights with the card in their header, and the same card as JSON beside them."""
+    text = json.dumps(asdict(card), indent=1)
+    write(path, state, {"card": text})
+    write_atomically(path.with_suffix(".json"), text + "\n")
+
+
+def load_card(path: Path) -> tuple[dict[str, Tensor], Card]:
+    """Weights and card of a file that `save_card` wrote, checked against their hash."""
+    tensors, metadata = read(path)
+    if "card" not in metadata:
+        raise FdbenchError(f"{path} has no card: fdbench wrote no such file.")
+    card = Card.of(json.loads(metadata["card"]), str(path))
+    if weights_hash(tensors) != card.weights:
+        raise FdbenchError(f"{path}: the weights are not the ones its card was written for.")
+    return tensors, card
+
+
+def fill(net: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    """Loads the weights. Raises FdbenchError listing every missing, unexpected or misshapen one."""
+    wanted = net.state_dict()
+    wrong = [f"missing {name}" for name in wanted if name not in tensors]
+    wrong += [f"unexpected {name}" for name in tensors if name not in wanted]
+    wrong += [
+        f"{name} is {tuple(tensors[name].shape)}, not {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in tensors and tensors[name].shape != wanted[name].shape
+    ]
+    if wrong:
+        raise FdbenchError(f"{where} does not fit this network:{os.linesep}  " + "\n  ".join(wrong))
+    net.load_state_dict(tensors)

@@ -1,0 +1,329 @@
+"""Denoising operations on feature maps, and the block that wraps one of them.
+
+Source: Xie et al. 2019, "Feature Denoising for Improving Adversarial Robustness", Sec. 4, and the
+authors' released code where the text is silent. The released code has the two non-local operations
+only; what is chosen here for the 3x3 ones, which were never published, is argued beside each.
+
+All 3x3 operations agree on one thing: outside the map there is nothing. A map of 1x1 is its own
+mean, median and neighbourhood, and no zero padding darkens a border.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+Features = Float[Tensor, "B C H W"]
+Embedded = Float[Tensor, "B D H W"]  # theta(x), phi(x): D = C / 2
+Sequences = Float[Tensor, "B N C"]  # a map as N = H * W vectors
+
+# Above this N, no N x N map exists: attention runs in tiles. Forward and input gradient, one
+# thread of an AVX-512 CPU without AMX, torch 2.15, channels_last, milliseconds map / tiles:
+#   N = 64,   64 channels, batch 8:  fp32 0.7 / 0.8,  bf16 0.8 / 1.8
+#   N = 256, 128 channels, batch 8:  fp32 9.7 / 12.9, bf16 5.0 / 12.6
+#   N = 784, 512 channels, batch 2:  fp32 78 / 113,   bf16 37 / 84
+#   N = 1024, 16 channels, batch 8:  fp32 96 / 38,    bf16 44 / 36
+#   N = 3136, 256 channels, batch 2: fp32 717 / 794,  bf16 360 / 613, but 39 MB an image in fp32
+MAP_LIMIT = 256
+
+
+def sequences(x: Features) -> Sequences:
+    """The map's positions as rows; a view if `x` is channels_last, else a copy.
+
+    Contiguous, because the tiled attention of a CPU wants the channels side by side and, where it
+    finds them apart, silently makes the N x N map instead.
+    """
+    return x.flatten(2).mT.contiguous()
+
+
+def nonlocal_gauss(x: Features, theta: Embedded, phi: Embedded) -> Features:
+    """Every position becomes the mean of all, weighted by softmax_j(theta_i . phi_j / sqrt(D)).
+
+    D is the number of embedded channels. The values are `x` itself, without an embedding of their
+    own (paper, Fig. 5; released code). For N = H * W above MAP_LIMIT, memory is linear in N.
+    """
+    scale = theta.shape[1] ** -0.5
+    query, key, value = sequences(theta), sequences(phi), sequences(x)  # (B, N, D) twice, (B, N, C)
+    if value.shape[1] <= MAP_LIMIT:
+        out = (query * scale @ key.mT).softmax(-1) @ value
+    else:
+        out = _tiled(query, key, value, scale)
+    return out.mT.reshape(x.shape)
+
+
+def _tiled(
+    query: Float[Tensor, "B N D"], key: Float[Tensor, "B N D"], value: Sequences, scale: float
+) -> Sequences:
+    """Attention that holds a few rows of the map at a time.
+
+    Query and key are padded with zeros, which leave their products alone, to the width of `value`:
+    a CPU tiles only equal widths. Measured as above, the other way to equal widths, `value` as two
+    halves with a map each, is slower: 110 against 38 ms at N = 1024 and 16 channels, 833 against
+    794 at N = 3136 and 256 channels.
+    """
+    missing = (0, value.shape[-1] - query.shape[-1])
+    query, key = F.pad(query, missing), F.pad(key, missing)  # (B, N, C)
+    query, key, value = query[:, None], key[:, None], value[:, None]  # (B, 1, N, C): one head
+    return F.scaled_dot_product_attention(query, key, value, scale=scale)[:, 0]
+
+
+def nonlocal_dot(x: Features) -> Features:
+    """(x^T x) x / N: every position becomes the sum of all, weighted by their dot products.
+
+    No embedding and no softmax (released code). The product of three is taken in the cheaper order:
+    a C x C matrix where C <= N, an N x N one (then below C x C) elsewhere.
+    """
+    flat = x.flatten(2)  # (B, C, N)
+    channels, positions = flat.shape[1:]
+    if channels <= positions:
+        out = (flat @ flat.mT / positions) @ flat
+    else:
+        out = flat @ (flat.mT @ flat / positions)
+    return out.view(x.shape)
+
+
+def shifts(padded: Tensor) -> Iterator[Tensor]:
+    """The nine views of a map padded by 1 that put each 3x3 neighbour in its centre's place."""
+    height, width = padded.shape[-2] - 2, padded.shape[-1] - 2
+    for down in range(3):
+        for right in range(3):
+            yield padded[..., down : down + height, right : right + width]
+
+
+def _ring(x: Tensor) -> Tensor:
+    return F.pad(x, (1, 1, 1, 1))  # zeros around the map: (..., H + 2, W + 2)
+
+
+def inside(x: Features) -> Bool[Tensor, "1 9 H W"]:
+    """Which of each position's 3x3 neighbours lie in the map."""
+    return torch.cat(list(shifts(_ring(torch.ones_like(x[:1, :1]))))).bool().transpose(0, 1)
+
+
+def affinities(query: Embedded, key: Embedded) -> Float[Tensor, "B 9 H W"]:
+    """The dot product of each position with its 3x3 neighbours; 0 with those outside the map."""
+    return torch.stack([(query * near).sum(1) for near in shifts(_ring(key))], 1)
+
+
+def weigh(x: Features, weights: Float[Tensor, "B 9 H W"]) -> Features:
+    """The weighted sum of each position's 3x3 neighbours."""
+    pairs = zip(weights.unsqueeze(2).unbind(1), shifts(_ring(x)), strict=True)
+    first, *others = (weight * near for weight, near in pairs)  # (B, 1, H, W) * (B, C, H, W)
+    return sum(others, start=first)
+
+
+def bilateral_gauss(x: Features, theta: Embedded, phi: Embedded) -> Features:
+    """`nonlocal_gauss` within the 3x3 neighbourhood.
+
+    The softmax runs over the neighbours that lie in the map, so it is the same weighted mean
+    everywhere, and equals `nonlocal_gauss` where all positions are neighbours.
+    """
+    scores = affinities(theta * theta.shape[1] ** -0.5, phi)
+    return weigh(x, scores.masked_fill(~inside(x), -torch.inf).softmax(1))
+
+
+def bilateral_dot(x: Features) -> Features:
+    """`nonlocal_dot` within the 3x3 neighbourhood.
+
+    The normaliser isn't documented. The non-local form divides by the number of positions it sums
+    over; the same here is the number of neighbours in the map (9, 6 at an edge, 4 at a corner): a
+    constant 9 would weaken borders, where this equals `nonlocal_dot` if all are neighbours.
+    """
+    return weigh(x, affinities(x, x) / inside(x).sum(1, keepdim=True))
+
+
+def mean(x: Features) -> Features:
+    """The mean of the 3x3 neighbourhood, stride 1.
+
+    Borders aren't documented: the mean is over the neighbours in the map, as for the bilateral.
+    """
+    return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+
+
+def median(x: Features) -> Features:
+    """The median of the 3x3 neighbourhood, per channel.
+
+    The gradient goes to the element that was selected, in equal parts to all that tie with it: each
+    part is a subgradient, as any of them is the median after a small change, and so is their mean.
+    Ties are the rule, not the exception, among the zeros a ReLU leaves.
+
+    Borders aren't documented: the map's edge is repeated, since only an odd number of values has an
+    element in the middle, and zeros would be values that pull the border down.
+    """
+    return _Median.apply(F.pad(x, (1, 1, 1, 1), mode="replicate"))
+
+
+Triple = tuple[Tensor, Tensor, Tensor]
+
+
+def _sort(a: Tensor, b: Tensor, c: Tensor) -> Triple:
+    low, high = torch.minimum(a, b), torch.maximum(a, b)
+    middle = torch.maximum(low, c)
+    return torch.minimum(low, c), torch.minimum(middle, high), torch.maximum(middle, high)
+
+
+def _middle(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    low, high = torch.minimum(a, b), torch.maximum(a, b)
+    return torch.maximum(low, torch.minimum(high, c))
+
+
+def _columns(x: Tensor) -> Triple:
+    width = x.shape[-1] - 2
+    return x[..., :width], x[..., 1 : 1 + width], x[..., 2:]
+
+
+def _median_of_nine(padded: Tensor) -> Tensor:
+    """Sorted columns are shared by three neighbours each; the median of nine is then the median of
+    the largest low, the median middle and the smallest high: 18 elementwise passes.
+    """
+    height = padded.shape[-2] - 2
+    rows = padded[..., :height, :], padded[..., 1 : 1 + height, :], padded[..., 2:, :]
+    low, middle, high = (_columns(part) for part in _sort(*rows))
+    largest_low = torch.maximum(torch.maximum(low[0], low[1]), low[2])
+    smallest_high = torch.minimum(torch.minimum(high[0], high[1]), high[2])
+    return _middle(largest_low, _middle(*middle), smallest_high)
+
+
+class _Median(torch.autograd.Function):
+    """Left to autograd, the minima and maxima keep a dozen maps and take ten times as long
+    backward (369 against 46 ms at batch 2, 256 channels, 56x56, fp32, one thread).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor) -> Tensor:
+        selected = _median_of_nine(padded)
+        ctx.save_for_backward(padded, selected)
+        return selected
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        padded, selected = ctx.saved_tensors
+        hits = [near == selected for near in shifts(padded)]
+        ties = torch.zeros_like(selected)
+        for hit in hits:
+            ties += hit
+        share, out = grad / ties, torch.zeros_like(padded)
+        for part, hit in zip(shifts(out), hits, strict=True):
+            part.addcmul_(share, hit.to(grad.dtype))
+        return out
+
+
+class Embedding(nn.Conv2d):
+    """theta or phi: a 1x1 convolution to C / 2 channels, without bias (released code)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, max(1, channels // 2), 1, bias=False)
+
+
+class NonlocalGauss(nn.Module):
+    """`nonlocal_gauss` with learnt embeddings."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.theta = Embedding(channels)
+        self.phi = Embedding(channels)
+
+    def forward(self, x: Features) -> Features:
+        return nonlocal_gauss(x, self.theta(x), self.phi(x))
+
+
+class BilateralGauss(NonlocalGauss):
+    """`bilateral_gauss` with learnt embeddings."""
+
+    def forward(self, x: Features) -> Features:
+        return bilateral_gauss(x, self.theta(x), self.phi(x))
+
+
+class _Parameterless(nn.Module):
+    """An operation that learns nothing; takes the number of channels like those that do."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def extra_repr(self) -> str:
+        return str(self.channels)
+
+
+class NonlocalDot(_Parameterless):
+    """`nonlocal_dot` as a module."""
+
+    def forward(self, x: Features) -> Features:
+        return nonlocal_dot(x)
+
+
+class BilateralDot(_Parameterless):
+    """`bilateral_dot` as a module."""
+
+    def forward(self, x: Features) -> Features:
+        return bilateral_dot(x)
+
+
+class Mean(_Parameterless):
+    """`mean` as a module."""
+
+    def forward(self, x: Features) -> Features:
+        return mean(x)
+
+
+class Median(_Parameterless):
+    """`median` as a module."""
+
+    def forward(self, x: Features) -> Features:
+        return median(x)
+
+
+class Null(_Parameterless):
+    """No operation: what the block's other parts do by themselves (paper, Fig. 7)."""
+
+    def forward(self, x: Features) -> Features:
+        return x
+
+
+@dataclass(frozen=True)
+class Design:
+    """Which parts the block keeps (paper, Table 1)."""
+
+    mix: bool = True  # the 1x1 convolution
+    residual: bool = True
+
+
+DESIGNS = {
+    "full": Design(),
+    # The convolution goes and its batch norm stays: still the identity at the start and still a
+    # learnt weight a channel, so that only the mixing of channels differs from the full block.
+    "no-1x1": Design(mix=False),
+    "no-residual": Design(residual=False),
+}
+
+
+class DenoiseBlock(nn.Module):
+    """x + BN(conv1x1(operation(x))), without bias and without ReLU (paper, Fig. 4).
+
+    Like every batch norm of these networks, this one is named `bn` and follows its sibling `conv`,
+    which is an nn.Identity in the design without it.
+    """
+
+    def __init__(self, channels: int, operation: nn.Module, design: Design) -> None:
+        super().__init__()
+        self.operation = operation
+        self.conv = nn.Conv2d(channels, channels, 1, bias=False) if design.mix else nn.Identity()
+        self.bn = nn.BatchNorm2d(channels)
+        self.residual = design.residual
+
+    def forward(self, x: Features) -> Features:
+        denoised = self.bn(self.conv(self.operation(x)))
+        return x + denoised if self.residual else denoised
+
+    def silence(self) -> None:
+        """gamma = 0: the block starts as the identity (released code).
+
+        Without the residual it would start as a constant instead, and pass no gradient to anything
+        before it; gamma then keeps a batch norm's ordinary 1.
+        """
+        if self.residual:
+            nn.init.zeros_(self.bn.weight)

@@ -1,0 +1,109 @@
+"""How sure a proportion is, and whether two networks differ on the same images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import NamedTuple
+
+from scipy.stats import binomtest, norm
+
+LEVEL = 0.95  # of every interval in every table
+
+
+class Interval(NamedTuple):
+    """A confidence interval, both ends in the unit of what it is about."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two networks on the same `n` images: `difference` is the first's accuracy less the second's.
+
+    `p` is McNemar's exact two-sided p that both are equally often right.
+    """
+
+    n: int
+    only_first: int
+    only_second: int
+    difference: float
+    interval: Interval
+    p: float
+
+
+def wilson(k: int, n: int, level: float = LEVEL) -> Interval:
+    """The score interval of a proportion k / n (Wilson 1927); (0, 1) where n is 0.
+
+    Never leaves [0, 1] and, unlike the usual +-1.96 standard errors, holds its level near 0 and 1,
+    where robust accuracies lie.
+    """
+    if not 0 <= k <= n:
+        raise ValueError(f"{k} of {n} is not a proportion")
+    if n == 0:
+        return Interval(0.0, 1.0)
+    z = float(norm.ppf((1 + level) / 2))
+    p, shrink = k / n, 1 + z * z / n
+    middle = (p + z * z / (2 * n)) / shrink
+    half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / shrink
+    low = 0.0 if k == 0 else middle - half
+    high = 1.0 if k == n else middle + half
+    return Interval(low, high)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The exact two-sided p of a split as uneven as this, were each side equally likely.
+
+    Source: McNemar 1947, with the binomial in place of the chi-square.
+    """
+    discordant = only_first + only_second
+    return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+
+
+def _correlation(both: int, first: int, second: int, neither: int) -> float:
+    """phi of the 2 x 2 table, moved towards zero by n / 2 where positive (Newcombe 1998)."""
+    n = both + first + second + neither
+    square = (both + first) * (second + neither) * (both + second) * (first + neither)
+    if square == 0:
+        return 0.0
+    cross = both * neither - first * second
+    corrected = cross if cross < 0 else max(cross - n / 2, 0)
+    return float(corrected / sqrt(square))
+
+
+def paired_interval(
+    both: int, first: int, second: int, neither: int, level: float = LEVEL
+) -> Interval:
+    """The interval of the difference of two paired proportions, (first - second) / n.
+
+    `first` and `second` count the images only that one got right. Source: Newcombe 1998,
+    Statistics in Medicine 17:2635, method 10: the two Wilson intervals, joined by the correlation.
+    """
+    n = both + first + second + neither
+    if n == 0:
+        return Interval(-1.0, 1.0)
+    p1, p2 = (both + first) / n, (both + second) / n
+    one, two = wilson(both + first, n, level), wilson(both + second, n, level)
+    phi = _correlation(both, first, second, neither)
+
+    def reach(a: float, b: float) -> float:
+        return sqrt(max(a * a - 2 * phi * a * b + b * b, 0.0))
+
+    down = reach(p1 - one.low, two.high - p2)
+    up = reach(one.high - p1, p2 - two.low)
+    return Interval(p1 - p2 - down, p1 - p2 + up)
+
+
+def paired(first: Sequence[bool], second: Sequence[bool], level: float = LEVEL) -> Paired:
+    """Compares two networks, image by image; the sequences are aligned on the images."""
+    pairs = list(zip(first, second, strict=True))
+    both, neither = pairs.count((True, True)), pairs.count((False, False))
+    one, two = pairs.count((True, False)), pairs.count((False, True))
+    return Paired(
+        n=len(pairs),
+        only_first=one,
+        only_second=two,
+        difference=(one - two) / len(pairs) if pairs else 0.0,
+        interval=paired_interval(both, one, two, neither, level),
+        p=mcnemar(one, two),
+    )

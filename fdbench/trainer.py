@@ -1,0 +1,247 @@
+"""One training: the network that learns, the copy that is attacked, the optimiser, the position.
+
+After Xie et al. 2019, Sec. 6 and the released code. Every random number of a step (order,
+augmentation, targets, starts) is a function of the seed, the epoch and the image, so a position in
+the training is all the generator state there is.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fdbench import randomness, verify
+from fdbench.accelerate import Folded
+from fdbench.attacks.losses import LOSSES
+from fdbench.attacks.pgd import pgd, random_start
+from fdbench.attacks.targets import draw_targets
+from fdbench.data import Augment, Dataset
+from fdbench.errors import BadValue, FdbenchError
+from fdbench.judge import predict
+from fdbench.models.checkpoint import fill, read, write
+from fdbench.models.resnet import build
+from fdbench.specs import AttackSpec, ModelSpec, TrainSpec
+from fdbench.threat import Threat
+from fdbench.types import Batch, Images
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: what, on which data, and where its checkpoints go."""
+
+    name: str
+    model: ModelSpec
+    spec: TrainSpec
+    train: Dataset
+    held_out: Dataset  # a slice of the training set: chooses the checkpoint, never the test set
+    results: Path
+    device: torch.device
+
+    @property
+    def weights(self) -> Path:
+        return self.results / "checkpoints" / f"{self.name}.safetensors"
+
+    @property
+    def state(self) -> Path:
+        return self.results / "checkpoints" / f"{self.name}.resume"
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch. What is left over after the last full one waits for the next."""
+        return max(1, len(self.train) // self.spec.batch_size)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must agree for a checkpoint to be continued, as it looks after a trip to JSON."""
+        content = {
+            "model": asdict(self.model),
+            "train": asdict(self.spec),
+            "data": [self.train.fingerprint, self.held_out.fingerprint],
+        }
+        return dict(json.loads(json.dumps(content)))
+
+    def refuse_other(self, found: dict[str, Any], where: Path) -> None:
+        """Raises BadValue naming every setting in which a checkpoint is of another training."""
+        mine, theirs = _flat(self.identity), _flat(found)
+        other = [
+            f"{key} is {theirs.get(key)!r} there, {mine.get(key)!r} now"
+            for key in {**theirs, **mine}
+            if theirs.get(key) != mine.get(key)
+        ]
+        if other:
+            raise BadValue(
+                f"{where} is of another training: {'; '.join(other)}.\n"
+                "--fresh starts over (and replaces it), --name keeps both."
+            )
+
+
+def _flat(identity: dict[str, Any]) -> dict[str, Any]:
+    return {**identity["model"], **identity["train"], "data contents": identity["data"]}
+
+
+@dataclass
+class Position:
+    """Where a training stands; with weights and momentum, all that resuming needs."""
+
+    epoch: int = 0
+    step: int = 0  # batches of this epoch already learnt from
+    loss: float = 0.0  # sums over this epoch's batches
+    correct: int = 0
+    seconds: float = 0.0
+    best: float = -1.0  # the chosen epoch's accuracy on held-out images
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _optimiser(net: nn.Module, spec: TrainSpec) -> torch.optim.SGD:
+    """Nesterov SGD; weight decay on weights only, not on batch norm or biases (released code)."""
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": spec.weight_decay},
+        {"params": [p for p in net.parameters() if p.ndim == 1]},
+    ]
+    return torch.optim.SGD(groups, lr=spec.peak_lr, momentum=spec.momentum, nesterov=True)
+
+
+class Trainer:
+    """The network that learns, the folded copy that is attacked, the optimiser, the position."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.net = build(job.model, seed=job.spec.seed).to(job.device)
+        self.net = self.net.to(memory_format=torch.channels_last)
+        self.at = Position()
+        self.threat = Threat(job.spec.norm, job.spec.eps)
+        self.optimiser = _optimiser(self.net, job.spec)
+        example = job.train.fetch([0, 1]).to(job.device).x
+        self.folded = Folded(self.net.eval(), example)
+
+    def save(self) -> None:
+        """Replaces the resumable state, whole or not at all."""
+        tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
+        for name, parameter in self.net.named_parameters():
+            buffer = self.optimiser.state[parameter].get("momentum_buffer")
+            if buffer is not None:
+                tensors[f"momentum.{name}"] = buffer
+        meta = {"identity": json.dumps(self.job.identity), "at": json.dumps(asdict(self.at))}
+        write(self.job.state, tensors, meta)
+
+    def resume(self) -> None:
+        """Takes the saved state over. Raises FdbenchError if it is of another training."""
+        tensors, meta = read(self.job.state)
+        self.job.refuse_other(json.loads(meta["identity"]), self.job.state)
+        state = {name[4:]: t for name, t in tensors.items() if name.startswith("net.")}
+        fill(self.net, state, str(self.job.state))
+        for name, parameter in self.net.named_parameters():
+            if f"momentum.{name}" in tensors:
+                buffer = tensors[f"momentum.{name}"].to(parameter.device)
+                self.optimiser.state[parameter]["momentum_buffer"] = buffer
+        self.at = Position(**json.loads(meta["at"]))
+
+    def adversaries(self, batch: Batch, tick: Callable[[], None]) -> Images:
+        """What the network learns from: 100 % adversarial images, made against its present self.
+
+        The attack sees running batch-norm statistics and updates none (paper, released code).
+        """
+        spec, at = self.job.spec, self.at
+        if spec.clean:
+            return batch.x
+        self.folded.refresh()
+        stream = f"train-{at.epoch}"
+        draw = randomness.uniform(spec.seed, f"{stream}-clean-start", [at.step], ())[0]
+        start = batch.x
+        if draw >= spec.clean_start:
+            start = random_start(batch.ids, batch.x, self.threat, stream, spec.seed)
+        return self._attack(batch, start, spec.attack_iters, spec.alpha, stream, tick)
+
+    def _attack(
+        self,
+        batch: Batch,
+        start: Images,
+        iters: int,
+        alpha: float,
+        stream: str,
+        tick: Callable[[], None],
+    ) -> Images:
+        spec = self.job.spec
+        target = None
+        if spec.targeted:
+            target = draw_targets(batch, self.job.model.classes, spec.seed, f"{stream}-target")
+        path = pgd(
+            self.folded.net,
+            batch.x,
+            batch.label,
+            self.threat,
+            budgets=[iters],
+            alpha=alpha,
+            start=start,
+            target=target,
+            loss=LOSSES["ce"],
+            tick=tick,
+        )
+        return path.iterates[iters]
+
+    def learn(self, batch: Batch, tick: Callable[[], None]) -> None:
+        """One step. Raises FdbenchError, before any weight changes, if the loss is not finite."""
+        spec, at = self.job.spec, self.at
+        adv = self.adversaries(batch, tick)
+        self.net.train()
+        logits = self.net(adv)
+        loss = F.cross_entropy(logits, batch.label, label_smoothing=spec.label_smoothing)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._refuse_nonfinite(loss)
+        share = (at.epoch * self.job.steps + at.step) / (spec.epochs * self.job.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = spec.lr_at(share)
+        self.optimiser.step()
+        at.step += 1
+        at.loss += loss.item() * len(batch.ids)
+        at.correct += int((logits.argmax(1) == batch.label).sum())
+
+    def _refuse_nonfinite(self, loss: Tensor) -> None:
+        grads = [p.grad for p in self.net.parameters() if p.grad is not None]
+        size = torch.nn.utils.get_total_norm(grads)
+        if not torch.isfinite(loss.detach() + size):
+            raise FdbenchError(
+                f"training stopped at epoch {self.at.epoch + 1}, batch {self.at.step + 1}: "
+                f"the loss ({loss.item():g}) or its gradient ({size.item():g}) is not finite.\n"
+                f"The last good weights stay in {self.job.weights.parent}. Try a smaller --lr."
+            )
+
+    def batches(self) -> Iterator[Batch]:
+        """What is left of this epoch, in its order."""
+        spec, at = self.job.spec, self.at
+        order = randomness.permutation(spec.seed, f"order-{at.epoch}", len(self.job.train))
+        left = order[at.step * spec.batch_size : self.job.steps * spec.batch_size].tolist()
+        augment = Augment(spec.seed, at.epoch)
+        for batch in self.job.train.batches(left, spec.batch_size, augment):
+            yield batch.to(self.job.device)
+
+    def probe(self) -> dict[str, float]:
+        """Clean and PGD accuracy on held-out images: catastrophic overfitting shows here."""
+        spec = self.job.spec
+        self.net.eval()
+        self.folded.refresh()
+        right = robust = 0
+        everything = range(len(self.job.held_out))
+        for cpu_batch in self.job.held_out.batches(everything, spec.batch_size):
+            batch = cpu_batch.to(self.job.device)
+            right += int((predict(self.net, batch.x) == batch.label).sum())
+            if not spec.clean:
+                adv = self._probe_attack(batch)
+                robust += int((predict(self.net, adv) == batch.label).sum())
+        found = {"held_out_clean": right / len(everything)}
+        return found if spec.clean else {**found, "held_out_pgd": robust / len(everything)}
+
+    def _probe_attack(self, batch: Batch) -> Images:
+        spec = self.job.spec
+        attack = AttackSpec(norm=spec.norm, eps=spec.eps, targeted=spec.targeted)
+        start = random_start(batch.ids, batch.x, self.threat, "probe", spec.seed)
+        alpha = attack.step(spec.probe_iters)
+        adv = self._attack(batch, start, spec.probe_iters, alpha, "probe", lambda: None)
+        verify.check(adv, batch.x, self.threat)
+        return adv

@@ -1,0 +1,76 @@
+"""Made-up runs: networks that break where a formula says, so that tables can be checked by hand."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fdbench.record import Row, RunFolder
+from fdbench.runinfo import DataInfo, ModelInfo, RunInfo
+from fdbench.specs import AttackSpec
+
+
+def info(
+    model: str = "r20", iters: tuple[int, ...] = (10, 100), images: int = 100, **attack: Any
+) -> RunInfo:
+    """A run's description; `attack` are fields of its AttackSpec."""
+    denoise = model.partition("-")[2] or "none"
+    return RunInfo(
+        model=ModelInfo(
+            model,
+            model,
+            weights=model.encode().hex()[:8].ljust(64, "0"),
+            spec={"arch": "r20", "denoise": denoise},
+        ),
+        data=DataInfo("fashion-mini", "test", "f" * 16, classes=10, count=1000),
+        attack=AttackSpec(iters=iters, **attack),
+        seed=0,
+        precision="fp32",
+        images=images,
+        limit=None,
+        batch_size=50,
+        environment={"python": "3.11.7", "torch": "2.11.0", "cpu": "a processor", "device": "cpu"},
+        started="2025-01-01T00:00:00+00:00",
+        command=f"fdbench attack pgd --model {model}",
+    )
+
+
+def row(image: int, falls_at: int | None, budgets: tuple[int, ...], clean: bool = True) -> Row:
+    """An image of class 3 that is taken for a 5 from iteration `falls_at` on."""
+    return {
+        "image": image,
+        "label": 3,
+        "target": 5,
+        "clean": 3 if clean else 4,
+        "pred": {str(b): 5 if falls_at is not None and falls_at <= b else 3 for b in budgets},
+        "first_wrong": falls_at,
+        "distance": 8 / 255,
+    }
+
+
+def store(results: Path, run: RunInfo, rows: list[Row]) -> Path:
+    """Writes a run as a session would; its folder."""
+    with RunFolder.open(results, run) as folder:
+        folder.append(rows)
+        return folder.path
+
+
+def decaying(results: Path, model: str, robust: dict[int, int], **attack: Any) -> Path:
+    """A network right on robust[b] of 100 images after b iterations, on robust[0] of the clean."""
+    budgets = tuple(b for b in robust if b)
+    rows = []
+    for image in range(100):
+        falls = next((b for b in budgets if image >= robust[b]), None)
+        rows.append(row(image, falls, budgets, clean=image < robust[0]))
+    return store(results, info(model, budgets, **attack), rows)
+
+
+def run_json(folder: Path) -> dict[str, Any]:
+    """What a run's run.json says."""
+    said: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return said
+
+
+def other_weights(run: RunInfo, digit: str, started: str) -> RunInfo:
+    """The same row with other parameters, begun at another time."""
+    return replace(run, model=replace(run.model, weights=digit * 64), started=started)

@@ -1,0 +1,53 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fdbench.errors import BadValue
+from fdbench.threat import NORMS, Threat
+
+
+def images(seed: int, count: int = 6) -> torch.Tensor:
+    return torch.rand((count, 3, 5, 5), generator=torch.Generator().manual_seed(seed))
+
+
+@given(st.sampled_from(sorted(NORMS)), st.floats(1e-3, 3), st.floats(0, 4), st.integers(0, 99))
+def test_a_projection_lies_in_ball_and_box(norm: str, eps: float, far: float, seed: int) -> None:
+    x, threat = images(seed), Threat(norm, eps)
+    adv = threat.project(x + far * (images(seed + 1) - 0.5), x)
+    assert threat.distance(adv, x).max() <= eps + 1e-6
+    assert adv.min() >= 0
+    assert adv.max() <= 1
+
+
+@pytest.mark.parametrize("norm", sorted(NORMS))
+def test_a_legal_image_is_its_own_projection(norm: str) -> None:
+    x = images(0)
+    adv = (x + 1e-3 * (images(1) - 0.5)).clamp(0, 1)
+    assert torch.allclose(Threat(norm, 0.5).project(adv, x), adv, atol=1e-7)
+
+
+def test_a_linf_step_moves_every_pixel_by_alpha_and_an_l2_step_the_image() -> None:
+    x, grad = images(0), images(1) - 0.5
+    moved = Threat("linf", 1.0).move(x, grad, 0.1) - x
+    assert torch.allclose(moved, 0.1 * grad.sign(), atol=1e-6)
+    moved = Threat("l2", 1.0).move(x, grad, 0.1) - x
+    assert torch.allclose(moved.flatten(1).norm(dim=1), torch.full((6,), 0.1))
+    assert torch.allclose(
+        (moved * grad).sum((1, 2, 3)) / grad.flatten(1).norm(dim=1), torch.tensor(0.1)
+    )
+
+
+@pytest.mark.parametrize("norm", sorted(NORMS))
+def test_a_random_start_lies_in_the_ball_and_fills_it(norm: str) -> None:
+    x = torch.full((400, 3, 1, 1), 0.5)
+    unit = torch.rand((400, 4), generator=torch.Generator().manual_seed(0))
+    distance = Threat(norm, 0.3).distance(Threat(norm, 0.3).start(x, unit), x)
+    assert distance.max() <= 0.3 + 1e-6
+    # In three dimensions half of the ball's volume lies beyond 0.5^(1/3) of its radius.
+    assert abs(float((distance > 0.3 * 0.5 ** (1 / 3)).float().mean()) - 0.5) < 0.08
+
+
+def test_an_unknown_norm_is_refused() -> None:
+    with pytest.raises(BadValue, match="no norm 'l3'"):
+        Threat("l3", 0.1)
