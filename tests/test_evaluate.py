@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Small, frozen
+from conftest import Linear, frozen
 
 from fdbench import evaluate as loop
 from fdbench.attacks import ATTACKS, Entry, Reading, Subject
@@ -26,8 +26,8 @@ SPEC = AttackSpec(iters=(2, 5))
 
 
 def job(results: Path, classes: int = 10, **changes: Any) -> Job:
-    net = frozen(Small(classes))
-    model = Model("small", "conftest:small", net, weights_hash(net.state_dict()), None)
+    net = frozen(Linear(classes, 28, seed=0))
+    model = Model("linear", "conftest:linear", net, weights_hash(net.state_dict()), None)
     data = open_data("fashion-mini", "test")
     cpu = torch.device("cpu")
     return replace(Job(model, data, SPEC, results, cpu, limit=40, batch_size=16), **changes)

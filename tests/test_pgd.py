@@ -125,7 +125,7 @@ def test_first_wrong_is_the_first_iterate_that_separate_runs_find_wrong(batch: B
     spec = AttackSpec(eps=16 / 255, alpha=1 / 255, iters=(12,))
     first = readings(net, batch, spec)["12"].first_wrong
     assert first is not None
-    assert 0 < int((first > 0).sum())
+    assert int((first > 0).sum()) > 0
     steps = readings(net, batch, replace(spec, iters=tuple(range(1, 12))))
     for image in range(12):
         wrong = [

@@ -26,6 +26,7 @@ SMALL_PX = 64
 GROUP_BASE = 64  # the width that a ResNeXt's channels a group are stated at (Xie et al. 2017)
 
 Pixels = Float[Tensor, "B 3 H W"]  # RGB in [0, 1]; float64 in a gradient check
+Strided = Float[Tensor, "B D P Q"]  # other channels, another size
 
 
 def same_tf(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -41,7 +42,7 @@ class SamePad(nn.Module):
         super().__init__()
         self.kernel, self.stride, self.value = kernel, stride, value
 
-    def forward(self, x: Features) -> Features:
+    def forward(self, x: Features) -> Strided:
         height, width = (same_tf(size, self.kernel, self.stride) for size in x.shape[2:])
         return F.pad(x, (*width, *height), value=self.value)
 
@@ -77,7 +78,7 @@ class ConvBN(nn.Module):
         )
         self.bn = nn.BatchNorm2d(outputs, eps=1e-5, momentum=0.1)  # released code: 1e-5, 0.9
 
-    def forward(self, x: Features) -> Features:
+    def forward(self, x: Features) -> Strided:
         return self.bn(self.conv(self.pad(x)))
 
 
@@ -99,7 +100,7 @@ class Basic(nn.Module):
         self.conv2 = ConvBN(width, width, 3, groups=arch.groups, same=same)
         self.shortcut = _shortcut(inputs, width, stride)
 
-    def forward(self, x: Features) -> Features:
+    def forward(self, x: Features) -> Strided:
         y = F.relu(self.conv1(x), inplace=True)
         y = self.conv2(y)
         return F.relu(y + self.shortcut(x), inplace=True)
@@ -122,7 +123,7 @@ class Bottleneck(nn.Module):
         self.conv3 = ConvBN(inner, outputs, 1, same=same)
         self.shortcut = _shortcut(inputs, outputs, stride)
 
-    def forward(self, x: Features) -> Features:
+    def forward(self, x: Features) -> Strided:
         y = F.relu(self.conv1(x), inplace=True)
         y = F.relu(self.conv2(y), inplace=True)
         y = self.conv3(y)
