@@ -43,9 +43,12 @@ def say(text: str) -> None:
 
 
 class Advance(Protocol):
-    """`advance(8, robust="53.4 %")`: 8 more are done, and this is how it stands."""
+    """`advance(8, robust="53.4 %")`: 8 more are done, and this is how it stands.
 
-    def __call__(self, n: float, **fields: object) -> None: ...
+    `n` may be a part of one; fields stay until they are told anew.
+    """
+
+    def __call__(self, n: int | float, **fields: object) -> None: ...
 
 
 def _rate(speed: float | None, unit: str) -> str:
@@ -76,8 +79,12 @@ def _bar(description: str, total: int, unit: str, done: int) -> Iterator[Advance
     with Progress(*columns, console=err) as bar:
         task = bar.add_task(description, total=total, completed=done, unit=unit, told="")
 
-        def advance(n: float, **fields: object) -> None:
-            bar.update(task, advance=n, told=_told(fields))
+        told = ""
+
+        def advance(n: int | float, **fields: object) -> None:
+            nonlocal told
+            told = _told(fields) or told
+            bar.update(task, advance=n, told=told)
 
         yield advance
 
@@ -89,11 +96,13 @@ def _span(seconds: float) -> str:
 @contextmanager
 def _lines(description: str, total: int, unit: str, done: int) -> Iterator[Advance]:
     began = said = time.monotonic()
-    count = float(done)
+    count: int | float = done
+    told = ""
 
-    def advance(n: float, **fields: object) -> None:
-        nonlocal said, count
+    def advance(n: int | float, **fields: object) -> None:
+        nonlocal said, count, told
         count += n
+        told = _told(fields) or told
         now = time.monotonic()
         if now - said < QUIET_SECONDS:
             return
@@ -101,10 +110,9 @@ def _lines(description: str, total: int, unit: str, done: int) -> Iterator[Advan
         speed = (count - done) / (now - began)
         left = f", {_span((total - count) / speed)} to go" if speed else ""
         percent = 100 * count / total if total else 100
-        told = f", {_told(fields)}" if fields else ""
         err.print(
             f"{description}: {count:.0f}/{total} {unit} ({percent:.0f} %), {_rate(speed, unit)}, "
-            f"{_span(now - began)} elapsed{left}{told}",
+            f"{_span(now - began)} elapsed{left}" + (f", {told}" if told else ""),
             soft_wrap=True,
         )
 

@@ -134,13 +134,18 @@ def _curve(axes: Any, line: _Series, shade: float) -> None:
 
 
 def _label_lines(axes: Any, lines: Sequence[_Series], height: float) -> None:
-    """Names at the right, outside the axes, each with a thin line to its curve's end."""
+    """Names at the right, outside the axes, each with a thin line to its curve's end.
+
+    Where there are points and no curves, lines start at the axes' edge: they would cross points.
+    """
     low, high = axes.get_ylim()
+    curves = any(len(line.points) > 1 for line in lines)
+    edge = axes.get_xlim()[1]
     places = spread([line.last[1] for line in lines], (high - low) * _LABEL / height)
     for line, place in zip(lines, places, strict=True):
         axes.annotate(
             line.label,
-            xy=line.last,
+            xy=(line.last[0] if curves else edge, line.last[1]),
             xytext=(1.05, place),
             textcoords=("axes fraction", "data"),
             va="center",

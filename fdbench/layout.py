@@ -43,6 +43,7 @@ _SHORTER: tuple[tuple[str, str], ...] = (
     ("alpha", "drop"),
     ("difference", "drop"),
     ("published", "drop"),
+    ("success", "drop"),
 )
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
+from statistics import NormalDist
 from typing import NamedTuple
 
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest
 
 LEVEL = 0.95  # of every interval in every table
 
@@ -42,7 +43,7 @@ def wilson(k: int, n: int, level: float = LEVEL) -> Interval:
         raise ValueError(f"{k} of {n} is not a proportion")
     if n == 0:
         return Interval(0.0, 1.0)
-    z = float(norm.ppf((1 + level) / 2))
+    z = NormalDist().inv_cdf((1 + level) / 2)
     p, shrink = k / n, 1 + z * z / n
     middle = (p + z * z / (2 * n)) / shrink
     half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / shrink

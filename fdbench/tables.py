@@ -302,4 +302,4 @@ def warnings(runs: Sequence[Run]) -> list[str]:
 
 def missing(value: Any) -> bool:
     """Whether a table's cell is empty."""
-    return bool(pd.isna(value)) or value == ""
+    return bool(pd.isna(value) or value == "")

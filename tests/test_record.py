@@ -80,11 +80,11 @@ def test_name_is_safe_and_short_for_any_model_and_data() -> None:
         assert len(name) <= 120
 
 
-@pytest.mark.parametrize("keep", [1, 20, -1])
+@pytest.mark.parametrize("keep", [1, 20, 10**6])
 def test_torn_last_line_is_dropped_and_done_again(tmp_path: Path, keep: int) -> None:
     path = store(tmp_path, info(), rows(0, 1)) / "rows-0.jsonl"
     whole = path.read_bytes()
-    path.write_bytes(whole + whole[:keep].rstrip(b"\n"))
+    path.write_bytes(whole + whole.splitlines()[0][:keep])
     assert [r["image"] for r in read_rows(path.parent)[0]] == [0, 1]
     with RunFolder.open(tmp_path, info()) as folder:
         assert folder.done == {0, 1}

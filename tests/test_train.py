@@ -101,7 +101,7 @@ def test_a_training_stopped_at_any_step_ends_bit_identical_to_one_left_alone(
 
     monkeypatch.setattr(Trainer, "learn", stop_at)
     with pytest.raises(Stop):
-        train(job(tmp_path / "stopped"), fresh=False, say=silent, save_every=0)
+        train(job(tmp_path / "stopped"), fresh=False, say=silent, save_every=0.0)
     monkeypatch.setattr(Trainer, "learn", inner)
     said: list[str] = []
     path = train(job(tmp_path / "stopped"), fresh=False, say=said.append)
@@ -193,11 +193,11 @@ def test_a_share_of_the_batches_starts_clean(tmp_path: Path) -> None:
 def test_the_learning_rate_is_the_papers_for_the_papers_batch() -> None:
     paper = TrainSpec(batch_size=4096)
     assert paper.peak_lr == pytest.approx(1.6)
-    assert paper.lr_at(0) == pytest.approx(0.1)
+    assert paper.lr_at(0.0) == pytest.approx(0.1)
     assert paper.lr_at(2.5 / 110) == pytest.approx(0.85)
     for epoch, lr in ((5, 1.6), (34.9, 1.6), (35.1, 0.16), (70.1, 0.016), (95.1, 0.0016)):
         assert paper.lr_at(epoch / 110) == pytest.approx(lr)
-    assert TrainSpec(batch_size=256).lr_at(0) == pytest.approx(0.1)  # no warm-up to 0.1
+    assert TrainSpec(batch_size=256).lr_at(0.0) == pytest.approx(0.1)  # no warm-up to 0.1
 
 
 def test_weight_decay_acts_on_weights_only(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def slow(self, *args):
     time.sleep(0.2)
     inner(self, *args)
 Trainer.learn = slow
-train(job(Path(sys.argv[1])), fresh=False, say=silent, save_every=0)
+train(job(Path(sys.argv[1])), fresh=False, say=silent, save_every=0.0)
 """
 
 

@@ -152,7 +152,8 @@ def attack_all(
         model = open_model(ref, results)
         folders += [_one(model, wish, results, where, **rest) for wish in wishes]
     if as_json:
-        out.print(json.dumps([json.loads((f / "run.json").read_text()) for f in folders]))
+        described = [json.loads((folder / "run.json").read_text()) for folder in folders]
+        out.print(json.dumps(described), soft_wrap=True)
         return
     for folder in folders:
         out.print(str(folder), soft_wrap=True)

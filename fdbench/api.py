@@ -1,0 +1,81 @@
+"""The Python face of fdbench: what the command line does to one network and one batch (C9)."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fdbench.attacks.losses import loss_named
+from fdbench.attacks.pgd import pgd as trajectory
+from fdbench.attacks.pgd import random_start
+from fdbench.attacks.targets import draw_targets
+from fdbench.data import check_images
+from fdbench.models.load import open_model
+from fdbench.specs import AttackSpec
+from fdbench.threat import Threat
+from fdbench.types import Batch, Images, Labels
+from fdbench.verify import check
+
+
+def load_model(ref: str, results: Path | str = "results") -> nn.Module:
+    """A frozen network: RGB (B, 3, H, W) in [0, 1] -> logits (B, C).
+
+    Args:
+        ref: as after --model: a name, a .safetensors file, or module:function.
+        results: where named weights lie, under checkpoints/.
+
+    Raises FdbenchError, or BadValue for a reference that can't be meant.
+    """
+    return open_model(ref, Path(results)).net
+
+
+def pgd(
+    net: nn.Module,
+    x: Images,
+    labels: Labels,
+    *,
+    eps: float,
+    iters: int,
+    alpha: float | None = None,
+    targeted: bool = False,
+    targets: Labels | None = None,
+    norm: str = "linf",
+    loss: str = "ce",
+    clean_start: bool = False,
+    seed: int = 0,
+) -> Images:
+    """The last iterate of PGD: like `x`, moved by at most `eps` (image units), within [0, 1].
+
+    Args:
+        net: in inference mode; images in [0, 1] -> logits.
+        x: (B, 3, H, W) in [0, 1].
+        labels: (B,) true classes.
+        alpha: step size; None: max(1/255, eps/iters) targeted, eps/4 untargeted.
+        targets: (B,) wanted classes of a targeted attack; None: one random wrong class an image.
+
+    Random numbers belong to (seed, position in the batch). Raises FdbenchError if `x` leaves
+    [0, 1], IllegalAdversary if the network's gradient is not finite.
+    """
+    check_images(x)
+    spec = AttackSpec(norm=norm, eps=eps, alpha=alpha, targeted=targeted, iters=(iters,))
+    threat = Threat(norm, eps)
+    batch = Batch(x, labels, tuple(range(len(labels))))
+    if targeted and targets is None:
+        with torch.no_grad():
+            classes = int(net(x[:1]).shape[1])
+        targets = draw_targets(batch, classes, seed)
+    start = x if clean_start else random_start(batch.ids, x, threat, "start-0", seed)
+    path = trajectory(
+        net,
+        x,
+        labels,
+        threat,
+        budgets=[iters],
+        alpha=spec.step(iters),
+        start=start,
+        target=targets if targeted else None,
+        loss=loss_named(loss),
+    )
+    adv = path.iterates[iters]
+    check(adv, x, threat)
+    return adv

@@ -1,0 +1,65 @@
+"""Progress is a bar on a terminal and next to silent elsewhere."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from fdbench import console
+from fdbench.console import progress
+
+
+def quiet(monkeypatch: pytest.MonkeyPatch, step: float) -> io.StringIO:
+    """What goes to stderr where it is a file and each call comes `step` seconds after the last."""
+    file = io.StringIO()
+    clock = iter(range(10**6))
+    monkeypatch.setattr(console, "err", Console(file=file, width=100, markup=False))
+    monkeypatch.setattr("fdbench.console.time.monotonic", lambda: step * next(clock))
+    return file
+
+
+def test_a_file_gets_a_line_each_half_minute_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = quiet(monkeypatch, step=5.0)
+    with progress("pgd", 1000, "images") as advance:
+        for _ in range(100):
+            advance(7.5, robust="53.4 %")
+            advance(2.5)
+    lines = file.getvalue().splitlines()
+    assert len(lines) == 33
+    assert lines[0] == (
+        "pgd: 30/1000 images (3 %), 1 images/s, 0:00:30 elapsed, 0:16:10 to go, robust 53.4 %"
+    )
+
+
+def test_a_short_job_says_nothing_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = quiet(monkeypatch, step=1.0)
+    with progress("pgd", 20, "images") as advance:
+        for _ in range(20):
+            advance(1)
+    assert file.getvalue() == ""
+
+
+def test_what_an_earlier_session_did_is_done_but_not_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = quiet(monkeypatch, step=40.0)
+    with progress("pgd", 1000, "images", done=900) as advance:
+        advance(40)
+    assert file.getvalue() == (
+        "pgd: 940/1000 images (94 %), 1 images/s, 0:00:40 elapsed, 0:01:00 to go\n"
+    )
+
+
+def test_a_terminal_gets_a_bar_with_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    terminal = Console(file=file, force_terminal=True, width=120, markup=False)
+    monkeypatch.setattr(console, "err", terminal)
+    with progress("pgd [a]", 10, "images") as advance:
+        advance(10, robust="50 %")
+    for text in ("pgd [a]", "10/10", "100%", "images/s", "robust 50 %"):
+        assert text in file.getvalue()
+
+
+def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    file = io.StringIO()
+    Console(file=file, force_terminal=True).print("Warning", style="yellow")
+    assert "33m" not in file.getvalue()
