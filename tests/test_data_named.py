@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from fdbench.data import check_images, open_data
 from fdbench.datasets import named
-from fdbench.embedded import COUNTS, FILE, fashion_mini, make_fashion_mini
+from fdbench.datasets.embedded import COUNTS, FILE, fashion_mini, make_fashion_mini
 from fdbench.errors import FdbenchError
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
@@ -46,10 +46,10 @@ def test_fashion_mini_opens_without_any_file_of_the_user(split: str, count: int)
 def test_the_embedded_file_is_what_the_script_makes_of_fashion_mnist(tmp_path: Path) -> None:
     from importlib import resources
 
+    from fdbench.datasets.embedded.make_fashion_mini import balanced
     from fdbench.datasets.idx import read_part
-    from fdbench.embedded.make_fashion_mini import balanced
 
-    embedded = resources.files("fdbench.embedded").joinpath(FILE).read_bytes()
+    embedded = resources.files("fdbench.datasets.embedded").joinpath(FILE).read_bytes()
     assert len(embedded) < 3_000_000
     for part, count in COUNTS.items():
         x, y = read_part(DEBIAN, part)
@@ -81,7 +81,7 @@ def test_the_script_makes_the_same_bytes_twice_and_keeps_file_order(tmp_path: Pa
         done = CliRunner().invoke(make_fashion_mini.main, [str(tmp_path), str(output)])
         assert done.exit_code == 0, done.output
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
-    from fdbench.embedded import unpack
+    from fdbench.datasets.embedded import unpack
 
     x, y = unpack(outputs[0].read_bytes(), "test")
     assert y[:10].tolist() == [0, 7, 4, 1, 8, 5, 2, 9, 6, 3]

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from fdbench.datasets.dataset import Dataset, Request
+from fdbench.datasets.embedded import fashion_mini
 from fdbench.datasets.idx import images_file, read_part
 from fdbench.datasets.memory import in_memory
-from fdbench.embedded import fashion_mini
 from fdbench.errors import FdbenchError
 
 # Xiao et al. 2017, Table 2.

@@ -1,6 +1,6 @@
 """Make the embedded data out of the whole Fashion-MNIST, byte for byte the same each time.
 
-    python -m fdbench.embedded.make_fashion_mini FOLDER [OUTPUT]
+    python -m fdbench.datasets.embedded.make_fashion_mini FOLDER [OUTPUT]
 
 FOLDER holds the four .gz files as Zalando Research publishes them (on Debian and Ubuntu the package
 dataset-fashion-mnist installs them). OUTPUT is the package's own file if left out. Another release
@@ -13,8 +13,8 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from fdbench.datasets.embedded import COUNTS, FILE, pack
 from fdbench.datasets.idx import read_part
-from fdbench.embedded import COUNTS, FILE, pack
 
 _CLASSES = 10
 

@@ -1,0 +1,143 @@
+"""What is handed out: the wheel, and what the README says of it."""
+
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from fdbench.cli import COMMANDS, main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def commands(group: click.Group, words: str) -> Iterator[str]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{words} {name}")
+        else:
+            yield f"{words} {name}"
+
+
+@pytest.mark.parametrize("command", commands(main, "fdbench"))
+def test_every_command_is_in_the_readme(command: str) -> None:
+    assert command in README
+
+
+def test_every_option_in_the_readme_exists() -> None:
+    lines = re.findall(r"^ *\$? ?fdbench (.+?)(?: +#.*)?$", README, re.MULTILINE)
+    assert len(lines) >= 5
+    for line in lines:
+        command: click.Command = main
+        words = line.split()
+        while isinstance(command, click.Group) and words:
+            found = command.get_command(click.Context(command), words.pop(0))
+            assert found is not None, line
+            command = found
+        known = {option for param in command.params for option in param.opts + param.secondary_opts}
+        assert {word.split("=")[0] for word in words if word.startswith("--")} <= known, line
+
+
+def test_every_command_has_help() -> None:
+    for line in commands(main, ""):
+        done = subprocess.run(
+            [sys.executable, "-m", "fdbench", *line.split(), "--help"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert len(done.stdout.splitlines()) > 4
+
+
+def test_every_dependency_has_its_reason() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [name for group in project["optional-dependencies"].values() for name in group]
+    reasons = (ROOT / "CONTRIBUTING.md").read_text()
+    for requirement in project["dependencies"] + extras:
+        name = re.split(r"[<>=]", requirement)[0]
+        assert f"| {name} |" in reasons, name
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir"]
+    subprocess.run([*command, str(folder), str(ROOT)], check=True, capture_output=True)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+def test_the_wheel_has_one_top_level_name_all_recipes_and_no_weights(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"fdbench"}
+    for kind in ("models", "attacks"):
+        recipes = {path.name for path in (ROOT / kind).glob("*.toml")}
+        assert recipes
+        assert recipes <= {Path(name).name for name in names if name.startswith(f"fdbench/{kind}/")}
+    assert "fdbench/py.typed" in names
+    endings = {Path(name).suffix for name in names if not name.split("/")[0].endswith(".dist-info")}
+    assert endings <= {".py", ".toml", ".md", ".typed", ".xz", ""}, "weights or worse in the wheel"
+    assert wheel.stat().st_size < 4 * 2**20
+
+
+def test_only_recipes_lie_in_the_recipe_folders() -> None:
+    for kind in ("models", "attacks"):
+        for path in (ROOT / kind).iterdir():
+            assert path.suffix in (".toml", ".md"), path
+
+
+def test_the_wheel_runs_in_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:
+    """Its dependencies are lent by this environment; fdbench itself comes from the wheel alone."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
+    subprocess.run(list(map(str, install)), check=True)
+    mine = sysconfig.get_path("purelib")
+    theirs = next((tmp_path / "venv").glob("lib/python*/site-packages"))
+    (theirs / "lent.pth").write_text(mine)  # a .pth's paths are not searched for further .pth files
+    say = "import fdbench; print(fdbench.__file__)"
+    found = subprocess.run([python, "-c", say], capture_output=True, text=True, cwd=tmp_path)
+    assert found.stdout.startswith(str(theirs)), found.stderr
+    fdbench = str(tmp_path / "venv" / "bin" / "fdbench")
+    words = [
+        "train",
+        "--arch",
+        "r20",
+        "--width",
+        "2",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "500",
+        "--attack-iters",
+        "1",
+    ]
+    subprocess.run([fdbench, *words, "--clean-start", "1"], check=True, cwd=tmp_path)
+    subprocess.run(
+        [fdbench, *["attack", "pgd", "--iters", "2", "--limit", "10"]], check=True, cwd=tmp_path
+    )
+    subprocess.run([fdbench, "report"], check=True, cwd=tmp_path)
+    assert (tmp_path / "results" / "whitebox.md").is_file()
+    listed = subprocess.run(
+        [fdbench, "list", "models"], check=True, cwd=tmp_path, capture_output=True
+    )
+    assert b"r152-nonlocal-gauss" in listed.stdout
+
+
+def test_the_commands_of_the_table_are_the_commands_of_the_help() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "fdbench", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for name in COMMANDS:
+        assert re.search(rf"^  {name} ", shown, re.MULTILINE)

@@ -1,0 +1,133 @@
+"""The rules of the house that a machine can hold."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from fdbench import recipes, specs
+from fdbench.models.resnet import build
+
+PACKAGE = Path(recipes.__file__).parent
+
+# From the ground up: a module imports from lower floors, and within its own folder.
+FLOORS = [
+    {"errors", "randomness"},
+    {"units", "files", "console", "stats", "types"},
+    {"specs", "threat"},
+    {"recipes", "runinfo", "datasets", "environment", "accelerate", "verify"},
+    {"data", "models", "record", "judge", "attacks"},
+    {"evaluate", "trainer", "tables"},
+    {"train", "figure"},
+    {"layout", "api"},
+    {"report"},
+    {"commands"},
+    {"cli"},
+    {"__main__", "__init__"},
+]
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    """The file or folder of fdbench/ that a source file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The rooms that a file imports from, wherever in it the import stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "fdbench":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fdbench."):
+            yield str(node.module).split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("fdbench."))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down(path: Path) -> None:
+    mine = room(path)
+    for other in imported(path):
+        assert other == mine or FLOOR[other] < FLOOR[mine], f"{mine} imports {other}"
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            options = len(node.decorator_list) > 3  # a command: its options are a table, not code
+            size = node.end_lineno - (node.lineno if options else first) + 1
+            yield node.name, size - len((ast.get_docstring(node) or "").splitlines())
+
+
+def test_functions_and_files_are_short() -> None:
+    sizes = {(path.name, name): size for path in FILES for name, size in functions(path)}
+    longest = max(sizes, key=lambda key: sizes[key])
+    assert sizes[longest] <= 40, f"{longest} has {sizes[longest]} lines"
+    assert sum(size <= 30 for size in sizes.values()) >= 0.9 * len(sizes)
+    for path in FILES:
+        assert len(path.read_text().splitlines()) <= 350, path.name
+
+
+def test_no_file_of_odds_and_ends() -> None:
+    odd = {"utils", "helpers", "common", "base", "misc"}
+    assert not odd & {path.stem for path in FILES}
+
+
+def test_every_denoiser_and_every_table_entry_exists() -> None:
+    from importlib import import_module
+
+    from fdbench.attacks import ATTACKS
+    from fdbench.cli import COMMANDS
+
+    places = [place for place in specs.DENOISERS.values() if place]
+    places += [place for entry in ATTACKS.values() for place in (entry.run, entry.steps)]
+    for place in [*places, *COMMANDS.values()]:
+        module, _, name = place.partition(":")
+        assert hasattr(import_module(module), name), place
+
+
+@pytest.mark.parametrize("name", recipes.files("models"))
+def test_every_model_recipe_builds(name: str) -> None:
+    recipe = recipes.model(name)
+    net = build(recipe.spec, device=torch.device("meta"))
+    x = torch.empty((2, 3, recipe.spec.px, recipe.spec.px), device="meta")
+    assert net.eval()(x).shape == (2, recipe.spec.classes)
+    assert recipe.spec.name == name, "a row is named by its flags"
+    for data, settings in recipe.train.items():
+        specs.TrainSpec.of({"data": data, **settings}, name)
+
+
+@pytest.mark.parametrize("name", recipes.files("attacks"))
+def test_every_battery_parses(name: str) -> None:
+    battery = recipes.battery(name)
+    assert battery.attacks
+    assert battery.summary
+
+
+def test_a_misspelt_key_in_a_recipe_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models").mkdir()
+    row = tmp_path / "models" / "mine.toml"
+    row.write_text('summary = "x"\n[model]\narch = "r20"\ndenoiser = "mean"\n')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(recipes.FdbenchError, match=r"no key .* 'denoiser'. Did you mean 'denoise'"):
+        recipes.model("mine")
+    row.write_text("summary = \n")
+    with pytest.raises(recipes.FdbenchError, match="is not a recipe"):
+        recipes.model("mine")
+
+
+def test_a_recipe_may_not_hide_another_of_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "r152.toml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(recipes.FdbenchError, match="two recipes are named 'r152'"):
+        recipes.files("models")
