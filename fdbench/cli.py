@@ -10,6 +10,8 @@ COMMANDS = {  # name: "module:command", imported when named or listed
     "train": "fdbench.commands.train:train",
     "attack": "fdbench.commands.attack:attack",
     "report": "fdbench.commands.report:report",
+    "import": "fdbench.commands.import_:import_",
+    "classify": "fdbench.commands.classify:classify",
     "list": "fdbench.commands.list:list_group",
 }
 

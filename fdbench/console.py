@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
+import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -40,6 +41,16 @@ err = _console(stderr=True)
 def say(text: str) -> None:
     """A message to the person, on stderr; lines are left whole."""
     err.print(text, soft_wrap=True)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Around work that its command continues: Ctrl-C ends it with that news, and exit code 1."""
+    try:
+        yield
+    except KeyboardInterrupt as reason:
+        say("stopped. The same command continues where this one was.")
+        raise click.exceptions.Exit(1) from reason
 
 
 class Advance(Protocol):

@@ -188,10 +188,11 @@ def evaluate(job: Job, say: Callable[[str], None]) -> Path:
     rank, world = _rank_and_world()
     with RunFolder.open(job.results, run_info(job), rank) as folder:
         ids = job.data.ids
-        todo = [p for p in job.positions[rank::world] if ids[p] not in folder.done]
-        say(f"{folder.path.name}: {len(todo)} of {len(job.positions)} images to do")
+        mine = job.positions[rank::world]
+        todo = [position for position in mine if ids[position] not in folder.done]
+        say(f"{folder.path.name}: {len(todo)} of {len(mine)} images to do")
         if todo:
-            _attack_all(job, todo, folder)
+            _attack_all(job, todo, len(mine), folder)
         return folder.path
 
 
@@ -200,14 +201,14 @@ def _imported(where: str) -> Any:
     return getattr(import_module(module), function)
 
 
-def _attack_all(job: Job, todo: list[int], folder: RunFolder) -> None:
+def _attack_all(job: Job, todo: list[int], total: int, folder: RunFolder) -> None:
     example = job.data.fetch(todo[:16]).to(job.device)
     classes = _check_fit(job, example)
     net, why_not = accelerate(job.model.net, example.x)
     if why_not:
         folder.warn(why_not)
     steps: int = _imported(ATTACKS[job.attack.attack].steps)(job.attack)
-    with progress(folder.path.name, len(todo), "images") as advance:
+    with progress(job.model.name, total, "images", total - len(todo)) as advance:
         for cpu_batch in job.data.batches(todo, job.batch_size):
             batch = cpu_batch.to(job.device)
             target = draw_targets(batch, classes, job.seed) if job.attack.targeted else None

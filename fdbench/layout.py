@@ -24,6 +24,7 @@ _SHOWN = (
 )
 WORDS: tuple[str, ...] = (
     "model",
+    "reading",
     "weights",
     "against",
     "attack",

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fdbench.errors import FdbenchError, unknown
-from fdbench.specs import AttackSpec, ModelSpec, strict
+from fdbench.errors import BadValue, FdbenchError, unknown
+from fdbench.specs import AttackSpec, ModelSpec, pick, strict
 
 _PACKAGE = Path(__file__).parent
 
@@ -21,17 +21,25 @@ class Published:
     """One published number and the exact conditions it was measured under.
 
     A table shows it beside a measurement only where all of them agree. `accuracy` and `success` are
-    in percent; `iters` 0 is the clean image.
+    in percent; `iters` 0 is the clean image, None an attack without a budget. `trained` says on
+    what images the network was: "adversarial" or "clean".
     """
 
     data: str
-    iters: int
     accuracy: float
     source: str
+    iters: int | None = None
     success: float | None = None
+    attack: str = "pgd"
     norm: str = "linf"
     eps: str = "16/255"
     targeted: bool = True
+    trained: str = "adversarial"
+
+    def __post_init__(self) -> None:
+        pick("training", self.trained, ("adversarial", "clean"))
+        if self.attack == "pgd" and self.iters is None:
+            raise BadValue(f"a published number of PGD needs its iters: {self.source}.")
 
 
 @dataclass(frozen=True)

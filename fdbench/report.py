@@ -1,4 +1,4 @@
-"""Rows -> results/whitebox.{csv,md,html}, results/paired.csv, the figure, and what is printed.
+"""Rows -> results/whitebox.{csv,md,html}, paired.csv, zoo.csv, the figure, and what is printed.
 
 Layout only: each number comes from tables.py, and CSV and Markdown always hold all of them.
 """
@@ -16,10 +16,10 @@ from rich import box
 from rich.console import JustifyMethod
 from rich.table import Table
 
-from fdbench import console, figure, tables
+from fdbench import console, figure, tables, zoo
 from fdbench.errors import FdbenchError, unknown
 from fdbench.files import write_atomically
-from fdbench.layout import WORDS, comparisons, fit, sections
+from fdbench.layout import WORDS, Section, comparisons, fit, sections
 from fdbench.record import Run, read_runs
 
 _LONG = 20  # comparisons printed before only those with the first network are
@@ -40,6 +40,7 @@ class Report:
     runs: tuple[Run, ...]
     whitebox: DataFrame
     paired: DataFrame
+    zoo: DataFrame
     warnings: tuple[str, ...]
     figure: dict[str, bytes]
 
@@ -61,6 +62,10 @@ def _rich(title: str, cells: DataFrame, caption: str) -> Table:
     return table
 
 
+def _zoo_note(section: Section) -> str:
+    return f"All rows: {section.same}. {zoo.READING}" if section.same else zoo.READING
+
+
 def _few(gains: DataFrame) -> tuple[DataFrame, str]:
     """At most _LONG comparisons, or those with the first network."""
     if len(gains) <= _LONG:
@@ -77,6 +82,8 @@ def _print_tables(found: Report, results: Path) -> None:
         more = f"\nShortened to {width} columns; all of it: {results / 'whitebox.md'}"
         caption = f"all rows: {section.same}" + (more if shortened else "")
         console.out.print(_rich(section.title, cells, caption), "")
+    for section in zoo.sections(found.zoo):
+        console.out.print(_rich(section.title, section.cells, _zoo_note(section)), "")
     for title, gains in comparisons(found.paired):
         few, note = _few(gains)
         console.out.print(_rich(f"Compared: {title}", few, _PAIRING + note), "")
@@ -115,6 +122,8 @@ def markdown(found: Report) -> str:
     parts += ["![Accuracy against iterations](whitebox.png)"] if found.figure else []
     for section in sections(found.whitebox):
         parts += [f"## {section.title}", f"All rows: {section.same}.", _md_table(section.cells)]
+    for section in zoo.sections(found.zoo):
+        parts += [f"## {section.title}", _zoo_note(section), _md_table(section.cells)]
     gains = list(comparisons(found.paired))
     parts += ["# Compared image by image", f"{_PAIRING}."] if gains else []
     for title, cells in gains:
@@ -151,6 +160,7 @@ def page(found: Report) -> str:
     svg = found.figure.get("svg", b"").decode()
     body = ["<h1>Robust accuracy</h1>", f"<p>{html.escape(_READING)}</p>", svg[svg.find("<svg") :]]
     body += [part(s.title, f"All rows: {s.same}.", s.cells) for s in sections(found.whitebox)]
+    body += [part(s.title, _zoo_note(s), s.cells) for s in zoo.sections(found.zoo)]
     gains = comparisons(found.paired)
     body += [part(f"Compared: {title}", f"{_PAIRING}.", cells) for title, cells in gains]
     body += [f"<p>Warning: {html.escape(text)}</p>" for text in found.warnings]
@@ -159,8 +169,8 @@ def page(found: Report) -> str:
 
 
 def as_json(found: Report) -> str:
-    """Both tables as lists of objects, and the warnings."""
-    kinds = {"whitebox": found.whitebox, "paired": found.paired}
+    """All tables as lists of objects, and the warnings."""
+    kinds = {"whitebox": found.whitebox, "paired": found.paired, "zoo": found.zoo}
     lines = {name: json.loads(table.to_json(orient="records")) for name, table in kinds.items()}
     return json.dumps({**lines, "warnings": found.warnings}, indent=2)
 
@@ -187,6 +197,7 @@ def build(runs: Sequence[Run]) -> Report:
         runs=tuple(runs),
         whitebox=whitebox,
         paired=tables.comparisons(runs),
+        zoo=zoo.zoo(runs),
         warnings=tuple(tables.warnings(runs)),
         figure=figure.render(whitebox),
     )
@@ -209,6 +220,8 @@ def report(results: Path, fmt: str = "table") -> Report:
     found = build(runs)
     write_atomically(results / "whitebox.csv", found.whitebox.to_csv(index=False))
     write_atomically(results / "paired.csv", found.paired.to_csv(index=False))
+    if not found.zoo.empty:
+        write_atomically(results / "zoo.csv", found.zoo.to_csv(index=False))
     write_atomically(results / "whitebox.md", markdown(found))
     for ending, content in found.figure.items():
         write_atomically(results / f"whitebox.{ending}", content)

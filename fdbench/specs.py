@@ -207,6 +207,7 @@ class TrainSpec:
     label_smoothing: float = 0.1
     warmup: float = 5 / 110  # linear, from 0.1; skipped where the peak is not above 0.1
     drops: tuple[float, ...] = (35 / 110, 70 / 110, 95 / 110)  # learning rate divided by 10
+    augment: bool = True  # random crops and flips, and colours on ImageNet
     clean: bool = False  # train on clean images instead
     attack_iters: int = 30
     eps: float = 16 / 255

@@ -108,10 +108,12 @@ def _measured(result: Result) -> dict[str, float | None]:
 
 
 def _known(run: Run) -> tuple[Published, ...]:
-    """What was published for the run's model on the run's data."""
-    name = run.info.model.name
-    rows = recipes.model(name).published if name in recipes.files("models") else ()
-    return tuple(row for row in rows if row.data == run.info.data.name)
+    """What was published for the run's model, trained as it was, on the run's test images."""
+    name, train = run.info.model.name, run.info.model.train
+    if name not in recipes.files("models") or run.info.data.split != "test":
+        return ()
+    here = run.info.data.name, "clean" if train and train["clean"] else "adversarial"
+    return tuple(row for row in recipes.model(name).published if (row.data, row.trained) == here)
 
 
 def _same_attack(row: Published, result: Result) -> bool:
@@ -119,7 +121,8 @@ def _same_attack(row: Published, result: Result) -> bool:
     spec, iters = result.run.info.attack, result.iters
     plain = replace(spec, alpha=None, loss="ce", restarts=1, random_start=True)
     return (
-        spec.attack == "pgd"
+        spec.attack == row.attack == "pgd"
+        and iters is not None
         and iters == row.iters
         and (row.norm, row.targeted) == (spec.norm, spec.targeted)
         and abs(parse_size(row.eps, row.norm) - spec.eps) < 1e-9

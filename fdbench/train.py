@@ -34,8 +34,9 @@ def train(job: Job, *, fresh: bool, say: Say, save_every: float = SAVE_EVERY) ->
         trainer.resume()
         at = trainer.at
         say(f"continuing {job.name} at epoch {at.epoch + 1}, batch {at.step} of {job.steps}")
-    left = job.spec.epochs * job.steps - trainer.at.epoch * job.steps - trainer.at.step
-    with progress(f"train {job.name}", left * job.spec.batch_size, "images") as advance:
+    total = job.spec.epochs * job.steps * job.batch
+    done = (trainer.at.epoch * job.steps + trainer.at.step) * job.batch
+    with progress(f"train {job.name}", total, "images", done) as advance:
         while trainer.at.epoch < job.spec.epochs:
             _epoch(trainer, advance, save_every)
             _close_epoch(trainer, say)
@@ -69,7 +70,7 @@ def _epoch(trainer: Trainer, advance: Callable[[float], None], save_every: float
 def _close_epoch(trainer: Trainer, say: Say) -> None:
     """Logs the epoch, keeps its weights if they are the best so far, and moves on."""
     job, at = trainer.job, trainer.at
-    seen = job.steps * min(job.spec.batch_size, len(job.train))
+    seen = job.steps * job.batch
     entry: dict[str, Any] = {
         "epoch": at.epoch + 1,
         "loss": at.loss / seen,

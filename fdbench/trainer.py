@@ -51,9 +51,14 @@ class Job:
         return self.results / "checkpoints" / f"{self.name}.resume"
 
     @property
+    def batch(self) -> int:
+        """Images in a batch: as asked for, or all there are."""
+        return min(self.spec.batch_size, len(self.train))
+
+    @property
     def steps(self) -> int:
         """Batches in an epoch. What is left over after the last full one waits for the next."""
-        return max(1, len(self.train) // self.spec.batch_size)
+        return len(self.train) // self.batch
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -216,9 +221,10 @@ class Trainer:
         """What is left of this epoch, in its order."""
         spec, at = self.job.spec, self.at
         order = randomness.permutation(spec.seed, f"order-{at.epoch}", len(self.job.train))
-        left = order[at.step * spec.batch_size : self.job.steps * spec.batch_size].tolist()
-        augment = Augment(spec.seed, at.epoch)
-        for batch in self.job.train.batches(left, spec.batch_size, augment):
+        size = self.job.batch
+        left = order[at.step * size : self.job.steps * size].tolist()
+        augment = Augment(spec.seed, at.epoch) if spec.augment else None
+        for batch in self.job.train.batches(left, size, augment):
             yield batch.to(self.job.device)
 
     def probe(self) -> dict[str, float]:

@@ -12,11 +12,11 @@ import pytest
 import torch
 from conftest import Linear, frozen
 
-from fdbench import evaluate as loop
 from fdbench.attacks import ATTACKS, Entry, Reading, Subject
 from fdbench.data import open_data
 from fdbench.errors import BadValue
 from fdbench.evaluate import Job, evaluate
+from fdbench.judge import predict
 from fdbench.models.checkpoint import weights_hash
 from fdbench.models.load import Model
 from fdbench.specs import AttackSpec
@@ -146,8 +146,8 @@ def test_restarts_count_by_each_images_worst(
     work = job(tmp_path, attack=spec)
     found = rows(evaluate(work, silent))
     batch = work.data.fetch(range(40))
-    first = loop.predict(work.model.net, 1 - batch.x)
-    second = loop.predict(work.model.net, batch.x)
+    first = predict(work.model.net, 1 - batch.x)
+    second = predict(work.model.net, batch.x)
     assert (first != second).any()
     for i, row in found.items():
         right = first[i] == row["label"] and second[i] == row["label"]
@@ -164,8 +164,8 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import torch
-from fdbench import evaluate as loop
 from test_evaluate import job, silent
+from fdbench import evaluate as loop
 torch.set_num_threads(1)
 inner = loop.attack_batch
 def slow(*args):

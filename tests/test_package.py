@@ -29,7 +29,7 @@ def commands(group: click.Group, words: str) -> Iterator[str]:
             yield f"{words} {name}"
 
 
-@pytest.mark.parametrize("command", commands(main, "fdbench"))
+@pytest.mark.parametrize("command", list(commands(main, "fdbench")))
 def test_every_command_is_in_the_readme(command: str) -> None:
     assert command in README
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fdbench import recipes, specs
+from fdbench.errors import FdbenchError
 from fdbench.models.resnet import build
 
 PACKAGE = Path(recipes.__file__).parent
@@ -19,9 +20,10 @@ FLOORS = [
     {"specs", "threat"},
     {"recipes", "runinfo", "datasets", "environment", "accelerate", "verify"},
     {"data", "models", "record", "judge", "attacks"},
-    {"evaluate", "trainer", "tables"},
+    {"evaluate", "trainer", "tables", "classify"},
     {"train", "figure"},
     {"layout", "api"},
+    {"zoo"},
     {"report"},
     {"commands"},
     {"cli"},
@@ -116,10 +118,10 @@ def test_a_misspelt_key_in_a_recipe_is_refused(
     row = tmp_path / "models" / "mine.toml"
     row.write_text('summary = "x"\n[model]\narch = "r20"\ndenoiser = "mean"\n')
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(recipes.FdbenchError, match=r"no key .* 'denoiser'. Did you mean 'denoise'"):
+    with pytest.raises(FdbenchError, match=r"no key .* 'denoiser'. Did you mean 'denoise'"):
         recipes.model("mine")
     row.write_text("summary = \n")
-    with pytest.raises(recipes.FdbenchError, match="is not a recipe"):
+    with pytest.raises(FdbenchError, match="is not a recipe"):
         recipes.model("mine")
 
 
@@ -129,5 +131,5 @@ def test_a_recipe_may_not_hide_another_of_the_same_name(
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "r152.toml").write_text("")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(recipes.FdbenchError, match="two recipes are named 'r152'"):
+    with pytest.raises(FdbenchError, match="two recipes are named 'r152'"):
         recipes.files("models")

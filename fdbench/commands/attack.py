@@ -171,7 +171,7 @@ def _one(
     px: int | None,
     **rest: Any,
 ) -> Path:
-    from fdbench.console import say
+    from fdbench.console import say, stoppable
     from fdbench.data import open_data
     from fdbench.evaluate import Job, evaluate
 
@@ -190,4 +190,5 @@ def _one(
         f"{model.name} on {ref}: PGD {', '.join(str(i) for i in spec.iters)}, {spec.norm}, "
         f"eps {spec.eps_text}, {kind}"
     )
-    return evaluate(Job(model, images, spec, results, device, **rest), say)
+    with stoppable():
+        return evaluate(Job(model, images, spec, results, device, **rest), say)

@@ -45,6 +45,20 @@ class Fraction(click.ParamType[float]):
         return number
 
 
+class Fractions(click.ParamType[tuple[float, ...]]):
+    """`0.3,0.6,0.9`: numbers from 0 to 1."""
+
+    name = "0..1[,0..1...]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        one = Fraction()
+        return tuple(one.convert(part, param, ctx) for part in str(value).split(","))
+
+
 def size(text: str | None, norm: str, option: str) -> float | None:
     """The size typed after --eps or --alpha; None where nothing (or `auto`) was."""
     return None if text in (None, "auto") else parse_size(str(text), norm, option)

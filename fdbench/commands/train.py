@@ -9,6 +9,7 @@ import click
 from fdbench import recipes
 from fdbench.commands.options import (
     Fraction,
+    Fractions,
     compute_options,
     data_options,
     results_option,
@@ -49,8 +50,16 @@ _ATTACK_ONLY = ("attack_iters", "eps", "alpha", "targeted", "norm", "clean_start
     type=click.FloatRange(min=0, min_open=True),
     help="Peak learning rate per 256 images (linear rule).",
 )
+@click.option("--warmup", type=Fraction(), help="Share of the training with a rising rate.")
+@click.option(
+    "--drops", type=Fractions(), help="Shares of the training after which the rate falls to 1/10."
+)
+@click.option("--momentum", type=Fraction())
 @click.option("--weight-decay", type=click.FloatRange(min=0))
 @click.option("--label-smoothing", type=Fraction())
+@click.option(
+    "--augment/--no-augment", default=None, help="Random crops and flips (colours on imagenet)."
+)
 @click.option("--clean", is_flag=True, help="Train on clean images: no attack.")
 @click.option("--attack-iters", type=_AT_LEAST_1, help="PGD iterations while training.")
 @click.option("--eps", help="Perturbation size: 8/255, 8px or 0.0314.")
@@ -80,7 +89,7 @@ def train(**flags: Any) -> None:
     ModelSpec(**shape)  # refuses a wrong name before anything slow happens
     device = start_torch(flags["device"], flags["threads"])
 
-    from fdbench.console import out, say
+    from fdbench.console import out, say, stoppable
     from fdbench.data import open_data
     from fdbench.train import train as run
     from fdbench.trainer import Job
@@ -94,7 +103,8 @@ def train(**flags: Any) -> None:
     held_out = open_data(data, "held-out", **where)
     job = Job(name, model, spec, images, held_out, flags["results"], device)
     say(describe(name, model, spec, len(images), str(device)))
-    path = run(job, fresh=not flags["resume"], say=say)
+    with stoppable():
+        path = run(job, fresh=not flags["resume"], say=say)
     out.print(str(path), soft_wrap=True)
     say(f"Next: fdbench attack pgd --iters 100 --model {name}")
 

@@ -30,6 +30,10 @@ class Card:
     log: tuple[dict[str, Any], ...] = ()  # one entry an epoch
     environment: dict[str, Any] = field(default_factory=dict)
     weights: str = ""  # sha256, see weights_hash
+    # Of weights that others trained; empty for our own.
+    licence: str = ""
+    source: str = ""
+    source_sha256: str = ""  # of the file they were read from
 
     @classmethod
     def of(cls, table: dict[str, Any], where: str) -> "Card":

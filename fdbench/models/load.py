@@ -87,4 +87,4 @@ def _from_function(ref: str) -> Model:
     if not isinstance(net, nn.Module):
         raise FdbenchError(f"{ref} returned {type(net).__name__}, not a torch.nn.Module.")
     net = _frozen(net)
-    return Model(function_name, ref, net, weights_hash(net.state_dict()), None)
+    return Model(ref, ref, net, weights_hash(net.state_dict()), None)

@@ -1,0 +1,235 @@
+"""The authors' released networks: a Tensorpack .npz in, a ModelSpec and our state dict out.
+
+Xie et al. 2019, released code and weights, for TensorFlow 1. The same function on the same images:
+asymmetric SAME padding, BGR, x * 2/255 - 1. All of that is in the ModelSpec, so that the public
+input is RGB in [0, 1] as everywhere.
+"""
+
+import hashlib
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fdbench.errors import FdbenchError
+from fdbench.models.resnet import build
+from fdbench.specs import ARCHS, ModelSpec
+
+LICENCE = "CC-BY-NC-4.0"  # of the released weights, as their repository states it
+SOURCE = "facebookresearch/ImageNet-Adversarial-Training (Xie et al. 2019)"
+DENOISERS = ("none", "nonlocal-gauss", "nonlocal-dot")  # what the released code can build
+
+Array = npt.NDArray[Any]
+Shapes = Mapping[str, tuple[int, ...]]
+
+_LISTED = 8  # wrong variables that one error names
+# What TensorFlow 1 and Tensorpack save beside a network: counters, rates, optimiser slots.
+_BESIDE = re.compile(
+    r"global_step|learning_rate|beta[12]_power|EMA/.+"
+    r"|.+/(?:Momentum|Adam|Adam_1|RMSProp|RMSProp_1|Adagrad|AccumGrad)"
+)
+_BLOCK = re.compile(r"group(\d)/block(\d+)/.+")
+_PLACES = {"stages": r"group\1_denoise", "all": r"group\1/block\2/non_local"}
+# Our names -> theirs: where a tensor lies, and what it is. `{place}` is one of _PLACES.
+_HEADS = (
+    (r"stem\.0\.", "conv0/"),
+    (r"stages\.(\d+)\.block(\d+)\.shortcut\.", r"group\1/block\2/convshortcut/"),
+    (r"stages\.(\d+)\.block(\d+)\.(conv\d)\.", r"group\1/block\2/\3/"),
+    (r"stages\.(\d+)\.denoise(\d+)\.operation\.(theta|phi)\.", r"{place}/embedding_\3/"),
+    (r"stages\.(\d+)\.denoise(\d+)\.", "{place}/conv/"),
+    (r"fc\.", "linear/"),
+)
+_TAILS = {
+    "conv.weight": "W",
+    "weight": "W",
+    "bias": "b",
+    "bn.weight": "bn/gamma",
+    "bn.bias": "bn/beta",
+    "bn.running_mean": "bn/mean/EMA",
+    "bn.running_var": "bn/variance/EMA",
+}
+_COUNTER = "num_batches_tracked"  # PyTorch's own; nothing reads it in inference
+# The order in which a variable's axes make PyTorch's: kernels are HWIO, matrices (in, out).
+_AXES = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
+
+
+@dataclass(frozen=True)
+class Pack:
+    """What an .npz of the authors' holds: the network, its weights, where they come from."""
+
+    spec: ModelSpec
+    tensors: dict[str, Tensor]  # a state dict of `build(spec)`
+    sha256: str  # of the file
+    variables: int  # numbers in the network, batch norm's running statistics included
+
+
+def theirs(name: str, spec: ModelSpec) -> str:
+    """The authors' name of one of our tensors: `stem.0.bn.weight` is `conv0/bn/gamma`."""
+    for pattern, head in _HEADS:
+        match = re.match(pattern, name)
+        if match:
+            where = match.expand(head.replace("{place}", _PLACES[spec.denoise_at]))
+            return where + _TAILS[name[match.end() :]]
+    raise KeyError(name)
+
+
+def _named(spec: ModelSpec) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Our name -> their name and their shape, for every variable of the network."""
+    state = build(spec, device="meta").state_dict()
+    named = {}
+    for name, tensor in state.items():
+        if not name.endswith(_COUNTER):
+            shape = [0] * tensor.ndim
+            for ours, axis in enumerate(_AXES[tensor.ndim]):
+                shape[axis] = tensor.shape[ours]
+            named[name] = theirs(name, spec), tuple(shape)
+    return named
+
+
+def _read(path: Path) -> dict[str, Array]:
+    """The network's variables by name, `:0` and what was saved beside them left out."""
+    if not zipfile.is_zipfile(path):
+        raise FdbenchError(f"{path} is not a .npz file, or is cut short: fetch it again.")
+    arrays: dict[str, Array] = {}
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            for entry in content.files:
+                name = entry.removesuffix(":0")
+                if _BESIDE.fullmatch(name):
+                    continue
+                if name in arrays:
+                    raise FdbenchError(f"{path} holds {name} twice, with and without ':0'.")
+                arrays[name] = np.asarray(content[entry])
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as reason:
+        raise FdbenchError(
+            f"{path} has an array that can't be read ({reason}): fetch it again."
+        ) from reason
+    return arrays
+
+
+def _depths(names: Iterable[str]) -> tuple[int, ...]:
+    """Residual blocks of each stage, by the highest number that appears."""
+    found: dict[int, int] = {}
+    for match in filter(None, map(_BLOCK.fullmatch, names)):
+        stage, block = int(match[1]), int(match[2])
+        found[stage] = max(found.get(stage, 0), block + 1)
+    return tuple(found.get(stage, 0) for stage in range(max(found, default=-1) + 1))
+
+
+def _detect_arch(shapes: Shapes, where: str) -> str:
+    depths = _depths(shapes)
+    if not depths:
+        some = ", ".join(sorted(shapes)[:4]) or "nothing"
+        raise FdbenchError(
+            f"{where} is not one of the authors' networks: it holds {some}.\n"
+            "They hold conv0/W, group0/block0/conv1/W, ..., linear/b."
+        )
+    kernel = shapes.get("group0/block0/conv2/W", (3, 3, 1, 1))  # (3, 3, inputs a group, outputs)
+    groups = kernel[-1] // max(kernel[-2], 1) if len(kernel) == 4 else 1
+    known = {name: arch for name, arch in ARCHS.items() if arch.block == "bottleneck"}
+    for name, arch in known.items():
+        if arch.blocks == depths and (arch.groups > 1) == (groups > 1):
+            return name
+    raise FdbenchError(
+        f"{where} has {depths} residual blocks a stage in {groups} group(s): no known network.\n"
+        + "Known: "
+        + ", ".join(f"{name} {arch.blocks}" for name, arch in known.items())
+        + "."
+    )
+
+
+def detect(shapes: Shapes, where: str) -> ModelSpec:
+    """The network that variables of these names and shapes (theirs) belong to.
+
+    A denoiser is Gaussian if and only if it has embeddings (paper, Sec. 4.1). Raises FdbenchError
+    where there is no such network.
+    """
+    everywhere = any("/non_local/" in name for name in shapes)
+    denoised = everywhere or any("_denoise/" in name for name in shapes)
+    embedded = any("/embedding_" in name for name in shapes)
+    return ModelSpec(
+        arch=_detect_arch(shapes, where),
+        denoise=("nonlocal-gauss" if embedded else "nonlocal-dot") if denoised else "none",
+        denoise_at="all" if everywhere else "stages",
+        padding="same-tf",
+        order="bgr",
+    )
+
+
+def _refuse_contradiction(spec: ModelSpec, told: Mapping[str, str | None], where: str) -> None:
+    for field, value in told.items():
+        found = getattr(spec, field)
+        if value is not None and value != found:
+            flag = f"--{field.replace('_', '-')}"
+            raise FdbenchError(
+                f"{flag} {value} contradicts {where}, whose variables are those of {spec.name} "
+                f"({flag} {found}).\nLeave the flag out to take what is there."
+            )
+
+
+def _value_fault(name: str, array: Array) -> str | None:
+    """What is wrong with a variable's numbers, if anything."""
+    if array.dtype != np.float32:
+        return f"{name} is {array.dtype}, not float32"
+    if not np.isfinite(array).all():
+        return f"{name} has values that are not finite"
+    if name.endswith("variance/EMA") and (array < 0).any():
+        return f"{name} has negative variances"
+    return None
+
+
+def _faults(
+    named: Mapping[str, tuple[str, tuple[int, ...]]], arrays: Mapping[str, Array]
+) -> list[str]:
+    wanted = dict(named.values())
+    found = [f"missing {name}" for name in wanted if name not in arrays]
+    found += [f"unexpected {name}" for name in arrays if name not in wanted]
+    for name, shape in wanted.items():
+        array = arrays.get(name)
+        if array is not None and array.shape != shape:
+            found.append(f"{name} is {array.shape}, not {shape}")
+        elif array is not None and (fault := _value_fault(name, array)):
+            found.append(fault)
+    return found
+
+
+def _converted(array: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(_AXES[array.ndim])))
+
+
+def read_pack(path: Path, told: Mapping[str, str | None] | None = None) -> Pack:
+    """The network in an .npz of the authors' release.
+
+    Args:
+        path: names with or without `:0`; what training saved beside the network is left out.
+        told: what the user says of it, `arch`, `denoise` and `denoise_at`; None: nothing.
+
+    Raises FdbenchError for a file that can't be read, one of another network, variables that are
+    missing, unexpected, misshapen or impossible (by name), and one that contradicts `told`.
+    """
+    arrays = _read(path)
+    spec = detect({name: array.shape for name, array in arrays.items()}, str(path))
+    _refuse_contradiction(spec, told or {}, str(path))
+    named = _named(spec)
+    faults = _faults(named, arrays)
+    if faults:
+        more = f"\n  and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
+        listed = "\n  ".join(faults[:_LISTED])
+        raise FdbenchError(f"{path} is not a whole {spec.name}:\n  {listed}{more}")
+    variables = sum(array.size for array in arrays.values())
+    tensors = {}
+    for name, (their_name, _) in named.items():
+        tensors[name] = _converted(arrays.pop(their_name))  # one copy at a time: they are large
+        if name.endswith("running_var"):
+            tensors[name.replace("running_var", _COUNTER)] = torch.tensor(0)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Pack(spec, tensors, digest, variables)
