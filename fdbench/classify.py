@@ -1,10 +1,10 @@
 """A folder of images in, `filename,label` lines out: what CAAD 2018 asked of a defence.
 
-Source: Xie et al. 2019, released code: the whole image is resized to the network's size, bicubic,
-without a crop, and the class with the highest logit is the answer.
+Source: Xie et al. 2019, released code: the whole image is resized to the network's size, without a
+crop, and the class with the highest logit is the answer.
 
-What is known is kept in a journal beside the output, a line an image, so that the same command
-continues wherever it was stopped; the output itself appears when all of it is there.
+What is known so far lies in a journal beside the output, a JSON line an image, so the same command
+continues wherever it was stopped; the output appears, whole, when all images are done.
 """
 
 import csv
@@ -12,22 +12,219 @@ import fcntl
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import batched
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32
+from jaxtyping import UInt8
 from torch import Tensor
 
 from fdbench.console import progress
 from fdbench.datasets.files import ENDINGS, open_rgb
+from fdbench.datasets.memory import to_images
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.files import write_atomically, writing
 from fdbench.judge import predict
 from fdbench.models.load import Model
+
+_LISTED = 10  # unreadable images that an error names
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network on one folder; `px` is the side that every image is resized to."""
+
+    model: Model
+    folder: Path
+    output: Path
+    device: torch.device
+    px: int
+    label_base: int = 0
+    batch_size: int = 50
+    skip_bad: bool = False
+
+    @property
+    def journal(self) -> Path:
+        """Where the answers are kept, whatever the label base."""
+        return self.output.with_name(f"{self.output.name}.jsonl")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides an answer, the image aside."""
+        return {"model": self.model.name, "weights": self.model.weights, "px": self.px}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was done: images in the output, and the reason for each that isn't."""
+
+    count: int
+    skipped: dict[str, str]
+
+
+def side(model: Model, px: int | None) -> int:
+    """The size of the network's images: as told, as its card says, or its attribute `px`."""
+    known = model.card.spec.px if model.card else getattr(model.net, "px", None)
+    found = known if px is None else px
+    if not isinstance(found, int) or found < 1:
+        raise BadValue(
+            f"the image size of {model.ref} isn't known.\n"
+            "Give --px 224, or let the network have an attribute px."
+        )
+    return found
+
+
+def whole_image(path: Path, px: int) -> UInt8[Tensor, "3 P P"]:
+    """The image in RGB, px x px, its proportions not kept.
+
+    Bicubic with a = -0.75 and no widening when it shrinks, as the authors' OpenCV does it; the two
+    differ by rounding alone. Raises FdbenchError naming an unreadable file.
+    """
+    pixels = torch.from_numpy(np.array(open_rgb(str(path)))).permute(2, 0, 1)  # (3, H, W)
+    resized = F.interpolate(pixels[None].float(), (px, px), mode="bicubic", align_corners=False)
+    return resized[0].round().clamp(0, 255).to(torch.uint8)
+
+
+class Journal:
+    """The answers so far, by file name, in an append-only file that `kill -9` can't spoil."""
+
+    def __init__(self, job: Job) -> None:
+        self.path = job.journal
+        if job.output.exists() and not self.path.exists():
+            raise FdbenchError(
+                f"{job.output} exists, and {self.path.name}, which would say how it was made, does "
+                "not.\nMove it away, or name another OUTPUT_FILE."
+            )
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            self._lock()
+            self.answers = self._read(job.identity)
+        except BaseException:
+            os.close(self._handle)
+            raise
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as reason:
+            raise FdbenchError(f"another process is writing {self.path}: wait for it.") from reason
+
+    def _read(self, identity: dict[str, Any]) -> dict[str, int]:
+        """Whole lines only: the torn last one is dropped and done again."""
+        content = self.path.read_bytes()
+        length = content.rfind(b"\n") + 1
+        try:
+            head, *lines = [json.loads(line) for line in content[:length].splitlines()] or [None]
+            answers = {str(line["image"]): int(line["class"]) for line in lines}
+        except (ValueError, KeyError, TypeError) as reason:
+            raise FdbenchError(f"{self.path} is not a journal of fdbench classify.") from reason
+        if head not in (None, identity):
+            raise FdbenchError(
+                f"{self.path} was written for another network or size: {head}.\n"
+                "Move it and the output away, or name another OUTPUT_FILE."
+            )
+        os.ftruncate(self._handle, length)
+        if head is None:
+            self._write([identity])
+        return answers
+
+    def _write(self, lines: Sequence[dict[str, Any]]) -> None:
+        content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        with writing(self.path):
+            while content:  # a full disk may take a part first
+                content = content[os.write(self._handle, content) :]
+            os.fsync(self._handle)
+
+    def append(self, found: dict[str, int]) -> None:
+        """Puts the answers on the disk; they are there when this returns."""
+        self._write([{"image": name, "class": label} for name, label in found.items()])
+        self.answers |= found
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._handle)
+
+
+def images_in(folder: Path) -> list[str]:
+    """The names of the image files in the folder itself, sorted."""
+    with os.scandir(folder) as entries:
+        files = [entry.name for entry in entries if entry.is_file()]
+    found = [f for f in files if f.lower().endswith(ENDINGS) and not f.startswith(".")]
+    if not found:
+        raise FdbenchError(f"{folder} holds no images ({', '.join(ENDINGS)}).")
+    return sorted(found)
+
+
+def _loaded(job: Job, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The images by name, and what is wrong with those that can't be read."""
+
+    def load(name: str) -> Tensor | str:
+        try:
+            return whole_image(job.folder / name, job.px)
+        except FdbenchError as reason:
+            return reason.message
+
+    with ThreadPoolExecutor(os.cpu_count() or 1, "fdbench-decode") as pool:
+        read = dict(zip(names, pool.map(load, names), strict=True))
+    bad = {name: found for name, found in read.items() if isinstance(found, str)}
+    return {name: found for name, found in read.items() if isinstance(found, Tensor)}, bad
+
+
+def _classify_all(job: Job, names: Sequence[str], journal: Journal) -> dict[str, str]:
+    """Answers for all readable images into the journal; the reasons for the others."""
+    todo = [name for name in names if name not in journal.answers]
+    bad: dict[str, str] = {}
+    with progress(job.folder.name, len(names), "images", len(names) - len(todo)) as advance:
+        for start in range(0, len(todo), job.batch_size):
+            batch = todo[start : start + job.batch_size]
+            images, unreadable = _loaded(job, batch)
+            bad |= unreadable
+            if images:
+                x = to_images(torch.stack(list(images.values()))).to(job.device)
+                labels = predict(job.model.net, x).tolist()
+                journal.append(dict(zip(images, labels, strict=True)))
+            advance(len(batch))
+    return bad
+
+
+def _lines(answers: dict[str, int], names: Sequence[str], base: int) -> bytes:
+    text = io.StringIO()
+    rows = ((name, answers[name] + base) for name in names if name in answers)
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def classify(job: Job) -> Outcome:
+    """Writes `job.output`, a line an image in the order of their names.
+
+    Raises FdbenchError, naming them, where images can't be read and `skip_bad` is not set; what is
+    known of the others is kept.
+    """
+    names = images_in(job.folder)
+    job.model.net.to(job.device)
+    with Journal(job) as journal:
+        bad = _classify_all(job, names, journal)
+        if bad and not job.skip_bad:
+            more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
+            listed = "\n  ".join(list(bad.values())[:_LISTED])
+            raise FdbenchError(
+                f"{len(bad)} of {len(names)} images can't be read, the others are done:\n  {listed}"
+                f"{more}\nRepair them, or add --skip-bad to leave them out: the command goes on."
+            )
+        write_atomically(job.output, _lines(journal.answers, names, job.label_base))
+    return Outcome(len(names) - len(bad), bad)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fdbench.models import denoise
-from fdbench.models.denoise import DESIGNS, MAP_LIMIT, DenoiseBlock
+from fdbench.models.attention import MAP_LIMIT
+from fdbench.models.denoise import DESIGNS, DenoiseBlock
 
 MODULES: dict[str, Callable[[int], nn.Module]] = {
     "nonlocal-gauss": denoise.NonlocalGauss,

@@ -36,8 +36,13 @@ run_options = all_of(
     ),
     data_options,
     click.option(
-        "--limit", type=click.IntRange(min=1), help="Attack the first N test images only."
+        "--split",
+        type=click.Choice(["test", "val", "held-out", "train"]),
+        default="test",
+        show_default=True,
+        help="Which of its images; val, as ImageNet calls it, is test.",
     ),
+    click.option("--limit", type=click.IntRange(min=1), help="Attack the first N images only."),
     click.option("--batch-size", type=click.IntRange(min=1), default=250, show_default=True),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
     click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON."),
@@ -150,6 +155,8 @@ def attack_all(
     folders = []
     for ref in refs:
         model = open_model(ref, results)
+        if model.card and model.card.source:
+            say(f"{model.name}: {model.card.source}, licence {model.card.licence}")
         folders += [_one(model, wish, results, where, **rest) for wish in wishes]
     if as_json:
         described = [json.loads((folder / "run.json").read_text()) for folder in folders]
@@ -166,6 +173,7 @@ def _one(
     device: Any,
     *,
     data: str | None,
+    split: str,
     data_dir: Path | None,
     download: bool,
     px: int | None,
@@ -176,13 +184,15 @@ def _one(
     from fdbench.evaluate import Job, evaluate
 
     card = model.card
-    ref = data or (card.data["name"] if card else "fashion-mini")
-    images = open_data(ref, "test", data_dir=data_dir, download=download, px=px)
+    learnt = card.data["name"] if card else None
+    ref = data or learnt or "fashion-mini"
+    part = "test" if split == "val" else split
+    images = open_data(ref, part, data_dir=data_dir, download=download, px=px)
     trained = card.train if card else None
     eps = wish.eps
     if eps is None and trained and not trained.clean and trained.norm == wish.spec.norm:
         eps = trained.eps
-    eps = default_eps(ref) if eps is None else eps
+    eps = default_eps(learnt or ref) if eps is None else eps
     targeted = default_targeted(images.classes) if wish.targeted is None else wish.targeted
     spec = replace(wish.spec, eps=eps, targeted=targeted)
     kind = "targeted (random)" if targeted else "untargeted"

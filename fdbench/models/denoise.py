@@ -17,18 +17,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from fdbench.models.attention import attend
+
 Features = Float[Tensor, "B C H W"]
 Embedded = Float[Tensor, "B D H W"]  # theta(x), phi(x): D = C / 2
 Sequences = Float[Tensor, "B N C"]  # a map as N = H * W vectors
-
-# Above this N, no N x N map exists: attention runs in tiles. Forward and input gradient, one
-# thread of an AVX-512 CPU without AMX, torch 2.15, channels_last, milliseconds map / tiles:
-#   N = 64,   64 channels, batch 8:  fp32 0.7 / 0.8,  bf16 0.8 / 1.8
-#   N = 256, 128 channels, batch 8:  fp32 9.7 / 12.9, bf16 5.0 / 12.6
-#   N = 784, 512 channels, batch 2:  fp32 78 / 113,   bf16 37 / 84
-#   N = 1024, 16 channels, batch 8:  fp32 96 / 38,    bf16 44 / 36
-#   N = 3136, 256 channels, batch 2: fp32 717 / 794,  bf16 360 / 613, but 39 MB an image in fp32
-MAP_LIMIT = 256
 
 
 def sequences(x: Features) -> Sequences:
@@ -40,35 +33,19 @@ def sequences(x: Features) -> Sequences:
     return x.flatten(2).mT.contiguous()
 
 
+def as_map(rows: Sequences, x: Features) -> Features:
+    """Positions back in the places they have in `x`; a channels_last view."""
+    return rows.mT.reshape(x.shape)
+
+
 def nonlocal_gauss(x: Features, theta: Embedded, phi: Embedded) -> Features:
     """Every position becomes the mean of all, weighted by softmax_j(theta_i . phi_j / sqrt(D)).
 
     D is the number of embedded channels. The values are `x` itself, without an embedding of their
-    own (paper, Fig. 5; released code). For N = H * W above MAP_LIMIT, memory is linear in N.
+    own (paper, Fig. 5; released code).
     """
     scale = theta.shape[1] ** -0.5
-    query, key, value = sequences(theta), sequences(phi), sequences(x)  # (B, N, D) twice, (B, N, C)
-    if value.shape[1] <= MAP_LIMIT:
-        out = (query * scale @ key.mT).softmax(-1) @ value
-    else:
-        out = _tiled(query, key, value, scale)
-    return out.mT.reshape(x.shape)
-
-
-def _tiled(
-    query: Float[Tensor, "B N D"], key: Float[Tensor, "B N D"], value: Sequences, scale: float
-) -> Sequences:
-    """Attention that holds a few rows of the map at a time.
-
-    Query and key are padded with zeros, which leave their products alone, to the width of `value`:
-    a CPU tiles only equal widths. Measured as above, the other way to equal widths, `value` as two
-    halves with a map each, is slower: 110 against 38 ms at N = 1024 and 16 channels, 833 against
-    794 at N = 3136 and 256 channels.
-    """
-    missing = (0, value.shape[-1] - query.shape[-1])
-    query, key = F.pad(query, missing), F.pad(key, missing)  # (B, N, C)
-    query, key, value = query[:, None], key[:, None], value[:, None]  # (B, 1, N, C): one head
-    return F.scaled_dot_product_attention(query, key, value, scale=scale)[:, 0]
+    return as_map(attend(sequences(theta), sequences(phi), sequences(x), scale), x)
 
 
 def nonlocal_dot(x: Features) -> Features:
@@ -77,13 +54,11 @@ def nonlocal_dot(x: Features) -> Features:
     No embedding and no softmax (released code). The product of three is taken in the cheaper order:
     a C x C matrix where C <= N, an N x N one (then below C x C) elsewhere.
     """
-    flat = x.flatten(2)  # (B, C, N)
-    channels, positions = flat.shape[1:]
+    rows = sequences(x)  # (B, N, C)
+    positions, channels = rows.shape[1:]
     if channels <= positions:
-        out = (flat @ flat.mT / positions) @ flat
-    else:
-        out = flat @ (flat.mT @ flat / positions)
-    return out.view(x.shape)
+        return as_map(rows @ (rows.mT @ rows / positions), x)
+    return as_map((rows @ rows.mT / positions) @ rows, x)
 
 
 def shifts(padded: Tensor) -> Iterator[Tensor]:

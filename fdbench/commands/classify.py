@@ -1,0 +1,64 @@
+"""fdbench classify."""
+
+from pathlib import Path
+
+import click
+
+from fdbench.commands.options import compute_options, results_option, start_torch
+
+
+@click.command()
+@click.option(
+    "--model", required=True, help="A name, a .safetensors file, or module:function [required]."
+)
+@click.argument("input_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("output_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--label-base",
+    type=click.IntRange(0, 1),
+    default=0,
+    show_default=True,
+    help="The number of the first class: 0, or 1 as NIPS 2017 counts.",
+)
+@click.option(
+    "--px",
+    type=click.IntRange(min=8),
+    help="Side that images are resized to [default: the network's].",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--skip-bad", is_flag=True, help="List images that can't be read, and go on.")
+@results_option
+@compute_options
+def classify(
+    model: str,
+    input_dir: Path,
+    output_file: Path,
+    label_base: int,
+    px: int | None,
+    batch_size: int,
+    skip_bad: bool,
+    results: Path,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Classify the images in INPUT_DIR into lines `filename,label` (CAAD 2018's task).
+
+    Whole images are resized, bicubic, without a crop. The same command continues what was stopped;
+    OUTPUT_FILE.jsonl holds what is known until then.
+    """
+    where = start_torch(device, threads)
+
+    from fdbench.classify import Job, side
+    from fdbench.classify import classify as run
+    from fdbench.console import out, say
+    from fdbench.models.load import open_model
+
+    opened = open_model(model, results)
+    size = side(opened, px)
+    say(f"{opened.name} on {input_dir}: whole images at {size} px, labels from {label_base}")
+    job = Job(opened, input_dir, output_file, where, size, label_base, batch_size, skip_bad)
+    done = run(job)
+    for reason in done.skipped.values():
+        say(f"skipped: {reason}")
+    say(f"{done.count} images classified, {len(done.skipped)} skipped")
+    out.print(str(output_file), soft_wrap=True)
