@@ -49,7 +49,7 @@ def test_the_gradient_of_rows_is_that_of_finite_differences(
     monkeypatch.setattr(attention, "MAP_LIMIT", 1)
     monkeypatch.setattr(attention, "ROWS", 3)
     given = triple(8, 4)
-    assert torch.autograd.gradcheck(lambda *three: attend(*three, scale=0.7), given)
+    assert torch.autograd.gradcheck(lambda q, k, v: attend(q, k, v, 0.7), given)
 
 
 def test_rows_in_bfloat16_are_as_close_as_the_map_in_bfloat16() -> None:

@@ -340,6 +340,26 @@ def test_a_checkpoint_of_other_weights_is_kept_unless_replace_is_typed(tmp_path:
     assert json.loads(card.read_text())["source_sha256"] == read_pack(second).sha256
 
 
+def test_an_imported_network_is_attacked_as_the_paper_does_where_nothing_is_said(
+    tmp_path: Path,
+) -> None:
+    arrays = {name: weight(name, shape) for name, shape in variables(SMALL).items()}
+    np.savez(tmp_path / "f.npz", **arrays)  # type: ignore[arg-type]
+    x, y = np.zeros((1, 224, 224, 3), np.uint8), np.zeros(1, np.int64)
+    np.savez(tmp_path / "x.npz", x=x, y=y, class_names=np.array([f"n{i}" for i in range(1000)]))
+    results = ["--results", str(tmp_path)]
+    assert fdbench("import", f"{tmp_path}/f.npz", *results).exit_code == 0
+    words = ["--model", SMALL.name, "--data", f"npz:{tmp_path}/x.npz", "--split", "val", "--json"]
+    done = fdbench("attack", "pgd", "--iters", "1", *words, *results)
+    assert done.exit_code == 0, done.output
+    (run,) = json.loads(done.stdout)
+    assert run["attack"]["eps"] == 16 / 255
+    assert run["attack"]["targeted"] is True
+    assert run["data"]["split"] == "test"
+    assert run["model"]["spec"]["padding"] == "same-tf"
+    assert "licence CC-BY-NC-4.0" in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RELEASED)
 def test_the_released_sizes_import_in_a_minute_and_3_gb_and_run(tmp_path: Path, name: str) -> None:

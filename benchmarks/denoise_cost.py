@@ -1,0 +1,128 @@
+"""What four denoising blocks add to an R-152 at 224 px: time, memory, operations.
+
+    python benchmarks/denoise_cost.py [--batch 4] [--rounds 5]
+
+One attack step (forward and input gradient) of the networks as they are attacked: frozen, batch
+norm folded, channels_last. The networks take turns, so that a slow moment of the machine meets all;
+the least time of each counts. Memory is the peak of a process of its own that does one step, less
+what it held before the step.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import torch
+from pandas import DataFrame, concat
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fdbench.accelerate import accelerate
+from fdbench.attacks.losses import LOSSES
+from fdbench.attacks.pgd import gradient
+from fdbench.console import out, say
+from fdbench.environment import environment
+from fdbench.files import write_atomically
+from fdbench.models.resnet import build
+from fdbench.specs import ModelSpec
+
+DENOISERS = ("none", "nonlocal-gauss", "nonlocal-dot")
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+TARGET = Path(__file__).parent.parent / "results" / "benchmarks" / "denoise-cost.csv"
+
+
+def network(denoise: str, precision: str) -> nn.Module:
+    """Ready to be attacked. Zero gammas would make the blocks' outputs, not their cost, vanish."""
+    net = build(ModelSpec("r152", denoise)).eval().requires_grad_(False)
+    fast, why_not = accelerate(net, torch.rand(2, 3, 224, 224))
+    if why_not:
+        raise click.ClickException(why_not)
+    return fast.to(PRECISIONS[precision])
+
+
+def step(net: nn.Module, batch: int) -> None:
+    x = torch.rand((batch, 3, 224, 224), generator=torch.Generator().manual_seed(0))
+    gradient(net, x, torch.zeros(batch, dtype=torch.int64), None, LOSSES["ce"])
+
+
+def resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def memory(denoise: str, precision: str, batch: int) -> float:
+    """MB that a step takes, in a process of its own."""
+    command = [sys.executable, __file__, "--memory-of", f"{denoise}/{precision}"]
+    command += ["--batch", str(batch)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout))
+
+
+def forward_gflop(denoise: str) -> float:
+    """Multiplications and additions of one image's forward pass, counted from shapes."""
+    net = build(ModelSpec("r152", denoise), device=torch.device("meta")).eval()
+    with FlopCounterMode(display=False) as counter:
+        net(torch.empty((1, 3, 224, 224), device="meta"))
+    return counter.get_total_flops() / 1e9
+
+
+def least_seconds(precision: str, batch: int, rounds: int) -> dict[str, float]:
+    """The shortest step of each network; they take turns."""
+    nets = {denoise: network(denoise, precision) for denoise in DENOISERS}
+    least = dict.fromkeys(DENOISERS, float("inf"))
+    for turn in range(rounds + 1):
+        for denoise, net in nets.items():
+            began = time.perf_counter()
+            step(net, batch)
+            if turn:  # the first warms up
+                least[denoise] = min(least[denoise], time.perf_counter() - began)
+    return least
+
+
+def measure(precision: str, batch: int, rounds: int) -> DataFrame:
+    """A line for each network, with its ratios to the one without blocks."""
+    least = least_seconds(precision, batch, rounds)
+    table = DataFrame(
+        {
+            "network": ModelSpec("r152", denoise).name,
+            "precision": precision,
+            "batch": batch,
+            "ms": 1000 * seconds / batch,  # an image
+            "MB": memory(denoise, precision, batch),  # a step
+            "GFLOP": forward_gflop(denoise),  # an image's forward pass
+        }
+        for denoise, seconds in least.items()
+    )
+    for quantity in ("ms", "MB", "GFLOP"):
+        table[f"{quantity} ratio"] = table[quantity] / table[quantity][0]
+    return table
+
+
+@click.command()
+@click.option("--batch", default=4, show_default=True)
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--memory-of", hidden=True)
+def main(batch: int, rounds: int, memory_of: str | None) -> None:
+    """Cost of the denoising blocks at 224 px."""
+    if memory_of:
+        net = network(*memory_of.split("/"))
+        before = resident_mb()
+        step(net, batch)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        out.print(peak - before)
+        return
+    parts = []
+    for precision in PRECISIONS:
+        parts.append(measure(precision, batch, rounds).round(3))
+        out.print(parts[-1].to_string(index=False), soft_wrap=True)
+    table = concat(parts).assign(**environment(torch.device("cpu")))
+    write_atomically(TARGET, table.to_csv(index=False))
+    say(f"written: {TARGET.name}")
+
+
+if __name__ == "__main__":
+    main()
