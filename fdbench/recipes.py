@@ -51,6 +51,7 @@ class ModelRecipe:
     summary: str
     train: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # data set -> settings
     published: tuple[Published, ...] = ()
+    weights: str = ""  # where somebody else's trained weights are, if they are anywhere
 
 
 @dataclass(frozen=True)

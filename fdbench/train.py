@@ -34,6 +34,8 @@ def train(job: Job, *, fresh: bool, say: Say, save_every: float = SAVE_EVERY) ->
         trainer.resume()
         at = trainer.at
         say(f"continuing {job.name} at epoch {at.epoch + 1}, batch {at.step} of {job.steps}")
+    else:
+        trainer.save()  # a folder that can't be written is known before an hour's work
     total = job.spec.epochs * job.steps * job.batch
     done = (trainer.at.epoch * job.steps + trainer.at.step) * job.batch
     with progress(f"train {job.name}", total, "images", done) as advance:

@@ -5,7 +5,6 @@ from torch import Tensor
 from fdbench.models import attention
 from fdbench.models.attention import MAP_LIMIT, ROWS, attend
 
-
 Triple = tuple[Tensor, Tensor, Tensor]
 
 

@@ -1,7 +1,6 @@
 """What a person at the prompt sees: exit codes, one clear text, nothing half written."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -142,13 +141,15 @@ def test_a_file_where_a_folder_is_wanted_is_one_clear_text(here: Path) -> None:
     assert "results" in result.stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere: no folder is read-only")
-def test_a_read_only_results_folder_is_named(here: Path) -> None:
-    (here / "results").mkdir(mode=0o500)
-    result = run("train", TINY)
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder that even root can't write")
+@pytest.mark.parametrize("words", [f"train {TINY}", "attack pgd --iters 1 --model MODEL"])
+def test_a_read_only_results_folder_is_named_at_once(trained: Path, words: str) -> None:
+    words = words.replace("MODEL", str(trained / "checkpoints" / "r20-w2.safetensors"))
+    result = run(words, "--results /proc")
     assert result.exit_code == 1
-    assert "results" in result.stderr
+    assert "can't write /proc/" in result.stderr
     assert "--results DIR" in result.stderr
+    assert "epoch 1/1" not in result.stderr
 
 
 _SMALL_DISK = """

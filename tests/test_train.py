@@ -13,7 +13,7 @@ import torch
 
 from fdbench.data import Dataset, open_data
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.models.checkpoint import load_card
+from fdbench.models.checkpoint import load_card, read
 from fdbench.models.load import open_model
 from fdbench.specs import ModelSpec, TrainSpec
 from fdbench.train import train
@@ -225,6 +225,13 @@ train(job(Path(sys.argv[1])), fresh=False, say=silent, save_every=0.0)
 """
 
 
+def steps_learnt(state: Path) -> int:
+    if not state.exists():
+        return 0
+    at = json.loads(read(state)[1]["at"])
+    return 4 * int(at["epoch"]) + int(at["step"])
+
+
 def test_kill_9_in_the_middle_of_training_changes_nothing(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -237,12 +244,11 @@ def test_kill_9_in_the_middle_of_training_changes_nothing(tmp_path: Path) -> Non
         )
         state = tmp_path / "killed" / "checkpoints" / "tiny.resume"
         deadline = time.monotonic() + 60
-        while not state.exists() and time.monotonic() < deadline:
+        while steps_learnt(state) < 2 and time.monotonic() < deadline:
             time.sleep(0.02)
-        time.sleep(0.3)
         child.send_signal(signal.SIGKILL)
         child.wait()
-        assert state.exists()
+        assert 2 <= steps_learnt(state) < 8
         assert equal(train(job(tmp_path / "killed"), fresh=False, say=silent), wanted)
     finally:
         torch.set_num_threads(threads)

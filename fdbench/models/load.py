@@ -47,12 +47,15 @@ def open_model(ref: str, results: Path) -> Model:
     if ref not in rows:
         hint = "Or give a .safetensors file, or module:function.\n`fdbench list models` shows all."
         raise unknown("model", ref, [*rows, *known], hint)
-    spec = recipes.model(ref).spec
+    recipe = recipes.model(ref)
+    spec = recipe.spec
     words = f"fdbench train --arch {spec.arch}"
     words += f" --denoise {spec.denoise}" if spec.denoise != "none" else ""
     words += f" --denoise-at {spec.denoise_at}" if spec.denoise_at != "stages" else ""
     words += f" --block {spec.block}" if spec.block != "full" else ""
-    raise FdbenchError(f"model {ref!r} has no weights in {results}/checkpoints.\nTrain it: {words}")
+    ways = f"Train it: {words}"
+    ways += f"\nOr fetch {recipe.weights}: fdbench import FILE.npz" if recipe.weights else ""
+    raise FdbenchError(f"model {ref!r} has no weights in {results}/checkpoints.\n{ways}")
 
 
 def _frozen(net: nn.Module) -> nn.Module:
