@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import click
 import torch
@@ -27,6 +28,7 @@ from fdbench.attacks.pgd import gradient
 from fdbench.console import out, say
 from fdbench.environment import environment
 from fdbench.files import write_atomically
+from fdbench.models import attention
 from fdbench.models.resnet import build
 from fdbench.specs import ModelSpec
 
@@ -62,11 +64,19 @@ def memory(denoise: str, precision: str, batch: int) -> float:
     return float(json.loads(done.stdout))
 
 
-def forward_gflop(denoise: str) -> float:
-    """Multiplications and additions of one image's forward pass, counted from shapes."""
-    net = build(ModelSpec("r152", denoise), device=torch.device("meta")).eval()
-    with FlopCounterMode(display=False) as counter:
-        net(torch.empty((1, 3, 224, 224), device="meta"))
+def gflop(denoise: str, backward: bool) -> float:
+    """Multiplications and additions for one image, counted from shapes.
+
+    Of the plain formula, with its map: what tiles pad and rows make again is not counted. Backward,
+    a frozen convolution costs what it did forward; attention, whose three inputs all carry
+    gradients, twice that.
+    """
+    net = build(ModelSpec("r152", denoise), device=torch.device("meta"))
+    x = torch.empty((1, 3, 224, 224), device="meta", requires_grad=backward)
+    with patch.object(attention, "MAP_LIMIT", 10**9), FlopCounterMode(display=False) as counter:
+        logits = net.eval().requires_grad_(False)(x)
+        if backward:
+            logits.sum().backward()
     return counter.get_total_flops() / 1e9
 
 
@@ -93,11 +103,12 @@ def measure(precision: str, batch: int, rounds: int) -> DataFrame:
             "batch": batch,
             "ms": 1000 * seconds / batch,  # an image
             "MB": memory(denoise, precision, batch),  # a step
-            "GFLOP": forward_gflop(denoise),  # an image's forward pass
+            "GFLOP forward": gflop(denoise, backward=False),  # an image
+            "GFLOP step": gflop(denoise, backward=True),
         }
         for denoise, seconds in least.items()
     )
-    for quantity in ("ms", "MB", "GFLOP"):
+    for quantity in ("ms", "MB", "GFLOP forward", "GFLOP step"):
         table[f"{quantity} ratio"] = table[quantity] / table[quantity][0]
     return table
 

@@ -45,11 +45,9 @@ class Report:
     figure: dict[str, bytes]
 
 
-def _rich(title: str, cells: DataFrame, caption: str) -> Table:
-    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+def _rich(cells: DataFrame) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.show_edge = table.pad_edge = False
-    table.title_justify = table.caption_justify = "left"
-    table.title_style, table.caption_style = "bold", "dim"
     for name in map(str, cells):
         justify: JustifyMethod = "left" if name in WORDS else "right"
         table.add_column(name.replace(" ", "\n"), justify=justify, vertical="top", overflow="fold")
@@ -60,6 +58,13 @@ def _rich(title: str, cells: DataFrame, caption: str) -> Table:
         table.add_row("" if model == before else model, *others)
         before = model
     return table
+
+
+def _show(title: str, cells: DataFrame, caption: str) -> None:
+    """A table under its title; the caption has the terminal's width, not the table's."""
+    console.out.print(title, style="bold")
+    console.out.print(_rich(cells))
+    console.out.print(caption, "", style="dim", sep="\n")
 
 
 def _zoo_note(section: Section) -> str:
@@ -81,12 +86,12 @@ def _print_tables(found: Report, results: Path) -> None:
         cells, shortened = fit(section.cells, width)
         more = f"\nShortened to {width} columns; all of it: {results / 'whitebox.md'}"
         caption = f"all rows: {section.same}" + (more if shortened else "")
-        console.out.print(_rich(section.title, cells, caption), "")
+        _show(section.title, cells, caption)
     for section in zoo.sections(found.zoo):
-        console.out.print(_rich(section.title, section.cells, _zoo_note(section)), "")
+        _show(section.title, section.cells, _zoo_note(section))
     for title, gains in comparisons(found.paired):
         few, note = _few(gains)
-        console.out.print(_rich(f"Compared: {title}", few, _PAIRING + note), "")
+        _show(f"Compared: {title}", few, _PAIRING + note)
     console.out.print(_READING, style="dim")
     for text in found.warnings:
         console.out.print(f"Warning: {text}", style="yellow")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fdbench.specs import ModelSpec, TrainSpec
 from fdbench.train import train
 from fdbench.trainer import Job, Trainer
 
-MODEL = ModelSpec("r20", "nonlocal-gauss", width=2, classes=10, px=28)
+MODEL = ModelSpec("r20", "nonlocal-dot", width=2, classes=10, px=28)
 SPEC = TrainSpec(
     data="fashion-mini",
     epochs=2,
@@ -33,6 +34,7 @@ SPEC = TrainSpec(
 )
 
 
+@cache
 def part(split: str, count: int) -> Dataset:
     """The first images of a split: a training that takes a second."""
     whole = open_data("fashion-mini", split)
