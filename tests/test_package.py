@@ -31,7 +31,7 @@ def commands(group: click.Group, words: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("command", list(commands(main, "fdbench")))
 def test_every_command_is_in_the_readme(command: str) -> None:
-    assert command in README
+    assert command in " ".join(README.split())
 
 
 def test_every_option_in_the_readme_exists() -> None:

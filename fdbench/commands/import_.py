@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from fdbench.commands.options import results_option
-from fdbench.errors import BadValue, FdbenchError
+from fdbench.commands.options import plain_name, results_option
+from fdbench.errors import FdbenchError
 from fdbench.specs import PLACES, ModelSpec
 
 
@@ -36,8 +36,8 @@ def import_(
     """
     told = {"arch": arch, "denoise": denoise, "denoise_at": denoise_at}
     ModelSpec(arch=arch or "r152", denoise=denoise or "none")  # refuses an unknown name at once
-    if name is not None and (Path(name).name != name or name.startswith(".")):
-        raise BadValue(f"--name {name!r} must be a plain file name.")
+    if name is not None:
+        plain_name(name)
 
     from fdbench.console import err, out, say
     from fdbench.models.tensorpack import read_pack

@@ -59,6 +59,13 @@ class Fractions(click.ParamType[tuple[float, ...]]):
         return tuple(one.convert(part, param, ctx) for part in str(value).split(","))
 
 
+def plain_name(name: str) -> str:
+    """The name, if a checkpoint can be called so. Raises BadValue for a path."""
+    if not name or Path(name).name != name or name.startswith("."):
+        raise BadValue(f"--name {name!r} must be a plain file name.")
+    return name
+
+
 def size(text: str | None, norm: str, option: str) -> float | None:
     """The size typed after --eps or --alpha; None where nothing (or `auto`) was."""
     return None if text in (None, "auto") else parse_size(str(text), norm, option)

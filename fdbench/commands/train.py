@@ -1,7 +1,6 @@
 """fdbench train."""
 
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +11,7 @@ from fdbench.commands.options import (
     Fractions,
     compute_options,
     data_options,
+    plain_name,
     results_option,
     size,
     start_torch,
@@ -98,7 +98,7 @@ def train(**flags: Any) -> None:
     where = {key: flags[key] for key in ("data_dir", "download", "px")}
     images = open_data(data, "train", **where)
     model = ModelSpec(**shape, classes=images.classes, px=images.px)
-    name = _checked_name(flags["name"] or model.name)
+    name = plain_name(flags["name"] or model.name)
     spec = settings(model, data, images.classes, flags)
     held_out = open_data(data, "held-out", **where)
     job = Job(name, model, spec, images, held_out, flags["results"], device)
@@ -114,12 +114,6 @@ def _refuse_unused(flags: dict[str, Any]) -> None:
     if flags["clean"] and used:
         option = used[0].replace("_", "-")
         raise BadValue(f"--clean trains without an attack: --{option} has nothing to act on.")
-
-
-def _checked_name(name: str) -> str:
-    if not name or Path(name).name != name or name.startswith("."):
-        raise BadValue(f"--name {name!r} must be a plain file name.")
-    return name
 
 
 def settings(model: ModelSpec, data: str, classes: int, flags: dict[str, Any]) -> TrainSpec:
