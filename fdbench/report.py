@@ -208,6 +208,18 @@ def build(runs: Sequence[Run]) -> Report:
     )
 
 
+def _contents(found: Report) -> dict[str, str | bytes]:
+    """The files of a report, by name."""
+    files: dict[str, str | bytes] = {
+        "whitebox.md": markdown(found),
+        "whitebox.csv": found.whitebox.to_csv(index=False),
+        "paired.csv": found.paired.to_csv(index=False),
+    }
+    if not found.zoo.empty:
+        files["zoo.csv"] = found.zoo.to_csv(index=False)
+    return files | {f"whitebox.{ending}": image for ending, image in found.figure.items()}
+
+
 def report(results: Path, fmt: str = "table") -> Report:
     """Writes the tables and the figure of all runs under `results`, and prints them as `fmt`.
 
@@ -223,12 +235,9 @@ def report(results: Path, fmt: str = "table") -> Report:
             "then `fdbench attack pgd --iters 100`."
         )
     found = build(runs)
-    write_atomically(results / "whitebox.csv", found.whitebox.to_csv(index=False))
-    write_atomically(results / "paired.csv", found.paired.to_csv(index=False))
-    if not found.zoo.empty:
-        write_atomically(results / "zoo.csv", found.zoo.to_csv(index=False))
-    write_atomically(results / "whitebox.md", markdown(found))
-    for ending, content in found.figure.items():
-        write_atomically(results / f"whitebox.{ending}", content)
+    contents = _contents(found)
+    for name, content in contents.items():
+        write_atomically(results / name, content)
     FORMATS[fmt](found, results)
+    console.say(f"Written to {results}/: {', '.join(contents)}")
     return found
