@@ -43,7 +43,7 @@ def environment(device: torch.device) -> dict[str, str | int | None]:
     return {
         "python": platform.python_version(),
         **{package: _version(package) for package in _PACKAGES},
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),

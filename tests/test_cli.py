@@ -184,6 +184,16 @@ def test_stdout_of_an_attack_is_the_run_folders(trained: Path) -> None:
     assert "untargeted" in result.stderr
 
 
+def test_training_in_several_processes_is_refused(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = run("train", TINY)
+    assert result.exit_code == 2
+    assert "training takes one process" in result.stderr
+    assert list(here.iterdir()) == []
+
+
 def test_json_of_an_attack_can_be_parsed(trained: Path) -> None:
     result = run(f"attack pgd --iters 1 --limit 8 --json --results {trained}")
     (info,) = json.loads(result.stdout)

@@ -1,5 +1,6 @@
 """Options that several commands share, and the types that read them."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -127,4 +128,6 @@ def start_torch(device: str, threads: int | None) -> Any:
     gpu = torch.cuda.is_available()
     if device == "cuda" and not gpu:
         raise BadValue("--device cuda: PyTorch sees no GPU here. Use --device cpu or auto.")
-    return torch.device("cuda" if gpu and device != "cpu" else "cpu")
+    if not gpu or device == "cpu":
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))  # torchrun: a GPU each

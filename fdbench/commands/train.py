@@ -1,5 +1,6 @@
 """fdbench train."""
 
+import os
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -110,6 +111,8 @@ def train(**flags: Any) -> None:
 
 
 def _refuse_unused(flags: dict[str, Any]) -> None:
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise BadValue("training takes one process; only attacks are shared out by torchrun.")
     used = [name for name in _ATTACK_ONLY if flags[name] is not None]
     if flags["clean"] and used:
         option = used[0].replace("_", "-")
