@@ -7,13 +7,15 @@ ResNet on a CPU. The copy is compared with its original before it is used.
 
 import copy
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fdbench.types import Images
+from fdbench.errors import unknown
+from fdbench.types import Images, Logits
 
 RELATIVE = 1e-4  # largest difference of logits, relative to their largest entry
 
@@ -98,13 +100,47 @@ class Folded:
         self.net.load_state_dict({name: source[name] for name in state})
 
 
-def accelerate(net: nn.Module, example: Images) -> tuple[nn.Module, str | None]:
+class _Bfloat16(nn.Module):
+    """Takes and gives float32; computes in bfloat16, whose exponents have float32's range, so that
+    small gradients do not vanish.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net.to(torch.bfloat16)
+
+    def forward(self, x: Images) -> Logits:
+        return self.net(x.to(torch.bfloat16)).float()
+
+
+PRECISIONS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "fp32": lambda net: net,
+    "bf16": lambda net: _Bfloat16(copy.deepcopy(net)),
+}
+
+
+def accelerate(
+    net: nn.Module, example: Images, precision: str = "fp32"
+) -> tuple[nn.Module, str | None]:
     """A frozen copy of `net` to attack, and why it is not the fast one (None if it is).
+
+    The copy is compared in float32, before it is given its precision. In bfloat16 it is another
+    function, a little: good for finding directions, never for verdicts.
 
     Args:
         net: frozen and in inference mode; images in [0, 1] -> logits.
         example: images to compare the two on.
+        precision: a key of PRECISIONS.
+
+    Raises BadValue for an unknown precision.
     """
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    exact, why_not = _folded(net, example)
+    return PRECISIONS[precision](exact), why_not
+
+
+def _folded(net: nn.Module, example: Images) -> tuple[nn.Module, str | None]:
     with torch.no_grad():
         wanted = net(example)
         try:

@@ -5,11 +5,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from fdbench.accelerate import accelerate
 from fdbench.attacks.losses import loss_named
 from fdbench.attacks.pgd import pgd as trajectory
 from fdbench.attacks.pgd import random_start
 from fdbench.attacks.targets import draw_targets
 from fdbench.data import check_images
+from fdbench.errors import FdbenchError
 from fdbench.models.load import open_model
 from fdbench.specs import AttackSpec
 from fdbench.threat import Threat
@@ -42,20 +44,27 @@ def pgd(
     norm: str = "linf",
     loss: str = "ce",
     clean_start: bool = False,
+    precision: str = "fp32",
     seed: int = 0,
 ) -> Images:
     """The last iterate of PGD: like `x`, moved by at most `eps` (image units), within [0, 1].
 
     Args:
-        net: in inference mode; images in [0, 1] -> logits.
+        net: frozen and in inference mode; images in [0, 1] -> logits.
         x: (B, 3, H, W) in [0, 1].
         labels: (B,) true classes.
         alpha: step size; None: max(1/255, eps/iters) targeted, eps/4 untargeted.
+        precision: "fp32", or "bf16" to follow the gradients of a bfloat16 copy; images and steps
+            stay float32.
         targets: (B,) wanted classes of a targeted attack; None: one random wrong class an image.
 
     Random numbers belong to (seed, position in the batch). Raises FdbenchError if `x` leaves
-    [0, 1], IllegalAdversary if the network's gradient is not finite.
+    [0, 1] or the network is in training mode, IllegalAdversary if its gradient is not finite.
     """
+    if net.training:
+        raise FdbenchError(
+            "the network is in training mode: its answers depend on the batch.\nnet.eval()"
+        )
     check_images(x)
     spec = AttackSpec(norm=norm, eps=eps, alpha=alpha, targeted=targeted, iters=(iters,))
     threat = Threat(norm, eps)
@@ -66,7 +75,7 @@ def pgd(
         targets = draw_targets(batch, classes, seed)
     start = x if clean_start else random_start(batch.ids, x, threat, "start-0", seed)
     path = trajectory(
-        net,
+        accelerate(net, x[:16], precision)[0],
         x,
         labels,
         threat,

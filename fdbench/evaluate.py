@@ -204,7 +204,7 @@ def _imported(where: str) -> Any:
 def _attack_all(job: Job, todo: list[int], total: int, folder: RunFolder) -> None:
     example = job.data.fetch(todo[:16]).to(job.device)
     classes = _check_fit(job, example)
-    net, why_not = accelerate(job.model.net, example.x)
+    net, why_not = accelerate(job.model.net, example.x, job.precision)
     if why_not:
         folder.warn(why_not)
     steps: int = _imported(ATTACKS[job.attack.attack].steps)(job.attack)

@@ -1,10 +1,12 @@
 import copy
 
+import pytest
 import torch
 from conftest import Small, frozen
 from torch import nn
 
 from fdbench.accelerate import Folded, accelerate
+from fdbench.errors import BadValue
 from fdbench.types import Batch
 
 
@@ -76,3 +78,20 @@ def test_the_original_is_left_as_it_was(tiny_net: nn.Module, batch: Batch) -> No
     before = copy.deepcopy(tiny_net.state_dict())
     accelerate(tiny_net, batch.x)
     assert all(torch.equal(before[name], t) for name, t in tiny_net.state_dict().items())
+
+
+def test_a_bfloat16_copy_computes_nearly_the_same_and_returns_float32(
+    tiny_net: nn.Module, batch: Batch
+) -> None:
+    low, why_not = accelerate(tiny_net, batch.x, "bf16")
+    assert why_not is None
+    wanted, got = tiny_net(batch.x), low(batch.x)
+    assert got.dtype == torch.float32
+    assert not torch.equal(got, wanted)
+    assert (got - wanted).abs().max() < 0.05 * wanted.abs().max()
+    assert next(tiny_net.parameters()).dtype == torch.float32
+
+
+def test_an_unknown_precision_is_refused(tiny_net: nn.Module, batch: Batch) -> None:
+    with pytest.raises(BadValue, match="no precision 'fp16'"):
+        accelerate(tiny_net, batch.x, "fp16")

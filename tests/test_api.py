@@ -14,6 +14,22 @@ def test_pgd_returns_legal_images_that_are_more_wrong(tiny_net: nn.Module, batch
     assert loss(tiny_net(adv), batch.label) > loss(tiny_net(batch.x), batch.label)
 
 
+def test_a_bfloat16_attack_is_nearly_as_strong(tiny_net: nn.Module, batch: Batch) -> None:
+    def loss(precision: str) -> float:
+        adv = fdbench.pgd(
+            tiny_net, batch.x, batch.label, eps=0.1, alpha=0.02, iters=10, precision=precision
+        )
+        return float(nn.functional.cross_entropy(tiny_net(adv), batch.label))
+
+    clean = float(nn.functional.cross_entropy(tiny_net(batch.x), batch.label))
+    assert loss("bf16") - clean > 0.8 * (loss("fp32") - clean) > 0
+
+
+def test_a_network_in_training_mode_is_refused(tiny_net: nn.Module, batch: Batch) -> None:
+    with pytest.raises(FdbenchError, match=r"net\.eval\(\)"):
+        fdbench.pgd(tiny_net.train(), batch.x, batch.label, eps=0.1, iters=1)
+
+
 def test_given_targets_are_the_ones_climbed(tiny_net: nn.Module, batch: Batch) -> None:
     targets = (batch.label + 1) % 5
     adv = fdbench.pgd(

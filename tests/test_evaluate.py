@@ -12,11 +12,12 @@ import pytest
 import torch
 from conftest import Linear, frozen
 
+from fdbench import evaluate as loop
 from fdbench.attacks import ATTACKS, Entry, Reading, Subject
 from fdbench.data import open_data
 from fdbench.errors import BadValue
 from fdbench.evaluate import Job, evaluate
-from fdbench.judge import predict
+from fdbench.judge import Referee, predict
 from fdbench.models.checkpoint import weights_hash
 from fdbench.models.load import Model
 from fdbench.specs import AttackSpec
@@ -152,6 +153,32 @@ def test_restarts_count_by_each_images_worst(
     for i, row in found.items():
         right = first[i] == row["label"] and second[i] == row["label"]
         assert (row["pred"]["1"] == row["label"]) == bool(right)
+
+
+def test_verdicts_of_a_bfloat16_attack_are_the_float32_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = job(tmp_path, precision="bf16")
+    seen: list[torch.Tensor] = []
+    run = loop.attack_batch
+
+    def watched(*args: Any) -> Any:
+        found = run(*args)
+        assert args[2] is not work.model.net
+        return found
+
+    judged = Referee.__call__
+
+    def listened(self: Referee, adv: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        assert self.net is work.model.net
+        assert adv.dtype == torch.float32
+        seen.append(adv)
+        return judged(self, adv, index)
+
+    monkeypatch.setattr(loop, "attack_batch", watched)
+    monkeypatch.setattr(Referee, "__call__", listened)
+    evaluate(work, silent)
+    assert seen
 
 
 def test_a_network_with_too_few_classes_is_refused(tmp_path: Path) -> None:

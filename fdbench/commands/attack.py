@@ -44,6 +44,13 @@ run_options = all_of(
     ),
     click.option("--limit", type=click.IntRange(min=1), help="Attack the first N images only."),
     click.option("--batch-size", type=click.IntRange(min=1), default=250, show_default=True),
+    click.option(
+        "--precision",
+        type=click.Choice(["fp32", "bf16"]),
+        default="fp32",
+        show_default=True,
+        help="Of the attacked copy's gradients; steps and verdicts are float32 always.",
+    ),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
     click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON."),
     results_option,
