@@ -31,6 +31,19 @@ def load_model(ref: str, results: Path | str = "results") -> nn.Module:
     return open_model(ref, Path(results)).net
 
 
+def _refuse_unfit(net: nn.Module, x: Images) -> None:
+    if net.training:
+        raise FdbenchError(
+            "the network is in training mode: its answers depend on the batch.\nnet.eval()"
+        )
+    check_images(x)
+
+
+@torch.no_grad()
+def _classes(net: nn.Module, x: Images) -> int:
+    return int(net(x[:1]).shape[1])
+
+
 def pgd(
     net: nn.Module,
     x: Images,
@@ -61,18 +74,12 @@ def pgd(
     Random numbers belong to (seed, position in the batch). Raises FdbenchError if `x` leaves
     [0, 1] or the network is in training mode, IllegalAdversary if its gradient is not finite.
     """
-    if net.training:
-        raise FdbenchError(
-            "the network is in training mode: its answers depend on the batch.\nnet.eval()"
-        )
-    check_images(x)
+    _refuse_unfit(net, x)
     spec = AttackSpec(norm=norm, eps=eps, alpha=alpha, targeted=targeted, iters=(iters,))
     threat = Threat(norm, eps)
     batch = Batch(x, labels, tuple(range(len(labels))))
     if targeted and targets is None:
-        with torch.no_grad():
-            classes = int(net(x[:1]).shape[1])
-        targets = draw_targets(batch, classes, seed)
+        targets = draw_targets(batch, _classes(net, x), seed)
     start = x if clean_start else random_start(batch.ids, x, threat, "start-0", seed)
     path = trajectory(
         accelerate(net, x[:16], precision)[0],
