@@ -9,6 +9,7 @@ from typing import Any
 
 from fdbench.console import progress
 from fdbench.environment import environment
+from fdbench.errors import BadValue
 from fdbench.models.checkpoint import Card, load_card, save_card, weights_hash
 from fdbench.trainer import Job, Position, Trainer
 
@@ -49,7 +50,12 @@ def _finished(job: Job) -> bool:
     if not job.weights.exists():
         return False
     card = load_card(job.weights)[1]
-    job.refuse_other({**job.identity, **card.data["identity"]}, job.weights)
+    if "identity" not in card.data:
+        raise BadValue(
+            f"{job.weights} was not trained here: it comes from {card.source}.\n"
+            "--name gives this training another name, --fresh replaces those weights."
+        )
+    job.refuse_other(card.data["identity"], job.weights)
     return card.finished
 
 

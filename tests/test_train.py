@@ -14,7 +14,7 @@ import torch
 
 from fdbench.data import Dataset, open_data
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.models.checkpoint import load_card, read
+from fdbench.models.checkpoint import load_card, read, save_card
 from fdbench.models.load import open_model
 from fdbench.specs import ModelSpec, TrainSpec
 from fdbench.train import train
@@ -131,6 +131,16 @@ def test_another_setting_under_the_same_name_is_refused_by_name(tmp_path: Path) 
         train(job(tmp_path, epochs=3), fresh=False, say=silent)
     path = train(job(tmp_path, epochs=1), fresh=True, say=silent)
     assert load_card(path)[1].epochs == 1
+
+
+def test_a_training_does_not_take_imported_weights_for_its_own(tmp_path: Path) -> None:
+    path = train(job(tmp_path), fresh=False, say=silent)
+    tensors, card = load_card(path)
+    imported = replace(card, train=None, data={"name": "imagenet"}, source="their release")
+    save_card(path, tensors, imported)
+    with pytest.raises(BadValue, match=r"comes from their release.\n--name"):
+        train(job(tmp_path), fresh=False, say=silent)
+    assert load_card(path)[1] == imported
 
 
 def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_weights(
