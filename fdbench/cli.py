@@ -1,10 +1,11 @@
 """The command line's face: which command lives where. Free of torch, so that --help is instant."""
 
-from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
 import click
+
+from fdbench.lazy import imported
 
 COMMANDS = {  # name: "module:command", imported when named or listed
     "train": "fdbench.commands.train:train",
@@ -25,8 +26,7 @@ class _Table(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(import_module(module), name)
+        command: click.Command = imported(COMMANDS[cmd_name])
         return command
 
 

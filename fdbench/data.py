@@ -4,11 +4,11 @@ scales pixels (contract C1).
 
 import math
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from fdbench.datasets.dataset import SPLITS, Augment, Dataset, Request
 from fdbench.errors import BadValue, FdbenchError, unknown
+from fdbench.lazy import imported
 from fdbench.types import Batch, Images
 
 __all__ = ["DATA", "SPLITS", "Augment", "Batch", "Dataset", "check_images", "open_data"]
@@ -110,10 +110,7 @@ def open_data(
             raise BadValue(f"{flag} has no meaning for --data {kind.form}, which takes {allowed}.")
     if px is not None and px < 1:
         raise BadValue(f"--px must be at least 1, got {px}.")
-    module, function = kind.opener.split(":")
-    opened: Dataset = getattr(import_module(module), function)(
-        Request(ref, split, path, data_dir, download, px)
-    )
+    opened: Dataset = imported(kind.opener)(Request(ref, split, path, data_dir, download, px))
     return opened
 
 

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from fdbench.data import Dataset
 from fdbench.environment import environment
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.judge import Referee, predict
+from fdbench.lazy import imported
 from fdbench.models.load import Model
 from fdbench.record import RunFolder
 from fdbench.runinfo import DataInfo, ModelInfo, RunInfo
@@ -85,7 +85,7 @@ def attack_batch(
     everything = torch.arange(len(batch.ids), device=batch.label.device)
     worst: dict[str, _Worst] = {}
     subject = Subject(net, batch, target, threat, job.seed, judge, tick)
-    run: Runner = _imported(ATTACKS[job.attack.attack].run)
+    run: Runner = imported(ATTACKS[job.attack.attack].run)
     for reading in run(subject, job.attack):
         pred = judge(reading.adv, everything)
         if reading.name in worst:
@@ -196,18 +196,13 @@ def evaluate(job: Job, say: Callable[[str], None]) -> Path:
         return folder.path
 
 
-def _imported(where: str) -> Any:
-    module, _, function = where.partition(":")
-    return getattr(import_module(module), function)
-
-
 def _attack_all(job: Job, todo: list[int], total: int, folder: RunFolder) -> None:
     example = job.data.fetch(todo[:16]).to(job.device)
     classes = _check_fit(job, example)
     net, why_not = accelerate(job.model.net, example.x, job.precision)
     if why_not:
         folder.warn(why_not)
-    steps: int = _imported(ATTACKS[job.attack.attack].steps)(job.attack)
+    steps: int = imported(ATTACKS[job.attack.attack].steps)(job.attack)
     with progress(job.model.name, total, "images", total - len(todo)) as advance:
         for cpu_batch in job.data.batches(todo, job.batch_size):
             batch = cpu_batch.to(job.device)

@@ -15,7 +15,7 @@ PACKAGE = Path(recipes.__file__).parent
 
 # From the ground up: a module imports from lower floors, and within its own folder.
 FLOORS = [
-    {"errors", "randomness"},
+    {"errors", "lazy", "randomness"},
     {"units", "files", "console", "stats", "types"},
     {"specs", "threat"},
     {"recipes", "runinfo", "datasets", "environment", "accelerate", "verify"},
@@ -81,16 +81,14 @@ def test_no_file_of_odds_and_ends() -> None:
 
 
 def test_every_denoiser_and_every_table_entry_exists() -> None:
-    from importlib import import_module
-
     from fdbench.attacks import ATTACKS
     from fdbench.cli import COMMANDS
+    from fdbench.lazy import imported
 
     places = [place for place in specs.DENOISERS.values() if place]
     places += [place for entry in ATTACKS.values() for place in (entry.run, entry.steps)]
     for place in [*places, *COMMANDS.values()]:
-        module, _, name = place.partition(":")
-        assert hasattr(import_module(module), name), place
+        assert callable(imported(place)), place
 
 
 @pytest.mark.parametrize("name", recipes.files("models"))

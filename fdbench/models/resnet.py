@@ -9,7 +9,6 @@ the 3x3 convolution, initialisation), Xie et al. 2019 and its released code (den
 
 import hashlib
 from collections.abc import Callable
-from importlib import import_module
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fdbench.errors import BadValue
+from fdbench.lazy import imported
 from fdbench.models.denoise import DESIGNS, DenoiseBlock, Embedding, Features
 from fdbench.specs import ARCHS, DENOISERS, Arch, ModelSpec
 
@@ -188,8 +188,7 @@ def _denoiser(spec: ModelSpec) -> Callable[[int], nn.Module] | None:
     path = DENOISERS[spec.denoise]
     if path is None:
         return None
-    module, _, name = path.partition(":")
-    operation = getattr(import_module(module), name)
+    operation = imported(path)
     return lambda channels: DenoiseBlock(channels, operation(channels), DESIGNS[spec.block])
 
 
