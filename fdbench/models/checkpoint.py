@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from fdbench.errors import FdbenchError
 from fdbench.files import write_atomically
-from fdbench.specs import ModelSpec, TrainSpec
+from fdbench.specs import ModelSpec
+from fdbench.tensorfile import read, write
+from fdbench.trainspec import TrainSpec
 
 
 @dataclass(frozen=True)
@@ -57,26 +57,6 @@ def weights_hash(state: dict[str, Tensor]) -> str:
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         total.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
-
-
-def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Tensors and metadata in one file, replaced whole or not at all."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, save(plain, metadata))
-
-
-def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Raises FdbenchError for a missing, truncated or foreign file."""
-    try:
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except FileNotFoundError as reason:
-        raise FdbenchError(f"no file {path}.") from reason
-    except (SafetensorError, OSError) as reason:
-        raise FdbenchError(
-            f"{path} is truncated or not a safetensors file ({reason}).\n"
-            "Delete it and train again, or fetch it again."
-        ) from reason
 
 
 def save_card(path: Path, state: dict[str, Tensor], card: Card) -> None:
