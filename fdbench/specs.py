@@ -7,7 +7,7 @@ saved runs all speak in these, so each is parsed and refused in one place.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from fdbench.errors import BadValue, unknown
@@ -131,9 +131,29 @@ class ModelSpec:
         return cls(**strict(cls, table, where))
 
 
+# PGD's own knobs, and what each is where nobody has touched it: other attacks refuse them.
+_PGD_ONLY: dict[str, Any] = {
+    "alpha": None,
+    "restarts": 1,
+    "loss": "ce",
+    "random_start": True,
+    "targets": "random",
+    "stop_early": False,
+    "eot": 1,
+}
+# Fields younger than the first runs: left out of a run's identity while they say nothing, so that
+# a run keeps its name.
+_YOUNGER: dict[str, Any] = {"targets": "random", "stop_early": False, "eot": 1, "options": {}}
+SAVE = ("float", "png")  # how adversarial images are kept: exactly; as whole pixels besides
+TARGETS = ("random", "least-likely", "file")
+
+
 @dataclass(frozen=True)
 class AttackSpec:
-    """An attack on one network: the threat and the knobs. Sizes are in image units."""
+    """An attack on one network: the threat and the knobs. Sizes are in image units.
+
+    The knobs from `iters` on are PGD's; any other attack has its own in `options`.
+    """
 
     attack: str = "pgd"
     norm: str = "linf"
@@ -144,16 +164,41 @@ class AttackSpec:
     restarts: int = 1
     loss: str = "ce"
     random_start: bool = True
+    targets: str = "random"  # of a targeted attack: one of TARGETS
+    stop_early: bool = False  # images leave at their first wrong iterate: no last iterate to read
+    eot: int = 1  # forward passes whose gradients are averaged, for networks that draw numbers
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.attack != "pgd":
+            self._refuse_knobs()
+            return
+        if self.options:
+            raise BadValue(f"pgd takes no options, got {dict(self.options)}.")
         if not self.iters or min(self.iters) < 1:
             raise BadValue(f"--iters must be 1 or more, got {list(self.iters)}.")
         if len(set(self.iters)) != len(self.iters):
             raise BadValue(f"--iters names a budget twice: {list(self.iters)}.")
-        if self.restarts < 1:
-            raise BadValue(f"--restarts must be 1 or more, got {self.restarts}.")
+        for name in ("restarts", "eot"):
+            if getattr(self, name) < 1:
+                raise BadValue(f"--{name} must be 1 or more, got {getattr(self, name)}.")
+        self._refuse_contradictions()
+
+    def _refuse_contradictions(self) -> None:
+        pick("kind of targets", self.targets, TARGETS)
         if self.restarts > 1 and not self.random_start:
             raise BadValue("--restarts from the same clean start repeat themselves.")
+        if self.targets != "random" and not self.targeted:
+            raise BadValue(f"--targets {self.targets} needs --targeted.")
+        if self.stop_early and self.targeted:
+            raise BadValue("--stop-early needs --untargeted: a wrong image is not yet a hit.")
+
+    def _refuse_knobs(self) -> None:
+        if self.iters:
+            raise BadValue(f"{self.attack} has no iters: they are PGD's.")
+        for name, untouched in _PGD_ONLY.items():
+            if getattr(self, name) != untouched:
+                raise BadValue(f"{self.attack} has no {name}: it is PGD's.")
 
     def step(self, iters: int) -> float:
         """The step size of a run of `iters` iterations.
@@ -172,11 +217,31 @@ class AttackSpec:
     def name(self) -> str:
         """`pgd-10-100-t-linf-16`: readable, not unique; the run's name adds a hash."""
         size = pixels(self.eps).split("/")[0] if self.norm == "linf" else f"{self.eps:.4g}"
+        kind = "t" if self.targeted else "u"
+        return "-".join([self.attack, *self._variant, kind, self.norm, size])
+
+    @property
+    def title(self) -> str:
+        """`pgd 10, 100`: the attack as messages name it."""
+        if self.attack == "pgd":
+            return f"PGD {', '.join(str(i) for i in self.iters)}"
+        return " ".join([self.attack, *self._variant])
+
+    @property
+    def _variant(self) -> list[str]:
+        """Which of an attack's many: PGD's budgets, AutoAttack's version, Foolbox's attack."""
+        if self.attack != "pgd":
+            keys = ("version", "name", "set")
+            return [str(self.options[key]) for key in keys if key in self.options]
         budgets = "-".join(str(i) for i in sorted(self.iters))
         restarts = f"x{self.restarts}" if self.restarts > 1 else ""
-        return (
-            f"{self.attack}-{budgets}{restarts}-{'t' if self.targeted else 'u'}-{self.norm}-{size}"
-        )
+        return [budgets + restarts] + (["early"] if self.stop_early else [])
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All of it that can change a verdict, as plain data."""
+        known = {**asdict(self), "iters": sorted(self.iters), "options": dict(self.options)}
+        return {k: v for k, v in known.items() if k not in _YOUNGER or v != _YOUNGER[k]}
 
     @property
     def eps_text(self) -> str:
@@ -186,84 +251,31 @@ class AttackSpec:
     @classmethod
     def of(cls, table: Mapping[str, Any], where: str) -> "AttackSpec":
         """From a battery's table, where sizes are text (`eps = "16/255"`)."""
-        return cls(**strict(cls, sizes(table), where))
+        plain: dict[str, Any] = {"iters": ()} if table.get("attack", "pgd") != "pgd" else {}
+        return cls(**plain, **strict(cls, sizes(table), where))
 
 
 @dataclass(frozen=True)
-class TrainSpec:
-    """How a network is trained. Defaults are the paper's (Xie et al. 2019, Sec. 6; released code).
+class AttackerSpec:
+    """A black-box attacker: a method of fdbench.attacks.transfer under a name, and its knobs."""
 
-    Times are fractions of the whole training, so that it can be made longer or shorter. Two
-    deviations: one process trains on batches of 256, not 128 on 32 images each, so the learning
-    rate follows the linear rule (0.1 per 256 images) and batch norm sees the whole batch.
-    """
-
-    data: str = "imagenet"
-    epochs: int = 110
-    batch_size: int = 256
-    lr: float = 0.1  # per 256 images: lr * batch_size / 256 is what the optimiser gets
-    momentum: float = 0.9  # Nesterov
-    weight_decay: float = 1e-4  # on convolution and linear weights only
-    label_smoothing: float = 0.1
-    warmup: float = 5 / 110  # linear, from 0.1; skipped where the peak is not above 0.1
-    drops: tuple[float, ...] = (35 / 110, 70 / 110, 95 / 110)  # learning rate divided by 10
-    augment: bool = True  # random crops and flips, and colours on ImageNet
-    clean: bool = False  # train on clean images instead
-    attack_iters: int = 30
-    eps: float = 16 / 255
-    alpha: float = 1 / 255
-    norm: str = "linf"
-    targeted: bool = True
-    clean_start: float = 0.2  # this share of the batches starts the attack at the clean image
-    probe_iters: int = 10  # PGD on held-out images after each epoch
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "attack_iters", "probe_iters"):
-            if getattr(self, name) < 1:
-                raise BadValue(f"{name} must be 1 or more, got {getattr(self, name)}.")
-        for name in ("label_smoothing", "clean_start"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise BadValue(f"{name} must lie in [0, 1], got {getattr(self, name)}.")
-        if not self.lr > 0:
-            raise BadValue(f"--lr must be greater than 0, got {self.lr}.")
-
-    @property
-    def peak_lr(self) -> float:
-        """The linear rule of Goyal et al. 2017: in proportion to the batch."""
-        return self.lr * self.batch_size / 256
-
-    def lr_at(self, progress: float) -> float:
-        """The learning rate after a share `progress` of all steps."""
-        if progress < self.warmup and self.peak_lr > 0.1:
-            return 0.1 + (self.peak_lr - 0.1) * progress / self.warmup
-        return self.peak_lr * 0.1 ** sum(progress >= drop for drop in self.drops)
+    name: str
+    method: str
+    knobs: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, table: Mapping[str, Any], where: str) -> "TrainSpec":
-        """From a recipe's or a card's table."""
-        return cls(**strict(cls, sizes(table), where))
-
-
-# What differs from the paper for small images: the CIFAR-10 setting of Madry et al. 2018 (eps
-# 8/255, step 2/255, untargeted, 10 iterations where they took 7), with He et al. 2016's learning
-# rate of 0.1 at a batch of 128 and the weight decay that Pang et al. 2021 found best.
-SMALL: dict[str, Any] = {
-    "epochs": 30,
-    "batch_size": 128,
-    "lr": 0.2,
-    "weight_decay": 5e-4,
-    "attack_iters": 10,
-    "eps": 8 / 255,
-    "alpha": 2 / 255,
-    "targeted": False,
-}
-IMAGENET: dict[str, Any] = {}  # the paper's own: nothing differs
+    def of(cls, table: Mapping[str, Any], where: str) -> "AttackerSpec":
+        """From a battery's table: what is neither name nor method is a knob."""
+        knobs = dict(table)
+        named = {key: knobs.pop(key) for key in ("name", "method") if key in knobs}
+        if len(named) < 2:
+            raise BadValue(f"{where}: an attacker needs a name and a method, got {dict(table)}.")
+        return cls(**named, knobs=knobs)
 
 
 def default_eps(data: str) -> float:
     """Where neither the user nor the model's training says: contract C7."""
-    return 16 / 255 if data == "imagenet" else 8 / 255
+    return 16 / 255 if data == "imagenet" or data.startswith("caad:") else 8 / 255
 
 
 def default_targeted(classes: int) -> bool:

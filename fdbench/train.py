@@ -11,6 +11,7 @@ from fdbench.console import progress
 from fdbench.environment import environment
 from fdbench.errors import BadValue
 from fdbench.models.checkpoint import Card, load_card, save_card, weights_hash
+from fdbench.resume import refuse_other
 from fdbench.trainer import Job, Position, Trainer
 
 SAVE_EVERY = 60.0  # seconds of work that a kill may cost
@@ -55,7 +56,7 @@ def _finished(job: Job) -> bool:
             f"{job.weights} was not trained here: it comes from {card.source}.\n"
             "--name gives this training another name, --fresh replaces those weights."
         )
-    job.refuse_other(card.data["identity"], job.weights)
+    refuse_other(job.identity, card.data["identity"], job.weights)
     return card.finished
 
 

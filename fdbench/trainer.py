@@ -21,12 +21,13 @@ from fdbench.attacks.losses import LOSSES
 from fdbench.attacks.pgd import pgd, random_start
 from fdbench.attacks.targets import draw_targets
 from fdbench.data import Augment, Dataset
-from fdbench.errors import BadValue, FdbenchError
+from fdbench.errors import FdbenchError
 from fdbench.judge import predict
-from fdbench.models.checkpoint import fill, read, write
 from fdbench.models.resnet import build
-from fdbench.specs import AttackSpec, ModelSpec, TrainSpec
+from fdbench.resume import load_state, save_state
+from fdbench.specs import AttackSpec, ModelSpec
 from fdbench.threat import Threat
+from fdbench.trainspec import TrainSpec
 from fdbench.types import Batch, Images
 
 
@@ -70,24 +71,6 @@ class Job:
         }
         return dict(json.loads(json.dumps(content)))
 
-    def refuse_other(self, found: dict[str, Any], where: Path) -> None:
-        """Raises BadValue naming every setting in which a checkpoint is of another training."""
-        mine, theirs = _flat(self.identity), _flat(found)
-        other = [
-            f"{key} is {theirs.get(key)!r} there, {mine.get(key)!r} now"
-            for key in {**theirs, **mine}
-            if theirs.get(key) != mine.get(key)
-        ]
-        if other:
-            raise BadValue(
-                f"{where} is of another training: {'; '.join(other)}.\n"
-                "--fresh starts over (and replaces it), --name keeps both."
-            )
-
-
-def _flat(identity: dict[str, Any]) -> dict[str, Any]:
-    return {**identity["model"], **identity["train"], "data contents": identity["data"]}
-
 
 @dataclass
 class Position:
@@ -126,25 +109,13 @@ class Trainer:
 
     def save(self) -> None:
         """Replaces the resumable state, whole or not at all."""
-        tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
-        for name, parameter in self.net.named_parameters():
-            buffer = self.optimiser.state[parameter].get("momentum_buffer")
-            if buffer is not None:
-                tensors[f"momentum.{name}"] = buffer
-        meta = {"identity": json.dumps(self.job.identity), "at": json.dumps(asdict(self.at))}
-        write(self.job.state, tensors, meta)
+        job = self.job
+        save_state(job.state, self.net, self.optimiser, job.identity, asdict(self.at))
 
     def resume(self) -> None:
         """Takes the saved state over. Raises FdbenchError if it is of another training."""
-        tensors, meta = read(self.job.state)
-        self.job.refuse_other(json.loads(meta["identity"]), self.job.state)
-        state = {name[4:]: t for name, t in tensors.items() if name.startswith("net.")}
-        fill(self.net, state, str(self.job.state))
-        for name, parameter in self.net.named_parameters():
-            if f"momentum.{name}" in tensors:
-                buffer = tensors[f"momentum.{name}"].to(parameter.device)
-                self.optimiser.state[parameter]["momentum_buffer"] = buffer
-        self.at = Position(**json.loads(meta["at"]))
+        job = self.job
+        self.at = Position(**load_state(job.state, self.net, self.optimiser, job.identity))
 
     def adversaries(self, batch: Batch, tick: Callable[[], None]) -> Images:
         """What the network learns from: 100 % adversarial images, made against its present self.
@@ -185,7 +156,7 @@ class Trainer:
             start=start,
             target=target,
             loss=LOSSES["ce"],
-            tick=tick,
+            tick=lambda share=1.0: tick(),
         )
         return path.iterates[iters]
 

@@ -14,11 +14,13 @@ import torch
 
 from fdbench.data import Dataset, open_data
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.models.checkpoint import load_card, read, save_card
+from fdbench.models.checkpoint import load_card, save_card
 from fdbench.models.load import open_model
-from fdbench.specs import ModelSpec, TrainSpec
+from fdbench.specs import ModelSpec
+from fdbench.tensorfile import read
 from fdbench.train import train
 from fdbench.trainer import Job, Trainer
+from fdbench.trainspec import TrainSpec
 
 MODEL = ModelSpec("r20", "nonlocal-dot", width=2, classes=10, px=28)
 SPEC = TrainSpec(

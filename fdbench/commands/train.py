@@ -18,7 +18,8 @@ from fdbench.commands.options import (
     start_torch,
 )
 from fdbench.errors import BadValue
-from fdbench.specs import ARCHS, BLOCKS, DENOISERS, PLACES, SMALL, ModelSpec, TrainSpec
+from fdbench.specs import ARCHS, BLOCKS, DENOISERS, PLACES, ModelSpec
+from fdbench.trainspec import SMALL, TrainSpec
 from fdbench.units import print_size
 
 _AT_LEAST_1 = click.IntRange(min=1)
