@@ -8,7 +8,6 @@ continues wherever it was stopped; the output appears, whole, when all images ar
 """
 
 import csv
-import fcntl
 import io
 import json
 import os
@@ -29,7 +28,8 @@ from fdbench.console import progress
 from fdbench.datasets.files import ENDINGS, open_rgb
 from fdbench.datasets.memory import to_images
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.files import write_atomically, writing
+from fdbench.files import write_atomically
+from fdbench.journal import Journal, whole_lines
 from fdbench.judge import predict
 from fdbench.models.load import Model
 
@@ -91,64 +91,33 @@ def whole_image(path: Path, px: int) -> UInt8[Tensor, "3 P P"]:
     return resized[0].round().clamp(0, 255).to(torch.uint8)
 
 
-class Journal:
-    """The answers so far, by file name, in an append-only file that `kill -9` can't spoil."""
+class Answers:
+    """The answers so far, by file name, in a journal beside the output."""
 
     def __init__(self, job: Job) -> None:
-        self.path = job.journal
-        if job.output.exists() and not self.path.exists():
+        path = job.journal
+        if job.output.exists() and not path.exists():
             raise FdbenchError(
-                f"{job.output} exists, and {self.path.name}, which would say how it was made, does "
+                f"{job.output} exists, and {path.name}, which would say how it was made, does "
                 "not.\nMove it away, or name another OUTPUT_FILE."
             )
-        with writing(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        self._journal = Journal(path)
         try:
-            self._lock()
-            self.answers = self._read(job.identity)
+            head, self.known = _answers_in(path)
+            _refuse_other(path, head, job.identity)
+            self._journal.trim()
+            if head is None:
+                self._journal.append([job.identity])
         except BaseException:
-            os.close(self._handle)
+            self._journal.close()
             raise
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as reason:
-            raise FdbenchError(f"another process is writing {self.path}: wait for it.") from reason
-
-    def _read(self, identity: dict[str, Any]) -> dict[str, int]:
-        """Whole lines only: the torn last one is dropped and done again."""
-        content = self.path.read_bytes()
-        length = content.rfind(b"\n") + 1
-        try:
-            head, *lines = [json.loads(line) for line in content[:length].splitlines()] or [None]
-            answers = {str(line["image"]): int(line["class"]) for line in lines}
-        except (ValueError, KeyError, TypeError) as reason:
-            raise FdbenchError(f"{self.path} is not a journal of fdbench classify.") from reason
-        if head not in (None, identity):
-            raise FdbenchError(
-                f"{self.path} was written for another network or size: {head}.\n"
-                "Move it and the output away, or name another OUTPUT_FILE."
-            )
-        os.ftruncate(self._handle, length)
-        if head is None:
-            self._write([identity])
-        return answers
-
-    def _write(self, lines: Sequence[dict[str, Any]]) -> None:
-        content = "".join(json.dumps(line) + "\n" for line in lines).encode()
-        with writing(self.path):
-            while content:  # a full disk may take a part first
-                content = content[os.write(self._handle, content) :]
-            os.fsync(self._handle)
 
     def append(self, found: dict[str, int]) -> None:
         """Puts the answers on the disk; they are there when this returns."""
-        self._write([{"image": name, "class": label} for name, label in found.items()])
-        self.answers |= found
+        self._journal.append({"image": name, "class": label} for name, label in found.items())
+        self.known |= found
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> "Answers":
         return self
 
     def __exit__(
@@ -157,7 +126,24 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        os.close(self._handle)
+        self._journal.close()
+
+
+def _answers_in(path: Path) -> tuple[dict[str, Any] | None, dict[str, int]]:
+    """The first line, which says of what the answers are, and the answers in the others."""
+    try:
+        head, *lines = [json.loads(line) for line in whole_lines(path).splitlines()] or [None]
+        return head, {str(line["image"]): int(line["class"]) for line in lines}
+    except (ValueError, KeyError, TypeError) as reason:
+        raise FdbenchError(f"{path} is not a journal of fdbench classify.") from reason
+
+
+def _refuse_other(path: Path, head: dict[str, Any] | None, identity: dict[str, Any]) -> None:
+    if head not in (None, identity):
+        raise FdbenchError(
+            f"{path} was written for another network or size: {head}.\n"
+            "Move it and the output away, or name another OUTPUT_FILE."
+        )
 
 
 def images_in(folder: Path) -> list[str]:
@@ -185,9 +171,9 @@ def _loaded(job: Job, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str
     return {name: found for name, found in read.items() if isinstance(found, Tensor)}, bad
 
 
-def _classify_all(job: Job, names: Sequence[str], journal: Journal) -> dict[str, str]:
+def _classify_all(job: Job, names: Sequence[str], answers: Answers) -> dict[str, str]:
     """Answers for all readable images into the journal; the reasons for the others."""
-    todo = [name for name in names if name not in journal.answers]
+    todo = [name for name in names if name not in answers.known]
     bad: dict[str, str] = {}
     with progress(job.folder.name, len(names), "images", len(names) - len(todo)) as advance:
         for start in range(0, len(todo), job.batch_size):
@@ -197,7 +183,7 @@ def _classify_all(job: Job, names: Sequence[str], journal: Journal) -> dict[str,
             if images:
                 x = to_images(torch.stack(list(images.values()))).to(job.device)
                 labels = predict(job.model.net, x).tolist()
-                journal.append(dict(zip(images, labels, strict=True)))
+                answers.append(dict(zip(images, labels, strict=True)))
             advance(len(batch))
     return bad
 
@@ -217,8 +203,8 @@ def classify(job: Job) -> Outcome:
     """
     names = images_in(job.folder)
     job.model.net.to(job.device)
-    with Journal(job) as journal:
-        bad = _classify_all(job, names, journal)
+    with Answers(job) as answers:
+        bad = _classify_all(job, names, answers)
         if bad and not job.skip_bad:
             more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
             listed = "\n  ".join(list(bad.values())[:_LISTED])
@@ -226,5 +212,5 @@ def classify(job: Job) -> Outcome:
                 f"{len(bad)} of {len(names)} images can't be read, the others are done:\n  {listed}"
                 f"{more}\nRepair them, or add --skip-bad to leave them out: the command goes on."
             )
-        write_atomically(job.output, _lines(journal.answers, names, job.label_base))
+        write_atomically(job.output, _lines(answers.known, names, job.label_base))
     return Outcome(len(names) - len(bad), bad)

@@ -66,6 +66,12 @@ _KINDS = {
         "x uint8 (N, H, W, 3), y int64 (N,); a file, or a folder with train.npz and test.npz",
         "fdbench.datasets.npz:open_npz",
     ),
+    "caad": _Kind(
+        "caad:DIR",
+        "NIPS 2017's images: DIR/images.csv, labels 1..1000, and DIR/images/*.png (test only)",
+        "fdbench.datasets.caad:open_caad",
+        ("px",),
+    ),
 }
 DATA = {kind.form: kind.summary for kind in _KINDS.values()}
 _FLAGS = {"data_dir": "--data-dir", "download": "--download", "px": "--px"}

@@ -7,9 +7,7 @@ The name hashes all that can change a verdict, so the same command finds its own
 continues there. Free of torch.
 """
 
-import fcntl
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from fdbench.errors import FdbenchError
-from fdbench.files import sync_folder, writing
+from fdbench.journal import Journal, whole_lines
 from fdbench.randomness import ImageId
 from fdbench.runinfo import RunInfo, read_info, write_info
 from fdbench.specs import digest
@@ -29,15 +27,9 @@ _NEEDED = ("image", "label", "clean", "pred")  # what every row of every attack 
 _SAVE_SECONDS = 30.0  # between two writes of run.json: what `kill -9` may take off the wall time
 
 
-def _whole_lines(path: Path) -> bytes:
-    """The file up to its last newline: what follows is a row that `kill -9` tore, or a live one."""
-    content = path.read_bytes()
-    return content[: content.rfind(b"\n") + 1]
-
-
 def _rows_in(path: Path) -> list[Row]:
     rows = []
-    for number, line in enumerate(_whole_lines(path).splitlines(), 1):
+    for number, line in enumerate(whole_lines(path).splitlines(), 1):
         try:
             row = json.loads(line)
             missing = [key for key in _NEEDED if key not in row]
@@ -69,27 +61,12 @@ def merged(*warnings: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for some in warnings for text in some))
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     if not differing:
         return []
     listed = ", ".join(f"{key} {old.get(key)} -> {new.get(key)}" for key in differing)
     return [f"resumed in another environment: {listed}"]
-
-
-def _lock(path: Path) -> int:
-    """An open, locked descriptor of a rows file; the lock ends with the process, come what may."""
-    with writing(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as reason:
-            os.close(handle)
-            raise FdbenchError(
-                f"another process is writing {path}.\n"
-                "Wait for it, or stop it: the same command then continues from its rows."
-            ) from reason
-    return handle
 
 
 class RunFolder:
@@ -99,13 +76,12 @@ class RunFolder:
     from `open` to `close`; other ranks only write one where there is none.
     """
 
-    def __init__(self, path: Path, info: RunInfo, rank: int, handle: int, length: int) -> None:
+    def __init__(self, path: Path, info: RunInfo, rank: int, journal: Journal) -> None:
         self.path = path
         self.info = info
         self.rank = rank
         self.done: set[ImageId] = set()
-        self._handle = handle
-        self._found = self._length = length  # of the file's whole lines, all of them synced
+        self._journal = journal
         self._seconds = info.seconds  # of the sessions before this one
         self._began = self._saved = time.monotonic()
 
@@ -117,19 +93,13 @@ class RunFolder:
         rows, or what lies there is not this run.
         """
         path = results / "runs" / info.name
-        with writing(path):
-            path.mkdir(parents=True, exist_ok=True)
-        rows = path / f"rows-{rank}.jsonl"
-        handle = _lock(rows)
+        journal = Journal(path / f"rows-{rank}.jsonl")
         try:
-            length = len(_whole_lines(rows))
-            with writing(rows):
-                os.ftruncate(handle, length)
-                sync_folder(path)
-            run = cls(path, info, rank, handle, length)
+            journal.trim()
+            run = cls(path, info, rank, journal)
             run._resume()
         except BaseException:
-            os.close(handle)
+            journal.close()
             raise
         return run
 
@@ -144,7 +114,7 @@ class RunFolder:
         if digest(old.identity) != digest(self.info.identity):
             raise FdbenchError(f"{kept} describes another run. Move {self.path} away.")
         if 0 < len(self.done) < self.info.images:
-            warnings += _changes(old.environment, self.info.environment)
+            warnings += changes(old.environment, self.info.environment)
         self._seconds = old.seconds
         self.info = replace(old, warnings=merged(old.warnings, self.info.warnings, warnings))
         if self.rank == 0 and self.info != old:
@@ -152,16 +122,7 @@ class RunFolder:
 
     def append(self, rows: Sequence[Row]) -> None:
         """Puts a batch's rows on the disk, all or none; they are there when this returns."""
-        content = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
-        path = self.path / f"rows-{self.rank}.jsonl"
-        with writing(path):
-            try:
-                _write_all(self._handle, content)
-                os.fsync(self._handle)
-            except BaseException:
-                os.ftruncate(self._handle, self._length)
-                raise
-        self._length += len(content)
+        self._journal.append(rows)
         self.done |= {row["image"] for row in rows}
         if time.monotonic() - self._saved > _SAVE_SECONDS:
             self._save()
@@ -169,6 +130,11 @@ class RunFolder:
     def warn(self, text: str) -> None:
         """Keeps a warning with the run, and so under every table that shows it."""
         self.info = replace(self.info, warnings=merged(self.info.warnings, [text]))
+        self._save()
+
+    def note(self, found: Mapping[str, Any]) -> None:
+        """Keeps what was found out before the attack (RunInfo.found)."""
+        self.info = replace(self.info, found={**self.info.found, **found})
         self._save()
 
     def _save(self) -> None:
@@ -183,10 +149,10 @@ class RunFolder:
     def close(self) -> None:
         """Notes the time a session that judged something took, and lets go of the rows."""
         try:
-            if self._length > self._found:
+            if self._journal.grown:
                 self._save()
         finally:
-            os.close(self._handle)
+            self._journal.close()
 
     def __enter__(self) -> "RunFolder":
         return self
@@ -198,11 +164,6 @@ class RunFolder:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _write_all(handle: int, content: bytes) -> None:
-    while content:  # a full disk may take a part first
-        content = content[os.write(handle, content) :]
 
 
 @dataclass(frozen=True)

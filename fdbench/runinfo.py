@@ -30,6 +30,7 @@ class ModelInfo:
     weights: str
     spec: Mapping[str, Any] | None = None  # None: not one of our networks
     train: Mapping[str, Any] | None = None  # how it was trained, where its card says so
+    preprocessing: str = ""  # what it does to images first; not hashed with its weights
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class DataInfo:
     count: int
 
 
-def _now() -> str:
+def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _command() -> str:
+def command_line() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
@@ -56,7 +57,8 @@ class RunInfo:
     """One network under one attack on one data set: what run.json holds.
 
     `further` is whatever else changes a verdict: the sources of a transfer, the batch size of an
-    attack that draws its random numbers per batch.
+    attack that draws its random numbers per batch. `found` changes none: it says what a choice that
+    was left open (a precision) came to, and why.
     """
 
     model: ModelInfo
@@ -66,23 +68,26 @@ class RunInfo:
     precision: str
     images: int  # planned
     limit: int | None
-    batch_size: int
+    batch_size: int | None  # None: as large as memory allowed
     environment: Mapping[str, str | int | None]
     further: Mapping[str, Any] = field(default_factory=dict)
-    started: str = field(default_factory=_now)  # ISO 8601, UTC
-    command: str = field(default_factory=_command)  # as it was first typed
+    started: str = field(default_factory=now)  # ISO 8601, UTC
+    command: str = field(default_factory=command_line)  # as it was first typed
     seconds: float = 0.0  # wall time, summed over resumes
     warnings: tuple[str, ...] = ()
+    found: Mapping[str, Any] = field(default_factory=dict)  # what was measured before the attack
     format: int = FORMAT
 
     @property
     def identity(self) -> dict[str, Any]:
         """All that can change a verdict; neither batch size nor device nor rank does (C3)."""
+        ours = self.model.spec is not None or not self.model.preprocessing
         return {
             "weights": self.model.weights,
+            **({} if ours else {"preprocessing": self.model.preprocessing}),
             "data": [self.data.name, self.data.split, self.data.fingerprint],
             "limit": self.limit,
-            "attack": {**asdict(self.attack), "iters": sorted(self.attack.iters)},
+            "attack": self.attack.identity,
             "seed": self.seed,
             "precision": self.precision,
             "further": dict(self.further),
@@ -91,11 +96,11 @@ class RunInfo:
     @property
     def name(self) -> str:
         """`r20-nonlocal-gauss-cifar10-pgd-100-u-linf-8-0123456789abcdef`."""
-        parts = (_safe(self.model.name), _safe(self.data.name), _safe(self.attack.name))
+        parts = (safe(self.model.name), safe(self.data.name), safe(self.attack.name))
         return f"{'-'.join(parts)[:_LONGEST]}-{digest(self.identity)}"
 
 
-def _safe(name: str) -> str:
+def safe(name: str) -> str:
     """A name's last path part in characters that every file system takes."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name.rstrip("/").split("/")[-1]).strip(".-") or "x"
 
@@ -107,7 +112,7 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, (*plain, int) if float in plain else plain)
 
 
-def _parsed(cls: type[_T], table: Any, where: str) -> _T:
+def parsed(cls: type[_T], table: Any, where: str) -> _T:
     """`table` as the dataclass `cls`; a wrong, missing or unknown field is an error."""
     if not isinstance(table, dict):
         raise FdbenchError(f"{where}: expected a table, found {table!r}.")
@@ -136,8 +141,8 @@ def read_info(path: Path) -> RunInfo:
         raise FdbenchError(f"{path} has format {version!r}; this fdbench reads format {FORMAT}.")
     parts = {"model": ModelInfo, "data": DataInfo, "attack": AttackSpec}
     for key, cls in parts.items():
-        table[key] = _parsed(cls, table.get(key), f"{path}, {key}")
-    return _parsed(RunInfo, table, str(path))
+        table[key] = parsed(cls, table.get(key), f"{path}, {key}")
+    return parsed(RunInfo, table, str(path))
 
 
 def write_info(path: Path, info: RunInfo) -> None:

@@ -85,6 +85,12 @@ class Dataset:
     ) -> Iterator[Batch]:
         """`positions` in consecutive batches; at most two batches are in memory at a time."""
         chunks = [positions[i : i + batch_size] for i in range(0, len(positions), batch_size)]
+        return self.stream(chunks, augment)
+
+    def stream(
+        self, chunks: Sequence[Sequence[int]], augment: Augment | None = None
+    ) -> Iterator[Batch]:
+        """One batch for each chunk of positions; at most two batches are in memory at a time."""
         if not (self.ahead and chunks):
             yield from (self.fetch(chunk, augment) for chunk in chunks)
             return

@@ -143,7 +143,7 @@ def from_files(
 
 
 @dataclass(frozen=True, eq=False)
-class _Folder:
+class FolderReader:
     paths: tuple[str, ...]
     px: int
     resize: bool
@@ -202,15 +202,15 @@ def open_folder(request: Request) -> Dataset:
         raise FdbenchError(f"{request.name}: there is no folder {root}.")
     folder, class_names = part_folder(request, _parts(root))
     listing = list_images(folder, class_names)
-    px = request.px or _common_size(f"{folder}/{listing.names[0]}")
+    px = request.px or common_size(f"{folder}/{listing.names[0]}")
 
     def reader(paths: tuple[str, ...]) -> Reader:
-        return _Folder(paths, px, resize=request.px is not None)
+        return FolderReader(paths, px, resize=request.px is not None)
 
     return from_files(request, listing, class_names, px, reader)
 
 
-def _common_size(first: str) -> int:
+def common_size(first: str) -> int:
     """The width of the image that all others must agree with."""
     image = open_rgb(first)
     if image.width != image.height:

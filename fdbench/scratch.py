@@ -1,0 +1,36 @@
+"""What an attack keeps of the batch under way, so that a kill costs a part of it, not the whole."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from fdbench.randomness import ImageId
+from fdbench.tensorfile import read, write
+
+_OWNER = "batch"  # the tensor-free part: whose scratch this is
+
+
+class BatchScratch:
+    """A file that belongs to one batch of images; another batch's is as good as none."""
+
+    def __init__(self, path: Path, ids: Sequence[ImageId]) -> None:
+        self.path = path
+        self._owner = hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()
+
+    def load(self) -> dict[str, Tensor] | None:
+        """What was saved of this batch, if anything was."""
+        if not self.path.is_file():
+            return None
+        tensors, metadata = read(self.path)
+        return tensors if metadata[_OWNER] == self._owner else None
+
+    def save(self, tensors: Mapping[str, Tensor]) -> None:
+        """Replaces what was saved, whole or not at all."""
+        write(self.path, tensors, {_OWNER: self._owner})
+
+    def clear(self) -> None:
+        """The batch's rows are written: nothing is needed any more."""
+        self.path.unlink(missing_ok=True)
