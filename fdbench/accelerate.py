@@ -114,14 +114,16 @@ class _Bfloat16(nn.Module):
         return self.net(x.to(torch.bfloat16)).float()
 
 
+# "reference" is the network itself: nothing folded, nothing laid out anew.
 PRECISIONS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "fp32": lambda net: net,
     "bf16": lambda net: _Bfloat16(copy.deepcopy(net)),
+    "reference": lambda net: net,
 }
 
 
 def accelerate(
-    net: nn.Module, example: Images, precision: str = "fp32"
+    net: nn.Module, example: Images, precision: str = "fp32", *, compiled: bool = False
 ) -> tuple[nn.Module, str | None]:
     """A frozen copy of `net` to attack, and why it is not the fast one (None if it is).
 
@@ -132,13 +134,29 @@ def accelerate(
         net: frozen and in inference mode; images in [0, 1] -> logits.
         example: images to compare the two on.
         precision: a key of PRECISIONS.
+        compiled: let torch.compile fuse its kernels; it must give the same logits.
 
     Raises BadValue for an unknown precision.
     """
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
+    if precision == "reference":
+        return net, None
     exact, why_not = _folded(net, example)
-    return PRECISIONS[precision](exact), why_not
+    fast = PRECISIONS[precision](exact)
+    if not compiled:
+        return fast, why_not
+    fused = torch.compile(fast)
+    assert isinstance(fused, nn.Module)
+    with torch.no_grad():
+        same = _same(fused(example), fast(example))
+    return (fused, why_not) if same else (fast, "attacked uncompiled: the compiled copy differs")
+
+
+def _same(got: Logits, wanted: Logits) -> bool:
+    """Within RELATIVE of the largest logit, and of one mind on every image."""
+    close = (got - wanted).abs().amax() <= RELATIVE * wanted.abs().amax()
+    return bool(close and (got.argmax(1) == wanted.argmax(1)).all())
 
 
 def _folded(net: nn.Module, example: Images) -> tuple[nn.Module, str | None]:
@@ -149,7 +167,6 @@ def _folded(net: nn.Module, example: Images) -> tuple[nn.Module, str | None]:
         except (copy.Error, TypeError, RuntimeError, NotImplementedError) as reason:
             return net, f"attacked without acceleration: the network can't be copied ({reason})"
         got = fast(example)
-    close = (got - wanted).abs().amax() <= RELATIVE * wanted.abs().amax()
-    if not (close and (got.argmax(1) == wanted.argmax(1)).all()):
+    if not _same(got, wanted):
         return net, "attacked without acceleration: the folded copy computes something else"
     return fast, None

@@ -1,4 +1,4 @@
-"""What a run ran on: versions and hardware, for run.json."""
+"""What a run runs on: versions and hardware, for run.json; and its share of the work."""
 
 import os
 import platform
@@ -36,6 +36,11 @@ def _revision() -> str | None:
     except (OSError, subprocess.CalledProcessError):  # no git, or one that distrusts the folder
         return None
     return done.stdout.strip()
+
+
+def rank_and_world() -> tuple[int, int]:
+    """Which of how many processes this is, as torchrun says; 0 of 1 without it."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def environment(device: torch.device) -> dict[str, str | int | None]:

@@ -12,9 +12,12 @@ from fdbench.types import Batch, Images, Labels
 
 
 @torch.no_grad()
-def predict(net: nn.Module, x: Images) -> Labels:
-    """The class of each image. Raises FdbenchError if a logit is not finite."""
-    logits = net(x)
+def predict(net: nn.Module, x: Images, most: int | None = None) -> Labels:
+    """The class of each image, `most` of them at a time.
+
+    Raises FdbenchError if a logit is not finite.
+    """
+    logits = torch.cat([net(part) for part in torch.split(x, most or len(x))])
     if not torch.isfinite(logits).all():
         raise FdbenchError("the network's logits are not finite on legal images: is it trained?")
     return logits.argmax(1)
@@ -27,7 +30,8 @@ class Referee:
     net: nn.Module
     batch: Batch
     threat: Threat
+    most: int | None = None  # images a forward pass
 
     def __call__(self, adv: Images, index: Labels) -> Labels:
         verify.check(adv, self.batch.x[index], self.threat)
-        return predict(self.net, adv)
+        return predict(self.net, adv, self.most)

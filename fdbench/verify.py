@@ -18,6 +18,11 @@ class IllegalAdversary(SanityFailed):
     """An attack returned something outside its threat model; nothing of it was recorded."""
 
 
+def limit(threat: Threat) -> float:
+    """The largest distance that passes: eps and rounding, in proportion where eps is large."""
+    return threat.eps + ROUNDING * max(1.0, threat.eps)
+
+
 def check(adv: Tensor, x: Images, threat: Threat) -> None:
     """Passes if `adv` is `x` moved by at most threat.eps, within [0, 1].
 
@@ -32,7 +37,7 @@ def check(adv: Tensor, x: Images, threat: Threat) -> None:
             "NaN comes from a network whose gradient is not finite."
         )
     moved = threat.distance(adv, x).max().item()
-    if not moved <= threat.eps + ROUNDING:
+    if not moved <= limit(threat):
         raise IllegalAdversary(
             f"the attack moved an image by {print_size(moved, threat.norm)} in {threat.norm}, "
             f"limit {print_size(threat.eps, threat.norm)}."

@@ -95,3 +95,40 @@ def test_a_bfloat16_copy_computes_nearly_the_same_and_returns_float32(
 def test_an_unknown_precision_is_refused(tiny_net: nn.Module, batch: Batch) -> None:
     with pytest.raises(BadValue, match="no precision 'fp16'"):
         accelerate(tiny_net, batch.x, "fp16")
+
+
+def test_the_reference_is_the_network_itself(tiny_net: nn.Module, batch: Batch) -> None:
+    same, why_not = accelerate(tiny_net, batch.x, "reference")
+    assert same is tiny_net
+    assert why_not is None
+
+
+class Doubled(nn.Module):
+    """What a compiler with a bug would return."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * self.net(x)
+
+
+def test_a_compiled_copy_is_taken_only_if_it_computes_the_same(
+    tiny_net: nn.Module, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[nn.Module] = []
+
+    def compiler(net: nn.Module) -> nn.Module:
+        asked.append(net)
+        return nn.Sequential(net)
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    fast, why_not = accelerate(tiny_net, batch.x, compiled=True)
+    assert why_not is None
+    assert isinstance(fast, nn.Sequential)
+    assert norms(asked[0]) == 0, "folded first"
+    monkeypatch.setattr(torch, "compile", Doubled)
+    fast, why_not = accelerate(tiny_net, batch.x, compiled=True)
+    assert why_not == "attacked uncompiled: the compiled copy differs"
+    assert torch.allclose(fast(batch.x), tiny_net(batch.x), atol=1e-6)
