@@ -1,0 +1,41 @@
+"""Adversarial images from surrogates alone, by any method of the table."""
+
+from collections.abc import Callable
+
+from fdbench.attacks.transfer import METHODS, Knobs, complete
+from fdbench.attacks.transfer.ensemble import Ensemble, Task
+from fdbench.errors import BadValue
+from fdbench.lazy import imported
+from fdbench.threat import Threat
+from fdbench.types import Batch, Images, Labels
+
+
+def craft(
+    method: str,
+    ensemble: Ensemble,
+    batch: Batch,
+    threat: Threat,
+    knobs: Knobs,
+    *,
+    seed: int,
+    tick: Callable[[], None] = lambda: None,
+    target: Labels | None = None,
+) -> Images:
+    """Images inside the ball and the box that the surrogates, it is hoped, share with the victim.
+
+    What they get away from is the ensemble's own prediction on the clean image: `batch.label` is
+    not looked at, as the competition gave none. `target` are classes to reach instead. Each image's
+    result depends on `seed` and its id, not on the batch it comes in. Raises BadValue for a
+    method, knob, norm or target that doesn't go together.
+    """
+    full = complete(method, knobs)
+    entry = METHODS[method]
+    if threat.norm != "linf" and not entry.l2:
+        able = ", ".join(name for name, other in METHODS.items() if other.l2)
+        raise BadValue(f"{method} works in linf only, not {threat.norm}. In l2: {able}.")
+    if target is not None and not entry.targeted:
+        able = ", ".join(name for name, other in METHODS.items() if other.targeted)
+        raise BadValue(f"{method} can't aim at a class. Targeted: {able}.")
+    task = Task(ensemble, batch, threat, full, seed, tick, target)
+    adv: Images = imported(entry.run)(task)
+    return adv

@@ -1,0 +1,131 @@
+"""Several surrogate networks as one, and what an attacker climbs on them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fdbench.attacks.losses import cross_entropy
+from fdbench.attacks.transfer import Knobs
+from fdbench.errors import BadValue, FdbenchError
+from fdbench.randomness import ImageId
+from fdbench.threat import Threat
+from fdbench.types import Batch, Images, Labels, Logits
+
+View = Callable[[Images], Images]  # what a network is shown instead of the image; differentiable
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Frozen networks, RGB (B, 3, H, W) in [0, 1] at the data's size -> logits, with weights.
+
+    Each network normalises and resizes for itself. Raises BadValue unless there is a positive
+    weight for each.
+    """
+
+    nets: tuple[nn.Module, ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.nets:
+            raise BadValue("a transfer attack needs at least one --surrogate.")
+        if len(self.weights) != len(self.nets):
+            raise BadValue(f"{len(self.nets)} surrogates have {len(self.weights)} weights.")
+        if not all(0 < weight < float("inf") for weight in self.weights):
+            raise BadValue(f"weights of surrogates must be greater than 0: {self.weights}.")
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The weights, scaled to sum to 1."""
+        return tuple(weight / sum(self.weights) for weight in self.weights)
+
+    def logits(self, x: Images) -> list[Logits]:
+        """Each network's. Raises FdbenchError where they don't tell the same classes apart."""
+        found = [net(x) for net in self.nets]
+        classes = [logits.shape[1] for logits in found]
+        if len(set(classes)) > 1:
+            raise FdbenchError(
+                f"the surrogates know {', '.join(map(str, classes))} classes: their logits can't "
+                "be fused.\nGive --surrogate networks of the same classes."
+            )
+        return found
+
+    def fused(self, x: Images) -> Logits:
+        """The weighted mean of the logits (Dong et al. 2018, Sec. 3.4)."""
+        pairs = zip(self.shares, self.logits(x), strict=True)
+        return torch.stack([share * logits for share, logits in pairs]).sum(0)
+
+    @torch.no_grad()
+    def predict(self, x: Images) -> Labels:
+        """What the networks together take each image for."""
+        return self.fused(x).argmax(1)
+
+
+def unchanged(x: Images) -> Images:
+    """The view that shows the image itself."""
+    return x
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """Cross-entropy away from `label`, or towards `target`; summed, so images don't interact."""
+
+    ensemble: Ensemble
+    label: Labels
+    target: Labels | None
+    tick: Callable[[], None]  # called after each forward and backward pass of one network
+
+    @classmethod
+    def of(
+        cls, ensemble: Ensemble, batch: Batch, target: Labels | None, tick: Callable[[], None]
+    ) -> "Objective":
+        """Away from the ensemble's own prediction on the clean images."""
+        return cls(ensemble, ensemble.predict(batch.x), target, tick)
+
+    def gradient(self, x: Images, view: View = unchanged) -> Images:
+        """Of the fused logits' loss on a view of `x`: one forward and backward pass of each net."""
+        grad = self._gradient(self.ensemble.fused, x, view)
+        for _ in self.ensemble.nets:
+            self.tick()
+        return grad
+
+    def gradient_of(self, index: int, x: Images, view: View = unchanged) -> Images:
+        """Of one network's loss."""
+        grad = self._gradient(self.ensemble.nets[index], x, view)
+        self.tick()
+        return grad
+
+    def _gradient(self, logits: Callable[[Images], Tensor], x: Images, view: View) -> Images:
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            loss = cross_entropy(logits(view(leaf)), self.label, self.target).sum()
+            (grad,) = torch.autograd.grad(loss, leaf)
+        return grad
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a method is given. It never looks at `batch.label`: the competition gave none."""
+
+    ensemble: Ensemble
+    batch: Batch
+    threat: Threat
+    knobs: Knobs  # all of the method's
+    seed: int
+    tick: Callable[[], None]  # called after each forward and backward pass of one network
+    target: Labels | None = None  # classes to reach
+
+    @property
+    def x(self) -> Images:
+        """The clean images."""
+        return self.batch.x
+
+    @property
+    def ids(self) -> tuple[ImageId, ...]:
+        """What their random numbers hang on."""
+        return self.batch.ids
+
+    def objective(self) -> Objective:
+        """What to climb; asks every network once."""
+        return Objective.of(self.ensemble, self.batch, self.target, self.tick)

@@ -1,0 +1,111 @@
+"""A feed-forward attacker: a network that paints the perturbation in one pass.
+
+After iwiwi, fourth of the non-targeted track of NIPS 2017, who trained an adversarial
+transformation network (Baluja and Fischer 2017) on surrogates and gave it their gradient as a hint;
+much smaller here. `fdbench train-attacker` trains it (fdbench/generator.py).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float32
+from torch import Tensor, nn
+
+from fdbench.attacks.transfer import Knobs
+from fdbench.attacks.transfer.ensemble import Task
+from fdbench.errors import FdbenchError
+from fdbench.models.checkpoint import fill, weights_hash
+from fdbench.tensorfile import read
+from fdbench.types import Images
+
+_EPS_SCALE = 16.0  # eps 16/255 reads as about 1 in the channel that tells the network of it
+
+# How much the hint weighs before training: tanh(1.5) = 0.9 of eps along it.
+_HINT = 1.5
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.norm = nn.GroupNorm(8, width)  # per image: a batch's images don't meet
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv2(torch.relu(self.conv1(torch.relu(self.norm(x)))))
+        return x + y
+
+
+class Painter(nn.Module):
+    """RGB (B, 3, H, W) in [0, 1], an eps and a hint an image -> perturbation in units of eps.
+
+    The hint is the sign of the surrogates' gradient: before training about a step along it comes
+    out. Residual blocks at half resolution between two convolutions at full: any image size.
+    """
+
+    def __init__(self, width: int = 16, depth: int = 3) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(7, width, 3, padding=1)
+        self.down = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+        self.middle = nn.Sequential(*[_Residual(2 * width) for _ in range(depth)])
+        self.up = nn.Conv2d(2 * width, width, 3, padding=1)
+        self.leave = nn.Conv2d(2 * width, 3, 3, padding=1)
+
+    def forward(self, x: Images, eps: Float32[Tensor, " B"], hint: Images) -> Images:
+        told = (_EPS_SCALE * eps)[:, None, None, None].expand(-1, 1, *x.shape[2:])
+        fine = torch.relu(self.enter(torch.cat([2 * x - 1, told, hint], 1)))
+        coarse = self.middle(self.down(fine))  # (B, 2 width, H/2, W/2)
+        back = torch.relu(self.up(F.interpolate(coarse, size=x.shape[2:])))
+        return torch.tanh(_HINT * hint + self.leave(torch.cat([fine, back], 1)))
+
+
+def load_painter(path: Path) -> tuple[Painter, dict[str, Any]]:
+    """A trained painter and its card.
+
+    Raises FdbenchError, saying how to train one, where there is none, and for any other file.
+    """
+    if not path.is_file():
+        raise FdbenchError(
+            f"no trained generator {path}.\nTrain one: fdbench train-attacker --surrogate MODEL "
+            f"--data DATA --name {path.stem}\nor leave this attacker out."
+        )
+    tensors, metadata = read(path)
+    if "attacker" not in metadata:
+        raise FdbenchError(
+            f"{path} holds no generator: `fdbench train-attacker` wrote no such file."
+        )
+    card: dict[str, Any] = json.loads(metadata["attacker"])
+    if weights_hash(tensors) != card["weights"]:
+        raise FdbenchError(f"{path}: the weights are not the ones its card was written for.")
+    net = Painter()
+    fill(net, tensors, str(path))
+    return net.eval().requires_grad_(False), card
+
+
+def count_passes(knobs: Knobs, nets: int) -> int:
+    """One of each network."""
+    return nets
+
+
+def generator(task: Task) -> Images:
+    """One pass of the ensemble for the hint, one of the trained network in `weights`.
+
+    Raises FdbenchError without trained weights, or with those for images of another size.
+    """
+    x = task.x
+    path = Path(task.knobs["weights"])
+    net, card = load_painter(path)
+    if card["data"]["px"] != x.shape[-1]:
+        raise FdbenchError(
+            f"{path} was trained on {card['data']['name']} at {card['data']['px']} px, "
+            f"these images have {x.shape[-1]}.\n"
+            "Train one on such images: fdbench train-attacker --data DATA."
+        )
+    hint = task.objective().gradient(x).sign()
+    eps = torch.full((x.shape[0],), task.threat.eps, device=x.device)
+    with torch.no_grad():
+        painted = net.to(x.device)(x, eps, hint)
+    return task.threat.project(x + task.threat.eps * painted, x)

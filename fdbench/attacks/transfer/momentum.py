@@ -1,0 +1,77 @@
+"""Iterative sign steps with momentum: the loop that most transfer attacks share.
+
+Dong et al. 2018, "Boosting Adversarial Attacks with Momentum", Algorithm 1 and 2: the winner of the
+NIPS 2017 competition. Later methods differ in whose gradient they follow, so the loop takes it as a
+function.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from fdbench.attacks.transfer import Knobs
+from fdbench.attacks.transfer.ensemble import Objective, Task, View
+from fdbench.attacks.transfer.smoothing import smooth
+from fdbench.threat import Threat
+from fdbench.types import Images
+
+Gradient = Callable[[Images, int], Images]  # (where, number of the iteration) -> gradient
+Shown = Callable[[Images, str], Images]  # (image, stream of random numbers) -> view, differentiable
+
+_TINY = torch.finfo(torch.float32).tiny  # keeps 0 / 0 from becoming NaN; changes no other quotient
+
+
+def unit(grad: Images) -> Images:
+    """Each image's gradient divided by its mean absolute value (Dong's released code)."""
+    return grad / grad.abs().mean((1, 2, 3), keepdim=True).clamp(min=_TINY)
+
+
+def climb(
+    x: Images, threat: Threat, knobs: Knobs, gradient: Gradient, *, ahead: bool = False
+) -> Images:
+    """`iters` steps of eps / iters along the velocity mu * velocity + unit(gradient).
+
+    `ahead` takes the gradient where the velocity is about to lead (Lin et al. 2020, Nesterov).
+    """
+    alpha, mu = threat.eps / knobs["iters"], knobs["mu"]
+    adv, velocity = x, torch.zeros_like(x)
+    for step in range(knobs["iters"]):
+        where = adv + alpha * mu * velocity if ahead else adv
+        velocity = mu * velocity + unit(smooth(gradient(where, step), knobs["kernel"]))
+        adv = threat.project(threat.move(adv, velocity, alpha), x)
+    return adv
+
+
+def with_stream(show: Shown, stream: str) -> View:
+    """The view that draws its numbers from `stream`."""
+    return lambda x: show(x, stream)
+
+
+def over_views(objective: Objective, copies: int, show: Shown) -> Gradient:
+    """The mean of the gradients on `copies` random views, each with its own stream of numbers."""
+
+    def gradient(where: Images, step: int) -> Images:
+        total = torch.zeros_like(where)
+        for copy in range(copies):
+            total += objective.gradient(where, with_stream(show, f"{step}-{copy}"))
+        return total / copies
+
+    return gradient
+
+
+def count_passes(knobs: Knobs, nets: int) -> int:
+    """Forward and backward passes of single networks: iterations, views, networks."""
+    passes: int = knobs["iters"] * knobs.get("copies", 1) * nets
+    return passes
+
+
+def momentum(task: Task) -> Images:
+    """MI-FGSM on fused logits; draws no random numbers."""
+    objective = task.objective()
+    return climb(task.x, task.threat, task.knobs, lambda where, step: objective.gradient(where))
+
+
+def ifgsm(task: Task) -> Images:
+    """Kurakin et al. 2017: the same without momentum."""
+    return momentum(replace(task, knobs={**task.knobs, "mu": 0.0, "kernel": 0}))

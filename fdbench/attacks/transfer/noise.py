@@ -1,0 +1,18 @@
+"""Random signs: the same size, no knowledge. What every attacker must beat."""
+
+from fdbench.attacks.transfer import Knobs
+from fdbench.attacks.transfer.draws import dense
+from fdbench.attacks.transfer.ensemble import Task
+from fdbench.types import Images
+
+
+def once(knobs: Knobs, nets: int) -> int:
+    """It ticks once."""
+    return 1
+
+
+def noise(task: Task) -> Images:
+    """Each value moved by eps, up or down by the toss of a coin; asks no network."""
+    coin = dense(task.seed, "transfer-noise", task.ids, task.x) - 0.5
+    task.tick()
+    return task.threat.project(task.threat.move(task.x, coin, task.threat.eps), task.x)

@@ -1,0 +1,39 @@
+"""Momentum whose gradients are corrected by those of the last step's neighbourhood: VMI-FGSM.
+
+Wang and He 2021, "Enhancing the Transferability of Adversarial Attacks through Variance Tuning",
+Algorithm 1: 20 neighbours, uniform within 1.5 eps.
+"""
+
+import torch
+
+from fdbench.attacks.transfer import Knobs
+from fdbench.attacks.transfer.draws import dense
+from fdbench.attacks.transfer.ensemble import Task
+from fdbench.attacks.transfer.momentum import climb
+from fdbench.types import Images
+
+
+def count_passes(knobs: Knobs, nets: int) -> int:
+    """The image and its neighbours in each iteration, on each network."""
+    passes: int = knobs["iters"] * (1 + knobs["neighbours"]) * nets
+    return passes
+
+
+def variance(task: Task) -> Images:
+    """Follows gradient + (mean gradient nearby - gradient) of the step before."""
+    objective = task.objective()
+    radius, count = task.knobs["radius"] * task.threat.eps, task.knobs["neighbours"]
+    correction = torch.zeros_like(task.x)
+
+    def gradient(where: Images, step: int) -> Images:
+        nonlocal correction
+        here = objective.gradient(where)
+        corrected = here + correction
+        nearby = torch.zeros_like(where)
+        for k in range(count):
+            offset = 2 * dense(task.seed, f"variance-{step}-{k}", task.ids, where) - 1
+            nearby += objective.gradient(where + radius * offset)
+        correction = nearby / count - here
+        return corrected
+
+    return climb(task.x, task.threat, task.knobs, gradient)

@@ -1,0 +1,141 @@
+"""What an attack left in a folder: PNGs by name, judged and clipped one by one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from fdbench.errors import FdbenchError
+from fdbench.randomness import ImageId
+from fdbench.submission.process import Run
+from fdbench.types import Batch
+
+_LOSSY = (".jpg", ".jpeg")
+_UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError)
+STATUSES = {  # what became of an image: how it is said
+    "attacked": "attacked",
+    "missing": "missing",
+    "not-png": "not PNG (JPEG changes pixels by itself)",
+    "unreadable": "unreadable",
+    "size": "of another size",
+}
+
+Pixels = UInt8[Tensor, "B 3 H W"]  # RGB, 0 .. 255
+Picture = UInt8[Tensor, "3 H W"]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What an attack left of some images: legal ones, the clean ones where it left none."""
+
+    ids: tuple[ImageId, ...]
+    adv: Pixels
+    status: tuple[str, ...]  # in STATUSES
+    clipped: tuple[int, ...]  # pixels that had to be brought back, by image
+    converted: tuple[bool, ...]  # grey, with a palette or with transparency; RGB is what counts
+    run: Run | None = None  # None for images that were made elsewhere
+
+    @property
+    def unattacked(self) -> tuple[ImageId, ...]:
+        """The images whose clean selves stand in `adv`."""
+        known = zip(self.ids, self.status, strict=True)
+        return tuple(image for image, status in known if status != "attacked")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers of images, and of clipped pixels; they may be added up over batches."""
+        return {
+            "images": len(self.ids),
+            **{status: self.status.count(status) for status in STATUSES},
+            "clipped_pixels": sum(self.clipped),
+            "clipped_images": sum(count > 0 for count in self.clipped),
+            "converted": sum(self.converted),
+        }
+
+
+def summary(counts: Mapping[str, int]) -> list[str]:
+    """An outcome's counts, or the sum of several's, in sentences."""
+    refused = [f"{counts[key]} {STATUSES[key]}" for key in list(STATUSES)[1:] if counts[key]]
+    lines = [f"{counts['attacked']} of {counts['images']} images attacked"]
+    if refused:
+        lines.append(f"counted as unattacked: {', '.join(refused)}")
+    if counts["clipped_pixels"]:
+        lines.append(
+            f"{counts['clipped_pixels']} pixels in {counts['clipped_images']} images were outside "
+            "eps and had to be clipped"
+        )
+    if counts["converted"]:
+        lines.append(f"{counts['converted']} images were not RGB and were converted")
+    return lines
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    status: str
+    image: Picture | None = None
+    converted: bool = False
+
+
+def _read(path: Path, height: int, width: int) -> _Found:
+    """What an attack left of one image; whatever stands in that file."""
+    if not path.is_file():
+        lossy = any(path.with_name(path.stem + ending).is_file() for ending in _LOSSY)
+        return _Found("not-png" if lossy else "missing")
+    try:
+        with Image.open(path) as image:
+            if image.format != "PNG":
+                return _Found("not-png")
+            if image.size != (width, height):
+                return _Found("size")
+            if image.mode.startswith("I"):  # 16 bits a pixel: no image of 0 .. 255
+                return _Found("unreadable")
+            array = np.array(image.convert("RGB"))
+            return _Found("attacked", torch.from_numpy(array).permute(2, 0, 1), image.mode != "RGB")
+    except _UNREADABLE:
+        return _Found("unreadable")
+
+
+def _clip(adv: Picture, clean: Picture, eps: int) -> tuple[Picture, int]:
+    """`adv` within eps of `clean` and in 0 .. 255, and how many pixels were not."""
+    low, high = (clean.int() - eps).clamp(min=0), (clean.int() + eps).clamp(max=255)
+    legal = adv.int().maximum(low).minimum(high).to(torch.uint8)
+    return legal, int((legal != adv).any(0).sum())
+
+
+def read_all(files: Sequence[Path], batch: Batch, eps: int, run: Run | None = None) -> Outcome:
+    """What stands in these files, one an image of the batch."""
+    clean = whole_pixels(batch)
+    adv, clipped = clean.clone(), [0] * len(files)
+    found = [_read(path, *clean.shape[2:]) for path in files]
+    for i, one in enumerate(found):
+        if one.image is not None:
+            adv[i], clipped[i] = _clip(one.image, clean[i], eps)
+    return Outcome(
+        batch.ids,
+        adv,
+        tuple(one.status for one in found),
+        tuple(clipped),
+        tuple(one.converted for one in found),
+        run,
+    )
+
+
+def whole_pixels(batch: Batch) -> Pixels:
+    """The batch's images in 0 .. 255."""
+    return (255 * batch.x.cpu()).round().to(torch.uint8)  # data sets are 8-bit: nothing is lost
+
+
+def read_folder(folder: Path, batch: Batch, eps: int) -> Outcome:
+    """Adversarial images of a batch that were made elsewhere: folder/ID.png each.
+
+    Clipped to `eps` (1 .. 255) and [0, 255] as the competition did. Raises FdbenchError if there is
+    no such folder.
+    """
+    if not folder.is_dir():
+        raise FdbenchError(f"there is no folder {folder}.")
+    return read_all([folder / f"{image}.png" for image in batch.ids], batch, eps)

@@ -1,0 +1,1 @@
+"""Files that `fdbench submission new` copies; fdbench itself imports none of them."""
