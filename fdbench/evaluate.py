@@ -1,8 +1,8 @@
 """The loop: batch -> attack -> verify -> predict -> rows. No way back, no second judge."""
 
-import os
+import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,172 +10,116 @@ from typing import Any
 import torch
 from torch import nn
 
+from fdbench import adversaries, memory, precision, randomness
 from fdbench.accelerate import accelerate
-from fdbench.attacks import ATTACKS, Reading, Runner, Subject
-from fdbench.attacks.targets import draw_targets
+from fdbench.attacks import Runner, Setting, Subject
+from fdbench.attacks.targets import choose_targets
 from fdbench.console import progress
-from fdbench.data import Dataset
-from fdbench.environment import environment
-from fdbench.errors import BadValue, FdbenchError
+from fdbench.environment import rank_and_world
+from fdbench.errors import BadValue
+from fdbench.job import BATCH, Job, check_fit, check_targets, plan, run_info
 from fdbench.judge import Referee, predict
 from fdbench.lazy import imported
-from fdbench.models.load import Model
-from fdbench.record import RunFolder
-from fdbench.runinfo import DataInfo, ModelInfo, RunInfo
-from fdbench.specs import AttackSpec
+from fdbench.record import Row, RunFolder
+from fdbench.rows import Worst, rows_of, worst_of
+from fdbench.scratch import BatchScratch
+from fdbench.specs import digest
 from fdbench.threat import Threat
-from fdbench.types import Batch, Images, Labels
+from fdbench.types import Batch, Images, Labels, Logits
 
 
-@dataclass(frozen=True)
-class Job:
-    """One attack on one model over the first `limit` images of a data set."""
+class _Unseen(nn.Module):
+    """Stands where the network would: a black-box attack has no business asking it."""
 
-    model: Model
-    data: Dataset
-    attack: AttackSpec
-    results: Path
-    device: torch.device
-    seed: int = 0
-    limit: int | None = None
-    batch_size: int = 250
-    precision: str = "fp32"
+    def forward(self, x: Images) -> Logits:
+        raise AssertionError("a black-box attack asked the network it is judged on")
 
-    @property
-    def positions(self) -> list[int]:
-        """The images to attack: always the same first ones, so that models can be paired."""
-        return list(range(min(len(self.data), self.limit or len(self.data))))
+
+class _Meter:
+    """Tells the progress bar of a batch's steps: never of more than the batch, at last of all."""
+
+    def __init__(self, advance: Callable[[float], None], images: int, steps: int) -> None:
+        self._images = self._left = float(images)
+        self._advance, self._step = advance, images / steps
+
+    def __call__(self, share: float = 1.0) -> None:
+        done = min(self._left, share * self._step)
+        self._left -= done
+        self._advance(done)
+
+    def finish(self) -> None:
+        self._advance(self._left)
+        self._left = 0.0
+
+    def undo(self) -> None:
+        self._advance(self._left - self._images)
+        self._left = self._images
 
 
 @dataclass
-class _Worst:
-    """Per-image worst case over the readings that share a name (restarts)."""
+class _Bench:
+    """What all batches of a session share; `most` shrinks when memory runs out."""
 
-    pred: Labels
-    adv: Images
-    first_wrong: Labels | None
+    job: Job
+    net: nn.Module
+    classes: int
+    folder: RunFolder
+    most: int = sys.maxsize  # images a batch
 
-    def merge(self, pred: Labels, reading: Reading, label: Labels, target: Labels | None) -> None:
-        rank, mine = _badness(pred, label, target), _badness(self.pred, label, target)
-        worse = rank > mine
-        self.pred = torch.where(worse, pred, self.pred)
-        self.adv = torch.where(worse[:, None, None, None], reading.adv, self.adv)
-        if self.first_wrong is not None and reading.first_wrong is not None:
-            self.first_wrong = _earliest(self.first_wrong, reading.first_wrong)
+    def attack(self, batch: Batch, advance: Callable[[float], None]) -> None:
+        """Puts the rows of one batch on the disk; kept images are there before them."""
+        steps: int = imported(self.job.entry.steps)(self.job.attack)
+        meter = _Meter(advance, len(batch.ids), steps)
+        try:
+            self._attack(batch, meter)
+        except BaseException:
+            meter.undo()
+            raise
+        meter.finish()
 
+    def _attack(self, batch: Batch, meter: _Meter) -> None:
+        job, threat = self.job, Threat(self.job.attack.norm, self.job.attack.eps)
+        torch.manual_seed(randomness.integer(job.seed, "network", batch.ids[0], 2**63))
+        target = self._targets(batch)
+        judge = Referee(job.model.net, batch, threat, job.most)
+        scratch = BatchScratch(self.folder.path / f"scratch-{self.folder.rank}", batch.ids)
+        subject = Subject(
+            self.net, batch, target, threat, job.seed, judge, meter, self.classes, scratch,
+            job.results, job.most,
+        )  # fmt: skip
+        run: Runner = imported(job.entry.run)
+        worst = worst_of(run(subject, job.attack), judge, batch.label, target)
+        rows = rows_of(batch, target, predict(job.model.net, batch.x, job.most), worst, threat)
+        if job.save_adv:
+            self._keep(rows, worst, batch)
+        for row in rows:
+            row["check"] = digest(row)
+        # Of a batch that a kill tore, only what is missing.
+        self.folder.append([row for row in rows if row["image"] not in self.folder.done])
+        scratch.clear()
 
-def _badness(pred: Labels, label: Labels, target: Labels | None) -> Labels:
-    """0 right, 1 wrong, 2 what the attacker wanted: hitting the target is worse than missing it."""
-    wrong = (pred != label).long()
-    return wrong if target is None else wrong + (pred == target).long()
+    def _targets(self, batch: Batch) -> Labels | None:
+        job = self.job
+        if not job.attack.targeted:
+            return None
+        if job.entry.targets:
+            made: Labels = imported(job.entry.targets)(job.results, job.attack, batch.ids)
+            return made.to(batch.label.device)
+        kind = job.attack.targets
+        return choose_targets(kind, batch, self.classes, job.seed, job.model.net, job.targets)
 
-
-def _earliest(one: Labels, other: Labels) -> Labels:
-    """The smaller, where 0 stands for never."""
-    both = torch.minimum(one, other)
-    return torch.where(both > 0, both, torch.maximum(one, other))
-
-
-def attack_batch(
-    job: Job, batch: Batch, net: nn.Module, target: Labels | None, tick: Callable[[], None]
-) -> list[dict[str, Any]]:
-    """The rows of one batch."""
-    threat = Threat(job.attack.norm, job.attack.eps)
-    judge = Referee(job.model.net, batch, threat)
-    everything = torch.arange(len(batch.ids), device=batch.label.device)
-    worst: dict[str, _Worst] = {}
-    subject = Subject(net, batch, target, threat, job.seed, judge, tick)
-    run: Runner = imported(ATTACKS[job.attack.attack].run)
-    for reading in run(subject, job.attack):
-        pred = judge(reading.adv, everything)
-        if reading.name in worst:
-            worst[reading.name].merge(pred, reading, batch.label, target)
-        else:
-            worst[reading.name] = _Worst(pred, reading.adv, reading.first_wrong)
-    clean = predict(job.model.net, batch.x)
-    return _rows(batch, target, clean, worst, threat)
-
-
-def _first_wrong(worst: dict[str, _Worst], label: Labels) -> dict[str, list[int | None]]:
-    """The earliest wrong iterate under each reading; the last one is known from the verdict."""
-    found: dict[str, list[int | None]] = {}
-    for name, reading in worst.items():
-        if reading.first_wrong is not None:
-            broken = torch.where(reading.pred != label, int(name), 0)
-            earliest = _earliest(reading.first_wrong, broken)
-            found[name] = [int(step) or None for step in earliest]
-    return found
-
-
-def _rows(
-    batch: Batch, target: Labels | None, clean: Labels, worst: dict[str, _Worst], threat: Threat
-) -> list[dict[str, Any]]:
-    first_wrong = _first_wrong(worst, batch.label)
-    last = list(worst)[-1]
-    distance = threat.distance(worst[last].adv, batch.x)
-    rows = []
-    for i, image in enumerate(batch.ids):
-        row: dict[str, Any] = {
-            "image": image,
-            "label": int(batch.label[i]),
-            "target": None if target is None else int(target[i]),
-            "clean": int(clean[i]),
-            "pred": {name: int(reading.pred[i]) for name, reading in worst.items()},
-            "distance": round(float(distance[i]), 8),
-        }
-        if first_wrong:
-            row["first_wrong"] = first_wrong[last][i]
-            row["first_wrong_by"] = {name: steps[i] for name, steps in first_wrong.items()}
-        rows.append(row)
-    return rows
-
-
-def _rank_and_world() -> tuple[int, int]:
-    """Which of how many processes this is, as torchrun says; 0 of 1 without it."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-
-
-def _check_fit(job: Job, batch: Batch) -> int:
-    """The number of the network's classes, if the data's labels fit among them."""
-    with torch.no_grad():
-        logits = job.model.net(batch.x)
-    if logits.ndim != 2:
-        raise FdbenchError(f"{job.model.ref} returns {tuple(logits.shape)}, not logits (B, C).")
-    classes = int(logits.shape[1])
-    if classes < job.data.classes:
-        raise BadValue(
-            f"{job.model.ref} knows {classes} classes, {job.data.name} has {job.data.classes}.\n"
-            "Give the --data it was trained on."
-        )
-    return classes
-
-
-def run_info(job: Job) -> RunInfo:
-    """What run.json says: all a rerun needs."""
-    card = job.model.card
-    warnings: tuple[str, ...] = ()
-    if card is not None and not card.finished:
-        warnings = (f"training unfinished: these are the weights of epoch {card.epochs}",)
-    return RunInfo(
-        model=ModelInfo(
-            job.model.name,
-            job.model.ref,
-            job.model.weights,
-            spec=asdict(card.spec) if card else None,
-            train=asdict(card.train) if card and card.train else None,
-        ),
-        data=DataInfo(
-            job.data.name, job.data.split, job.data.fingerprint, job.data.classes, len(job.data)
-        ),
-        attack=job.attack,
-        seed=job.seed,
-        precision=job.precision,
-        images=len(job.positions),
-        limit=job.limit,
-        batch_size=job.batch_size,
-        environment=environment(job.device),
-        warnings=warnings,
-    )
+    def _keep(self, rows: list[Row], worst: dict[str, Worst], batch: Batch) -> None:
+        """Images first, rows after: a row never names a shard that is not there."""
+        folder = self.folder.path
+        images = {name: reading.adv for name, reading in worst.items()}
+        shard = adversaries.write_shard(folder / "adv", adversaries.Shard(batch.ids, images))
+        if self.job.save_adv == "png":
+            for name, adv in images.items():
+                pixels = adversaries.whole_pixels(adv, batch.x, self.job.attack.eps)
+                for image, one in zip(batch.ids, pixels, strict=True):
+                    adversaries.write_png(folder / "png" / name / f"{image}.png", one)
+        for row in rows:
+            row["shard"] = shard
 
 
 def evaluate(job: Job, say: Callable[[str], None]) -> Path:
@@ -184,28 +128,111 @@ def evaluate(job: Job, say: Callable[[str], None]) -> Path:
     Rows of finished batches are on disk before the next batch starts; the same job again goes on
     where it stopped. Raises IllegalAdversary if an attack leaves its threat model.
     """
+    if job.save_adv == "png" and job.attack.norm != "linf":
+        raise BadValue(f"--save-adv png rounds within linf balls, not {job.attack.norm}'s: float.")
+    if job.attack.targets == "file":
+        check_targets(job)
     job.model.net.to(job.device)
-    rank, world = _rank_and_world()
+    rank, world = rank_and_world()
     with RunFolder.open(job.results, run_info(job), rank) as folder:
-        ids = job.data.ids
-        mine = job.positions[rank::world]
-        todo = [position for position in mine if ids[position] not in folder.done]
-        say(f"{folder.path.name}: {len(todo)} of {len(mine)} images to do")
-        if todo:
-            _attack_all(job, todo, len(mine), folder)
+        chunks, mine = plan(job, folder.done, rank, world)
+        todo = sum(map(len, chunks))
+        say(f"{folder.path.name}: {todo} of {mine} images to do")
+        if chunks:
+            _same_keeping(job, folder)
+            # A network may draw random numbers: from generators that are left as they were.
+            with torch.random.fork_rng([job.device] if job.device.type == "cuda" else []):
+                _attack_all(job, chunks, mine, folder, say)
         return folder.path
 
 
-def _attack_all(job: Job, todo: list[int], total: int, folder: RunFolder) -> None:
-    example = job.data.fetch(todo[:16]).to(job.device)
-    classes = _check_fit(job, example)
-    net, why_not = accelerate(job.model.net, example.x, job.precision)
+def _same_keeping(job: Job, folder: RunFolder) -> None:
+    """A run keeps all of its images, in one way, or none."""
+    kept = folder.info.found.get("save_adv")
+    if folder.done and kept != job.save_adv:
+        how = f"with --save-adv {kept}" if kept else "without --save-adv"
+        raise BadValue(f"{folder.path.name} was begun {how}: continue it so, or give --results.")
+    folder.note({"save_adv": job.save_adv})
+
+
+def _attack_all(
+    job: Job, chunks: list[list[int]], total: int, folder: RunFolder, say: Callable[[str], None]
+) -> None:
+    example = job.data.fetch(chunks[0][:16]).to(job.device)
+    classes = check_fit(job.model, job.data, example)
+    setting = Setting(job.results, job.model.weights, classes)
+    for warning in imported(job.entry.warns)(job.attack, setting) if job.entry.warns else ():
+        say(f"warning: {warning}")
+        folder.warn(warning)
+    net = _attacked(job, example, folder)
+    bench = _Bench(job, net, classes, folder)
+    chunks = _fitting(job, net, example, chunks, say)
+    done = total - sum(map(len, chunks))
+    with progress(job.model.name, total, "images", done) as advance:
+        for cpu_batch in job.data.stream(chunks):
+            _attack_or_halve(bench, cpu_batch, advance, say)
+
+
+def _attacked(job: Job, example: Batch, folder: RunFolder) -> nn.Module:
+    """The network to attack: the fast copy, in the precision asked for or found best."""
+    if job.entry.blind:
+        return _Unseen()
+    chosen = job.precision
+    if chosen == "auto":
+        found = precision.settle(folder.path, partial(_try_precisions, job))
+        folder.note({"precision": found})
+        chosen = found["chosen"]
+    net, why_not = accelerate(job.model.net, example.x, chosen, compiled=job.compile)
     if why_not:
         folder.warn(why_not)
-    steps: int = imported(ATTACKS[job.attack.attack].steps)(job.attack)
-    with progress(job.model.name, total, "images", total - len(todo)) as advance:
-        for cpu_batch in job.data.batches(todo, job.batch_size):
-            batch = cpu_batch.to(job.device)
-            target = draw_targets(batch, classes, job.seed) if job.attack.targeted else None
-            tick = partial(advance, len(batch.ids) / steps)
-            folder.append(attack_batch(job, batch, net, target, tick))
+    return net
+
+
+def _try_precisions(job: Job) -> dict[str, Any]:
+    batch = job.data.fetch(job.positions[: precision.IMAGES]).to(job.device)
+    return precision.compare(job.model.net, batch, job.attack, job.seed)
+
+
+def _fitting(
+    job: Job, net: nn.Module, example: Batch, chunks: list[list[int]], say: Callable[[str], None]
+) -> list[list[int]]:
+    """Smaller batches where memory would not hold these, unless their size was asked for."""
+    if job.batch_size or job.entry.whole_batches or job.entry.blind:
+        return chunks
+    size = memory.batch_size(net, example.x[:2], job.device, BATCH)
+    if size >= max(map(len, chunks)):
+        return chunks
+    say(f"batches of {size} images: what memory holds")
+    flat = [position for chunk in chunks for position in chunk]
+    return [flat[i : i + size] for i in range(0, len(flat), size)]
+
+
+def _attack_or_halve(
+    bench: _Bench, batch: Batch, advance: Callable[[float], None], say: Callable[[str], None]
+) -> None:
+    """Attacks the batch; where memory runs out, its halves, and says so in the run's record."""
+    size = len(batch.ids)
+    half = (size + 1) // 2
+    if size <= bench.most:
+        try:
+            bench.attack(batch.to(bench.job.device), advance)
+        except (RuntimeError, MemoryError) as reason:
+            if not memory.is_out_of_memory(reason) or size == 1:
+                raise
+        else:
+            return
+        _note_halving(bench, size, half, say)
+    for part in (slice(None, half), slice(half, None)):
+        halved = Batch(batch.x[part], batch.label[part], batch.ids[part])
+        _attack_or_halve(bench, halved, advance, say)
+
+
+def _note_halving(bench: _Bench, size: int, half: int, say: Callable[[str], None]) -> None:
+    if bench.job.device.type == "cuda":
+        torch.cuda.empty_cache()
+    bench.most = half
+    text = f"out of memory at {size} images a batch: went on with {half}"
+    if bench.job.entry.whole_batches:
+        text += "; this attack draws per batch: its random numbers are not those of whole ones"
+    say(f"warning: {text}")
+    bench.folder.warn(text)

@@ -12,15 +12,16 @@ import pytest
 import torch
 from conftest import Linear, frozen
 
-from fdbench import evaluate as loop
-from fdbench.attacks import ATTACKS, Entry, Reading, Subject
+from fdbench import adversaries, memory, precision
+from fdbench.attacks import ATTACKS, Entry, Reading, Subject, pgd
 from fdbench.data import open_data
 from fdbench.errors import BadValue
-from fdbench.evaluate import Job, evaluate
+from fdbench.evaluate import evaluate
+from fdbench.job import Job
 from fdbench.judge import Referee, predict
 from fdbench.models.checkpoint import weights_hash
 from fdbench.models.load import Model
-from fdbench.specs import AttackSpec
+from fdbench.specs import AttackSpec, digest
 from fdbench.verify import IllegalAdversary
 
 SPEC = AttackSpec(iters=(2, 5))
@@ -75,8 +76,9 @@ def test_the_batch_size_changes_no_row(tmp_path: Path, batch_size: int) -> None:
     spec = replace(SPEC, targeted=True)
     wanted = rows(evaluate(job(tmp_path / "a", attack=spec), silent))
     got = rows(evaluate(job(tmp_path / "b", attack=spec, batch_size=batch_size), silent))
+    rounded = {"distance": 0, "check": 0}  # the check is of the distance too
     for image, row in wanted.items():
-        assert {**row, "distance": 0} == {**got[image], "distance": 0}
+        assert {**row, **rounded} == {**got[image], **rounded}
         assert row["distance"] == pytest.approx(got[image]["distance"], abs=1e-6)
 
 
@@ -159,15 +161,13 @@ def test_verdicts_of_a_bfloat16_attack_are_the_float32_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = job(tmp_path, precision="bf16")
+    attacked: list[torch.nn.Module] = []
     seen: list[torch.Tensor] = []
-    run = loop.attack_batch
+    run, judged = pgd.run_pgd, Referee.__call__
 
-    def watched(*args: Any) -> Any:
-        found = run(*args)
-        assert args[2] is not work.model.net
-        return found
-
-    judged = Referee.__call__
+    def watched(subject: Subject, spec: AttackSpec) -> Any:
+        attacked.append(subject.net)
+        return run(subject, spec)
 
     def listened(self: Referee, adv: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         assert self.net is work.model.net
@@ -175,10 +175,12 @@ def test_verdicts_of_a_bfloat16_attack_are_the_float32_networks(
         seen.append(adv)
         return judged(self, adv, index)
 
-    monkeypatch.setattr(loop, "attack_batch", watched)
+    monkeypatch.setattr(pgd, "run_pgd", watched)
     monkeypatch.setattr(Referee, "__call__", listened)
     evaluate(work, silent)
     assert seen
+    assert attacked
+    assert all(net is not work.model.net for net in attacked)
 
 
 def test_a_network_with_too_few_classes_is_refused(tmp_path: Path) -> None:
@@ -192,14 +194,15 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import torch
 from test_evaluate import job, silent
-from fdbench import evaluate as loop
+from fdbench.attacks import pgd
+from fdbench.evaluate import evaluate
 torch.set_num_threads(1)
-inner = loop.attack_batch
-def slow(*args):
+inner = pgd.run_pgd
+def slow(subject, spec):
     time.sleep(0.3)
-    return inner(*args)
-loop.attack_batch = slow
-loop.evaluate(job(Path(sys.argv[1]), batch_size=4), silent)
+    yield from inner(subject, spec)
+pgd.run_pgd = slow
+evaluate(job(Path(sys.argv[1]), batch_size=4), silent)
 """
 
 
@@ -226,3 +229,151 @@ def test_kill_9_in_the_middle_loses_no_finished_row(tmp_path: Path) -> None:
     assert 8 <= len(kept) < 40
     assert {i: wanted[i] for i in kept} == kept
     assert rows(evaluate(job(tmp_path / "killed", batch_size=4), silent)) == wanted
+
+
+ATTACKED: list[tuple[int, ...]] = []  # ids of the batches that `greedy` was given
+
+
+def greedy(subject: Subject, spec: AttackSpec) -> Any:
+    """Runs out of memory where a batch is larger than four images."""
+    ids = tuple(int(image) for image in subject.batch.ids)
+    ATTACKED.append(ids)
+    if len(ids) > 4:
+        raise torch.OutOfMemoryError("a GPU of four images")
+    yield Reading("1", subject.batch.x, notes={"among": [len(ids)] * len(ids)})
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_out_of_memory_halves_the_batch_says_so_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    entry = Entry(f"{__name__}:greedy", f"{__name__}:one_step", whole_batches=whole)
+    monkeypatch.setitem(ATTACKS, "pgd", entry)
+    ATTACKED.clear()
+    said: list[str] = []
+    folder = evaluate(job(tmp_path, batch_size=16), said.append)
+    assert sorted(rows(folder)) == list(range(40))
+    assert [len(ids) for ids in ATTACKED][:3] == [16, 8, 4]
+    assert len([ids for ids in ATTACKED if len(ids) > 4]) == 2, "it learns its limit"
+    warnings = json.loads((folder / "run.json").read_text())["warnings"]
+    assert "out of memory at 16 images a batch: went on with 8" in warnings[0]
+    assert any("warning: out of memory at 8" in text for text in said)
+    assert ("draws per batch" in warnings[0]) == whole
+
+
+def test_an_error_that_is_not_about_memory_is_not_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ATTACKS, "pgd", Entry(f"{__name__}:greedy", f"{__name__}:one_step"))
+    monkeypatch.setattr(memory, "is_out_of_memory", lambda error: False)
+    with pytest.raises(torch.OutOfMemoryError):
+        evaluate(job(tmp_path), silent)
+
+
+def among(subject: Subject, spec: AttackSpec) -> Any:
+    """Notes for each image the batch it was attacked in."""
+    ids = list(subject.batch.ids)
+    yield Reading("1", subject.batch.x, notes={"among": [ids] * len(ids)})
+
+
+def test_whole_batches_keep_their_boundaries_when_resumed_and_sharded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = Entry(f"{__name__}:among", f"{__name__}:one_step", whole_batches=True)
+    monkeypatch.setitem(ATTACKS, "pgd", entry)
+    folder = evaluate(job(tmp_path / "one"), silent)
+    wanted = rows(folder)
+    assert {tuple(row["among"]) for row in wanted.values()} == {
+        tuple(range(16)), tuple(range(16, 32)), tuple(range(32, 40))
+    }  # fmt: skip
+    path = folder / "rows-0.jsonl"
+    path.write_bytes(b"\n".join(path.read_bytes().splitlines()[:20]) + b"\n{torn")
+    assert rows(evaluate(job(tmp_path / "one"), silent)) == wanted
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    for rank in ("0", "1", "2"):
+        monkeypatch.setenv("RANK", rank)
+        sharded = evaluate(job(tmp_path / "three"), silent)
+    assert rows(sharded) == wanted
+
+
+def test_a_whole_batch_attack_of_other_batches_is_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = Entry(f"{__name__}:among", f"{__name__}:one_step", whole_batches=True)
+    monkeypatch.setitem(ATTACKS, "pgd", entry)
+    assert evaluate(job(tmp_path), silent) != evaluate(job(tmp_path, batch_size=8), silent)
+
+
+def test_without_acceleration_an_attack_may_be_given_the_whole_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = Entry(f"{__name__}:among", f"{__name__}:one_step", whole_batches=True, whole_run=True)
+    monkeypatch.setitem(ATTACKS, "pgd", entry)
+    accelerated = rows(evaluate(job(tmp_path), silent))
+    assert {len(row["among"]) for row in accelerated.values()} == {16, 8}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        folder = evaluate(job(tmp_path, precision="reference"), silent)
+    assert {len(row["among"]) for row in rows(folder).values()} == {40}
+    assert not (folder / "rows-1.jsonl").read_bytes()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "0")
+    assert evaluate(job(tmp_path, precision="reference", limit=30), silent) != folder
+
+
+def curious(subject: Subject, spec: AttackSpec) -> Any:
+    subject.net(subject.batch.x)
+    yield Reading("1", subject.batch.x)
+
+
+def test_a_black_box_attack_can_not_ask_the_network_it_is_judged_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = Entry(f"{__name__}:curious", f"{__name__}:one_step", blind=True)
+    monkeypatch.setitem(ATTACKS, "pgd", entry)
+    with pytest.raises(AssertionError, match="asked the network it is judged on"):
+        evaluate(job(tmp_path), silent)
+
+
+@pytest.mark.parametrize("how", ["float", "png"])
+def test_kept_images_get_the_verdicts_of_their_rows(tmp_path: Path, how: str) -> None:
+    work = job(tmp_path, save_adv=how)
+    folder = evaluate(work, silent)
+    for image, row in rows(folder).items():
+        shard = adversaries.read_shard(folder / "adv" / row["shard"])
+        for budget, pred in row["pred"].items():
+            adv = shard.images(budget, [image])
+            assert int(predict(work.model.net, adv)) == pred
+        assert row.pop("check") == digest(row)
+    assert len(list(folder.glob("png/5/*.png"))) == (40 if how == "png" else 0)
+
+
+def test_a_run_is_not_continued_with_other_images_kept(tmp_path: Path) -> None:
+    folder = evaluate(job(tmp_path), silent)
+    path = folder / "rows-0.jsonl"
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(BadValue, match="begun without --save-adv"):
+        evaluate(job(tmp_path, save_adv="float"), silent)
+    evaluate(job(tmp_path), silent)
+
+
+def test_whole_pixels_are_kept_of_linf_attacks_only(tmp_path: Path) -> None:
+    spec = AttackSpec(norm="l2", eps=0.5, iters=(2,))
+    with pytest.raises(BadValue, match="--save-adv png"):
+        evaluate(job(tmp_path, attack=spec, save_adv="png"), silent)
+
+
+def test_auto_precision_is_settled_once_and_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = evaluate(job(tmp_path, precision="auto", limit=20), silent)
+    found = json.loads((folder / "run.json").read_text())["found"]["precision"]
+    assert found["chosen"] in ("fp32", "bf16")
+    assert set(found["robust"]) == {"fp32", "bf16"}
+    assert min(found["seconds"].values()) > 0
+    path = folder / "rows-0.jsonl"
+    path.write_bytes(path.read_bytes()[:-5])
+    monkeypatch.setattr(precision, "compare", None)  # would raise if it were called again
+    evaluate(job(tmp_path, precision="auto", limit=20), silent)
+    assert sorted(rows(folder)) == list(range(20))
