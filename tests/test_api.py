@@ -1,9 +1,11 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 import fdbench
-from fdbench.errors import FdbenchError
+from fdbench.errors import BadValue, FdbenchError
 from fdbench.types import Batch
 
 
@@ -52,6 +54,58 @@ def test_images_outside_the_box_are_refused_with_the_likely_cause(
 ) -> None:
     with pytest.raises(FdbenchError, match="divide by 255"):
         fdbench.pgd(tiny_net, 255 * batch.x, batch.label, eps=0.1, iters=1)
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_of_several_starts_each_image_keeps_its_worst(
+    tiny_net: nn.Module, batch: Batch, targeted: bool
+) -> None:
+    label = tiny_net(batch.x).argmax(1)
+    targets = (label + 1) % 5 if targeted else None
+
+    def attack(restarts: int) -> torch.Tensor:
+        return fdbench.pgd(
+            tiny_net, batch.x, label, eps=0.5, alpha=0.1, iters=2, restarts=restarts,
+            targeted=targeted, targets=targets,
+        )  # fmt: skip
+
+    def reached(adv: torch.Tensor) -> torch.Tensor:
+        pred = tiny_net(adv).argmax(1)
+        return pred == targets if targets is not None else pred != label
+
+    once, often = attack(1), attack(8)
+    assert torch.equal(attack(1), once)
+    assert (reached(often) >= reached(once)).all()
+    assert reached(often).sum() > reached(once).sum()
+    assert (often - batch.x).abs().max() <= 0.5 + 1e-6
+
+
+def test_a_network_that_draws_is_attacked_through_the_mean_of_its_gradients(
+    tiny_net: nn.Module, batch: Batch
+) -> None:
+    class Counting(nn.Module):
+        calls = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            Counting.calls += x.requires_grad
+            return tiny_net(x)
+
+    net = Counting().eval()
+    adv = fdbench.pgd(net, batch.x, batch.label, eps=0.1, iters=3, eot=4)
+    assert Counting.calls == 3 * 4
+    plain = fdbench.pgd(net, batch.x, batch.label, eps=0.1, iters=3)
+    assert torch.allclose(adv, plain, atol=1e-6), "the mean of equal gradients is one of them"
+
+
+def test_settings_that_contradict_each_other_are_refused(tiny_net: nn.Module, batch: Batch) -> None:
+    def refused(said: str, **settings: Any) -> None:
+        with pytest.raises(BadValue, match=said):
+            fdbench.pgd(tiny_net, batch.x, batch.label, eps=0.1, iters=1, **settings)
+
+    refused("untargeted", targets=(batch.label + 1) % 5)
+    refused("the same clean start", restarts=2, clean_start=True)
+    refused("--eot must be 1 or more", eot=0)
+    refused("no loss 'cw'", loss="cw")
 
 
 def test_only_what_is_public_is_found() -> None:

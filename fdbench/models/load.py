@@ -1,21 +1,33 @@
 """From what stands after --model to a network that can be attacked.
 
-A reference is a name (a row with weights in results/checkpoints), a .safetensors file, or
-`module:function`, a Python function without arguments that returns a network of RGB images in
-[0, 1]. Nothing is downloaded.
+A reference is a name (a row with weights in results/checkpoints, or a network that an installed
+package offers in the entry point group `fdbench.models`), a .safetensors file, `tv:NAME[:WEIGHTS]`
+(torchvision), `timm:NAME`, or `module:function`: a Python function without arguments that returns a
+network of RGB images in [0, 1]. Nothing is downloaded.
 """
 
+import hashlib
 import importlib
 import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import nn
 
 from fdbench import recipes
 from fdbench.errors import BadValue, FdbenchError, unknown
 from fdbench.models.checkpoint import Card, fill, load_card, weights_hash
-from fdbench.models.resnet import build
+from fdbench.models.foreign import FOREIGN, Preprocessed, scaling
+from fdbench.models.resnet import ResNet, build
+from fdbench.specs import ModelSpec
+
+GROUP = "fdbench.models"  # entry points of other packages: name = "module:function"
+FORMS = "a name, a .safetensors file, tv:NAME[:WEIGHTS], timm:NAME or module:function"
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,7 @@ class Model:
     net: nn.Module
     weights: str  # sha256 of parameters and buffers
     card: Card | None  # None for networks from elsewhere
+    preprocessing: str = ""  # in words; empty where the network keeps it to itself
 
 
 def checkpoints(results: Path) -> dict[str, Path]:
@@ -34,39 +47,108 @@ def checkpoints(results: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted((results / "checkpoints").glob("*.safetensors"))}
 
 
+def _plugins() -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=GROUP):
+        other = found.setdefault(entry.name, entry)
+        if other.value != entry.value:
+            raise FdbenchError(
+                f"two installed packages offer a model {entry.name!r}: {other.value}, "
+                f"{entry.value}.\nGive the one you mean as module:function, or uninstall the other."
+            )
+    return found
+
+
+def plugins() -> dict[str, str]:
+    """Networks that installed packages offer: name -> "module:function".
+
+    Raises FdbenchError where two of them claim one name.
+    """
+    return {name: entry.value for name, entry in sorted(_plugins().items())}
+
+
 def open_model(ref: str, results: Path) -> Model:
-    """The model behind a reference. Raises BadValue or FdbenchError saying what to type instead."""
-    if ref.endswith(".safetensors") or "/" in ref:
+    """The model behind a reference. Raises BadValue or FdbenchError saying what to type instead.
+
+    Of one name, weights in `results` come before rows, and rows before installed packages.
+    """
+    prefix, _, rest = ref.partition(":")
+    if ref.endswith(".safetensors") or "/" in prefix:
         return _from_file(Path(ref), ref)
-    if ":" in ref:
+    if rest and prefix in FOREIGN:
+        found = FOREIGN[prefix](rest)
+        return _from_elsewhere(found.name, ref, found.net)
+    if prefix and rest:
         return _from_function(ref)
     known = checkpoints(results)
     if ref in known:
         return _from_file(known[ref], ref)
     rows = recipes.files("models")
-    if ref not in rows:
-        hint = "Or give a .safetensors file, or module:function.\n`fdbench list models` shows all."
-        raise unknown("model", ref, [*rows, *known], hint)
-    recipe = recipes.model(ref)
+    if ref in rows:
+        raise FdbenchError(f"model {ref!r} has no weights in {results}/checkpoints.\n{_ways(ref)}")
+    offered = _plugins()
+    if ref in offered:
+        return _made_by(offered[ref].load(), ref)
+    hint = f"--model takes {FORMS}.\n`fdbench list models` shows all names."
+    raise unknown("model", ref, [*rows, *known, *offered], hint)
+
+
+def _ways(row: str) -> str:
+    """How weights for a row of models/ are come by."""
+    recipe = recipes.model(row)
     spec = recipe.spec
     words = f"fdbench train --arch {spec.arch}"
     words += f" --denoise {spec.denoise}" if spec.denoise != "none" else ""
     words += f" --denoise-at {spec.denoise_at}" if spec.denoise_at != "stages" else ""
     words += f" --block {spec.block}" if spec.block != "full" else ""
-    ways = f"Train it: {words}"
-    ways += f"\nOr fetch {recipe.weights}: fdbench import FILE.npz" if recipe.weights else ""
-    raise FdbenchError(f"model {ref!r} has no weights in {results}/checkpoints.\n{ways}")
+    fetch = f"\nOr fetch {recipe.weights}: fdbench import FILE.npz" if recipe.weights else ""
+    return f"Train it: {words}{fetch}"
 
 
 def _frozen(net: nn.Module) -> nn.Module:
     return net.eval().requires_grad_(False)
 
 
+def _unfilled(spec: ModelSpec) -> ResNet:
+    """The network of `spec` whose weights hold anything at all: `fill` overwrites each of them.
+
+    Only what no checkpoint holds is set. Drawing initial weights would take longer than reading.
+    """
+    net = build(spec, device="meta").to_empty(device=torch.get_default_device())
+    net.normalise.reset_parameters()
+    return net
+
+
 def _from_file(path: Path, ref: str) -> Model:
     tensors, card = load_card(path)
-    net = build(card.spec)
+    net = _unfilled(card.spec)
     fill(net, tensors, str(path))
-    return Model(card.name, ref, _frozen(net), card.weights, card)
+    spec = card.spec
+    words = f"no resize, {spec.order.upper()}, {scaling(spec.mean, spec.std)}"
+    return Model(card.name, ref, _frozen(net), card.weights, card, words)
+
+
+def _from_elsewhere(name: str, ref: str, net: nn.Module) -> Model:
+    net = _frozen(net)
+    words = net.description if isinstance(net, Preprocessed) else ""
+    return Model(name, ref, net, hash_elsewhere(ref, net), None, words)
+
+
+def hash_elsewhere(ref: str, net: nn.Module) -> str:
+    """sha256 of a network that is not one of ours.
+
+    Of its reference too: two functions may wrap the same parameters in other code, and then what
+    is known of one network says nothing of the other.
+    """
+    return hashlib.sha256(f"{ref}\n{weights_hash(net.state_dict())}".encode()).hexdigest()
+
+
+def _made_by(function: Callable[[], Any], ref: str) -> Model:
+    with redirect_stdout(sys.stderr):  # what it says must not end up among our results
+        net = function()
+    if not isinstance(net, nn.Module):
+        raise FdbenchError(f"{ref} returned {type(net).__name__}, not a torch.nn.Module.")
+    return _from_elsewhere(ref, ref, net)
 
 
 def _from_function(ref: str) -> Model:
@@ -80,14 +162,11 @@ def _from_function(ref: str) -> Model:
         if reason.name and not module_name.startswith(reason.name):
             raise  # their module was found; something it imports was not
         raise BadValue(
-            f"no module {module_name!r} for --model {ref}, looked in {here} and in the environment."
+            f"no module {module_name!r} for --model {ref}, looked in {here} and in the "
+            f"environment.\n--model takes {FORMS}."
         ) from reason
     function = getattr(module, function_name, None)
     if not callable(function):
         names = [name for name, value in vars(module).items() if callable(value)]
         raise unknown(f"function in {module_name}", function_name, names)
-    net = function()
-    if not isinstance(net, nn.Module):
-        raise FdbenchError(f"{ref} returned {type(net).__name__}, not a torch.nn.Module.")
-    net = _frozen(net)
-    return Model(ref, ref, net, weights_hash(net.state_dict()), None)
+    return _made_by(function, ref)
