@@ -14,25 +14,25 @@ _SETTINGS = ("attack", "loss", "restarts", "alpha_rule", "precision", "seed", "p
 _SERIES = ("model", "weights", *_SETTINGS)
 
 # Okabe and Ito 2008, "Color universal design", without its yellow, too pale for a line on white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
-_DASHES = ("-", (0, (5, 1.5)), (0, (1, 1.2)))
-_MARKERS = ("o", "s", "^")
-_INK, _FAINT = "#222222", "#B8B8B8"
-_STYLE: Any = {
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
+DASHES = ("-", (0, (5, 1.5)), (0, (1, 1.2)))
+MARKERS = ("o", "s", "^")
+INK, _FAINT = "#222222", "#B8B8B8"
+STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 10,
     "axes.edgecolor": "#888888",
-    "axes.labelcolor": _INK,
+    "axes.labelcolor": INK,
     "axes.titlesize": 10.5,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "text.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
     "svg.hashsalt": "fdbench",  # else the ids in the SVG are random
     "svg.fonttype": "path",
 }
 _WIDTH = 7.2  # inches of a panel with its labels
 _AROUND = 1.1  # inches of a panel's height that title and axis take
-_LABEL = 0.19  # inches from one label to the next
+LABEL = 0.19  # inches from one label to the next
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,10 @@ def _series(panel: DataFrame, taken: dict[str, int]) -> list[_Series]:
     labels = _labels(DataFrame([key for key, _ in known], columns=list(_SERIES)))
     found = []
     for (_, points), label, place in zip(known, labels, _places(labels, taken), strict=True):
-        turn = place // len(_COLOURS) % len(_DASHES)
-        colour = _COLOURS[place % len(_COLOURS)]
+        turn = place // len(COLOURS) % len(DASHES)
+        colour = COLOURS[place % len(COLOURS)]
         points = points.sort_values("iters").drop_duplicates("iters", keep="last")
-        found.append(_Series(label, points, colour, _DASHES[turn], _MARKERS[turn]))
+        found.append(_Series(label, points, colour, DASHES[turn], MARKERS[turn]))
     return found
 
 
@@ -141,7 +141,7 @@ def _label_lines(axes: Any, lines: Sequence[_Series], height: float) -> None:
     low, high = axes.get_ylim()
     curves = any(len(line.points) > 1 for line in lines)
     edge = axes.get_xlim()[1]
-    places = spread([line.last[1] for line in lines], (high - low) * _LABEL / height)
+    places = spread([line.last[1] for line in lines], (high - low) * LABEL / height)
     for line, place in zip(lines, places, strict=True):
         axes.annotate(
             line.label,
@@ -226,8 +226,8 @@ def render(table: DataFrame) -> dict[str, bytes]:
     }
     across = 1 if len(panels) == 1 else 2
     down = math.ceil(len(panels) / across)
-    height = max(3.2, 2.2 * _LABEL * max(map(len, panels.values())))
-    with matplotlib.rc_context(_STYLE):
+    height = max(3.2, 2.2 * LABEL * max(map(len, panels.values())))
+    with matplotlib.rc_context(STYLE):
         size = (_WIDTH * across, (height + _AROUND) * down)
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
@@ -236,10 +236,10 @@ def render(table: DataFrame) -> dict[str, bytes]:
             _draw(axes, title(key), lines, height)
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
-        return {"png": _bytes(figure, "png"), "svg": _bytes(figure, "svg")}
+        return {"png": as_bytes(figure, "png"), "svg": as_bytes(figure, "svg")}
 
 
-def _bytes(figure: Any, kind: str) -> bytes:
+def as_bytes(figure: Any, kind: str) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else {})
     return file.getvalue()

@@ -1,12 +1,14 @@
-"""Rows -> results/whitebox.{csv,md,html}, paired.csv, zoo.csv, the figure, and what is printed.
+"""Rows -> whitebox.{csv,md,html}, blackbox.{csv,md}, their figures, and what is printed.
 
-Layout only: each number comes from tables.py, and CSV and Markdown always hold all of them.
+Form only: each number comes from tables.py, zoo.py or blackbox.py, through chapters.py; CSV and
+Markdown always hold all of them.
 """
 
 import html
 import json
+from base64 import b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from string import Template
 
@@ -16,33 +18,12 @@ from rich import box
 from rich.console import JustifyMethod
 from rich.table import Table
 
-from fdbench import console, figure, tables, zoo
+from fdbench import blackbox, console, findings, gallery, tables
+from fdbench.chapters import PAIRING, Chapter, Part, Report, build, chapters
 from fdbench.errors import FdbenchError, unknown
 from fdbench.files import write_atomically
-from fdbench.layout import WORDS, Section, comparisons, fit, sections
+from fdbench.layout import WORDS, fit, words
 from fdbench.record import Run, read_runs
-
-_LONG = 20  # comparisons printed before only those with the first network are
-_READING = (
-    "Accuracy and success in percent [95 % Wilson interval]. robust: the final iterate is "
-    "classified right. any iterate: so is every iterate before it."
-)
-_PAIRING = (
-    "Points gained over `against`, on the same images [95 %, Newcombe 1998, method 10]; "
-    "p: McNemar, exact, not corrected for the number of comparisons"
-)
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that is known from the rows; `figure` by file ending, empty where there is no curve."""
-
-    runs: tuple[Run, ...]
-    whitebox: DataFrame
-    paired: DataFrame
-    zoo: DataFrame
-    warnings: tuple[str, ...]
-    figure: dict[str, bytes]
 
 
 def _rich(cells: DataFrame) -> Table:
@@ -50,7 +31,7 @@ def _rich(cells: DataFrame) -> Table:
     table.show_edge = table.pad_edge = False
     for name in map(str, cells):
         justify: JustifyMethod = "left" if name in WORDS else "right"
-        table.add_column(name.replace(" ", "\n"), justify=justify, vertical="top", overflow="fold")
+        table.add_column("\n".join(words(name)), justify=justify, vertical="top", overflow="fold")
     before = ""
     for model, *others in cells.to_numpy().tolist():
         if before and model != before:
@@ -60,39 +41,28 @@ def _rich(cells: DataFrame) -> Table:
     return table
 
 
-def _show(title: str, cells: DataFrame, caption: str) -> None:
+def _show(part: Part, title: str, more: str) -> None:
     """A table under its title; the caption has the terminal's width, not the table's."""
+    section = part.section
+    whole = section.cells if part.few is None else part.few
+    cells, legend = fit(whole, console.out.width, section.shorter)
+    shortened = f"{legend.pop()}; all of it: {more}" if legend else ""
     console.out.print(title, style="bold")
     console.out.print(_rich(cells))
-    console.out.print(caption, "", style="dim", sep="\n")
-
-
-def _zoo_note(section: Section) -> str:
-    return f"All rows: {section.same}. {zoo.READING}" if section.same else zoo.READING
-
-
-def _few(gains: DataFrame) -> tuple[DataFrame, str]:
-    """At most _LONG comparisons, or those with the first network."""
-    if len(gains) <= _LONG:
-        return gains, ""
-    first = gains["against"].iloc[0]
-    few = gains[gains["against"] == first]
-    return few, f"\nOnly those with {first}; all {len(gains)} are in paired.csv"
+    caption = [text for text in (*legend, *part.notes, part.why, shortened) if text]
+    console.out.print(*caption, "", style="dim", sep="\n")
 
 
 def _print_tables(found: Report, results: Path) -> None:
-    width = console.out.width
-    for section in sections(found.whitebox):
-        cells, shortened = fit(section.cells, width)
-        more = f"\nShortened to {width} columns; all of it: {results / 'whitebox.md'}"
-        caption = f"all rows: {section.same}" + (more if shortened else "")
-        _show(section.title, cells, caption)
-    for section in zoo.sections(found.zoo):
-        _show(section.title, section.cells, _zoo_note(section))
-    for title, gains in comparisons(found.paired):
-        few, note = _few(gains)
-        _show(f"Compared: {title}", few, _PAIRING + note)
-    console.out.print(_READING, style="dim")
+    for chapter in chapters(found):
+        more = str(results / f"{chapter.stem}.md")
+        for part in chapter.accuracies:
+            _show(part, part.section.title, more)
+        for part in chapter.differences:
+            _show(part, f"Compared: {part.section.title}", more)
+        if chapter.differences:
+            console.out.print(PAIRING, style="dim")
+        console.out.print(chapter.reading, "", style="dim", sep="\n")
     for text in found.warnings:
         console.out.print(f"Warning: {text}", style="yellow")
 
@@ -121,21 +91,30 @@ def _run_list(runs: Sequence[Run]) -> DataFrame:
     )
 
 
-def markdown(found: Report) -> str:
-    """The whole report: tables, comparisons, warnings, and how to make it again."""
-    parts = ["# Robust accuracy", _READING]
-    parts += ["![Accuracy against iterations](whitebox.png)"] if found.figure else []
-    for section in sections(found.whitebox):
-        parts += [f"## {section.title}", f"All rows: {section.same}.", _md_table(section.cells)]
-    for section in zoo.sections(found.zoo):
-        parts += [f"## {section.title}", _zoo_note(section), _md_table(section.cells)]
-    gains = list(comparisons(found.paired))
-    parts += ["# Compared image by image", f"{_PAIRING}."] if gains else []
-    for title, cells in gains:
-        parts += [f"## {title}", _md_table(cells)]
-    parts += ["# Warnings", "\n".join(f"- {t}" for t in found.warnings)] if found.warnings else []
-    parts += ["# Runs", _md_table(_run_list(found.runs))]
+def _md_part(part: Part) -> str:
+    notes = "\n".join(f"- {note}" for note in part.notes) if part.notes[1:] else part.text
+    return "\n\n".join(
+        text for text in (f"## {part.section.title}", notes, _md_table(part.section.cells)) if text
+    )
+
+
+def _markdown(chapter: Chapter) -> str:
+    """A chapter: tables, comparisons, warnings, and how to make it again."""
+    parts = [f"# {chapter.heading}", chapter.reading]
+    parts += [f"![{chapter.alt}]({chapter.stem}.png)"] if chapter.figure else []
+    parts += [f"![Clean and adversarial images]({name})" for name in chapter.examples]
+    parts += map(_md_part, chapter.accuracies)
+    parts += ["# Compared image by image", PAIRING] if chapter.differences else []
+    parts += map(_md_part, chapter.differences)
+    told = tables.warnings(chapter.runs)
+    parts += ["# Warnings", "\n".join(f"- {text}" for text in told)] if told else []
+    parts += ["# Runs", _md_table(_run_list(chapter.runs))]
     return "\n\n".join(parts) + "\n"
+
+
+def markdown(found: Report) -> str:
+    """The whole report, chapter by chapter."""
+    return "\n".join(map(_markdown, chapters(found)))
 
 
 _PAGE = Template("""<!doctype html>
@@ -144,7 +123,7 @@ _PAGE = Template("""<!doctype html>
 <style>
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 75rem; margin: 2rem auto;
        padding: 0 1rem }
-section { overflow-x: auto } svg { max-width: 100%; height: auto }
+section { overflow-x: auto } svg, img { max-width: 100%; height: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0 1.5rem }
 th, td { padding: .25rem .7rem; text-align: right; border: 0; border-bottom: 1px solid #ddd }
 th:first-child, td:first-child { text-align: left } thead th { border-bottom: 2px solid #888 }
@@ -155,29 +134,55 @@ $body
 """)
 
 
+def _html_table(title: str, notes: Sequence[str], cells: DataFrame) -> str:
+    said = "<br>".join(map(html.escape, notes))
+    head = f"<h2>{html.escape(title)}</h2><p class=note>{said}</p>"
+    return f"<section>{head}{cells.to_html(index=False, border=0)}</section>"
+
+
+def _html_chapter(chapter: Chapter) -> str:
+    svg = chapter.figure.get("svg", b"").decode()
+    body = [f"<h1>{chapter.heading}</h1>", f"<p>{html.escape(chapter.reading)}</p>"]
+    body += [svg[svg.find("<svg") :]]
+    for image in chapter.examples.values():
+        data = b64encode(image).decode()
+        body += [f'<img alt="Clean and adversarial images" src="data:image/png;base64,{data}">']
+    for part in chapter.accuracies:
+        body += [_html_table(part.section.title, part.notes, part.section.cells)]
+    for part in chapter.differences:
+        title = f"Compared: {part.section.title}"
+        body += [_html_table(title, (PAIRING, *part.notes), part.section.cells)]
+    told = tables.warnings(chapter.runs)
+    body += [f"<p>Warning: {html.escape(text)}</p>" for text in told]
+    note = "How to make these numbers again."
+    return "\n".join([*body, _html_table("Runs", [note], _run_list(chapter.runs))])
+
+
 def page(found: Report) -> str:
     """The report as one file that needs no other."""
+    return _PAGE.substitute(body="\n".join(map(_html_chapter, chapters(found))))
 
-    def part(title: str, note: str, cells: DataFrame) -> str:
-        head = f"<h2>{html.escape(title)}</h2><p class=note>{html.escape(note)}</p>"
-        return f"<section>{head}{cells.to_html(index=False, border=0)}</section>"
 
-    svg = found.figure.get("svg", b"").decode()
-    body = ["<h1>Robust accuracy</h1>", f"<p>{html.escape(_READING)}</p>", svg[svg.find("<svg") :]]
-    body += [part(s.title, f"All rows: {s.same}.", s.cells) for s in sections(found.whitebox)]
-    body += [part(s.title, _zoo_note(s), s.cells) for s in zoo.sections(found.zoo)]
-    gains = comparisons(found.paired)
-    body += [part(f"Compared: {title}", f"{_PAIRING}.", cells) for title, cells in gains]
-    body += [f"<p>Warning: {html.escape(text)}</p>" for text in found.warnings]
-    body += [part("Runs", "How to make these numbers again.", _run_list(found.runs))]
-    return _PAGE.substitute(body="\n".join(body))
+def _tables(found: Report) -> dict[str, DataFrame]:
+    """All tables by the name of their file; those of a kind of runs there are none of are out."""
+    known = {}
+    if found.runs:
+        known = {"whitebox": found.whitebox, "paired": found.paired, "zoo": found.zoo}
+    if found.blind_runs:
+        known |= {"blackbox": found.blackbox, "blackbox-curve": found.curve}
+        known |= {"blackbox-paired": found.blackbox_paired}
+    return {name: table for name, table in known.items() if name != "zoo" or len(table)}
 
 
 def as_json(found: Report) -> str:
-    """All tables as lists of objects, and the warnings."""
-    kinds = {"whitebox": found.whitebox, "paired": found.paired, "zoo": found.zoo}
-    lines = {name: json.loads(table.to_json(orient="records")) for name, table in kinds.items()}
-    return json.dumps({**lines, "warnings": found.warnings}, indent=2)
+    """All tables as lists of objects, the warnings, and the doctor's findings."""
+    empty = {"whitebox": DataFrame(), "paired": DataFrame(), "zoo": found.zoo}
+    lines = {
+        name: json.loads(table.to_json(orient="records"))
+        for name, table in (empty | _tables(found)).items()
+    }
+    doctor = [asdict(one) for one in found.doctor]
+    return json.dumps({**lines, "warnings": found.warnings, "doctor": doctor}, indent=2)
 
 
 def _print_page(found: Report, results: Path) -> None:
@@ -186,42 +191,34 @@ def _print_page(found: Report, results: Path) -> None:
     click.echo(path)
 
 
+def _as_csv(found: Report) -> str:
+    """The chapters' main tables, an empty line between them."""
+    known = _tables(found)
+    main = [known[chapter.stem].to_csv(index=False) for chapter in chapters(found)]
+    return "\n".join(main)
+
+
 FORMATS: dict[str, Callable[[Report, Path], None]] = {
     "table": _print_tables,
     "md": lambda found, _: click.echo(markdown(found), nl=False),
-    "csv": lambda found, _: click.echo(found.whitebox.to_csv(index=False), nl=False),
+    "csv": lambda found, _: click.echo(_as_csv(found), nl=False),
     "html": _print_page,
     "json": lambda found, _: click.echo(as_json(found)),
 }
 
 
-def build(runs: Sequence[Run]) -> Report:
-    """All tables of the runs; nothing is read or written."""
-    whitebox = tables.whitebox(runs)
-    return Report(
-        runs=tuple(runs),
-        whitebox=whitebox,
-        paired=tables.comparisons(runs),
-        zoo=zoo.zoo(runs),
-        warnings=tuple(tables.warnings(runs)),
-        figure=figure.render(whitebox),
-    )
-
-
 def _contents(found: Report) -> dict[str, str | bytes]:
     """The files of a report, by name."""
-    files: dict[str, str | bytes] = {
-        "whitebox.md": markdown(found),
-        "whitebox.csv": found.whitebox.to_csv(index=False),
-        "paired.csv": found.paired.to_csv(index=False),
-    }
-    if not found.zoo.empty:
-        files["zoo.csv"] = found.zoo.to_csv(index=False)
-    return files | {f"whitebox.{ending}": image for ending, image in found.figure.items()}
+    files: dict[str, str | bytes] = {}
+    for chapter in chapters(found):
+        files[f"{chapter.stem}.md"] = _markdown(chapter)
+        files |= {f"{chapter.stem}.{end}": image for end, image in chapter.figure.items()}
+    files |= {f"{name}.csv": table.to_csv(index=False) for name, table in _tables(found).items()}
+    return files | found.examples | blackbox.matrices(found.blind_runs)
 
 
 def report(results: Path, fmt: str = "table") -> Report:
-    """Writes the tables and the figure of all runs under `results`, and prints them as `fmt`.
+    """Writes the tables and the figures of all runs under `results`, and prints them as `fmt`.
 
     Raises FdbenchError where there is no run, or `results` can't be written.
     """
@@ -234,7 +231,9 @@ def report(results: Path, fmt: str = "table") -> Report:
             "Type `fdbench train --arch r20 --denoise nonlocal-gauss`, "
             "then `fdbench attack pgd --iters 100`."
         )
-    found = build(runs)
+    examples = gallery.render(blackbox.victims(runs), results)
+    doctor = tuple(findings.read(results))
+    found = replace(build(runs), doctor=doctor, examples=examples)
     contents = _contents(found)
     for name, content in contents.items():
         write_atomically(results / name, content)

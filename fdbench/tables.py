@@ -4,7 +4,7 @@ Percentages, of all the images a line is about; intervals at 95 %. Free of torch
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -15,6 +15,7 @@ from fdbench import recipes
 from fdbench.randomness import ImageId
 from fdbench.recipes import Published
 from fdbench.record import Row, Run
+from fdbench.runinfo import RunInfo
 from fdbench.specs import digest
 from fdbench.stats import Paired, paired, wilson
 from fdbench.units import parse_size, print_size
@@ -119,7 +120,14 @@ def _known(run: Run) -> tuple[Published, ...]:
 def _same_attack(row: Published, result: Result) -> bool:
     """The published attack is this one: plain PGD, the paper's steps, one random start."""
     spec, iters = result.run.info.attack, result.iters
-    plain = replace(spec, alpha=None, loss="ce", restarts=1, random_start=True)
+    paper: dict[str, Any] = {
+        "loss": "ce",
+        "restarts": 1,
+        "random_start": True,
+        "targets": "random",
+        "eot": 1,
+    }
+    plain = replace(spec, alpha=None, stop_early=False, **paper)
     return (
         spec.attack == row.attack == "pgd"
         and iters is not None
@@ -144,6 +152,20 @@ def _published(result: Result, robust: float | None) -> dict[str, float | None]:
     }
 
 
+def _attack_of(result: Result) -> str:
+    """What the line is about; a run that stops early has no last iterate, only any."""
+    spec = result.run.info.attack
+    if not result.iters:
+        return result.budget
+    return f"{spec.attack} any iterate" if spec.stop_early else spec.attack
+
+
+def _precision(info: RunInfo) -> str:
+    """What was asked for, and what `auto` came to."""
+    chosen = info.found.get("precision", {}).get("chosen")
+    return f"{info.precision} ({chosen})" if chosen else info.precision
+
+
 def _conditions(result: Result) -> dict[str, Any]:
     info = result.run.info
     spec, iters = info.attack, result.iters
@@ -158,13 +180,13 @@ def _conditions(result: Result) -> dict[str, Any]:
         "norm": spec.norm,
         "eps": spec.eps_text,
         "targeted": "targeted" if spec.targeted else "untargeted",
-        "attack": spec.attack if iters else result.budget,
+        "attack": _attack_of(result),
         "loss": spec.loss if iters else None,
         "restarts": spec.restarts,
         "alpha": print_size(spec.step(iters), spec.norm) if iters else None,
         "alpha_rule": ("auto" if spec.alpha is None else "fixed") if iters else None,
         "iters": iters,
-        "precision": info.precision,
+        "precision": _precision(info),
         "seed": info.seed,
     }
 
@@ -212,7 +234,7 @@ def whitebox(runs: Sequence[Run]) -> DataFrame:
 def _setting(result: Result) -> str:
     """Equal for two results if and only if they may be compared image by image."""
     info = result.run.info
-    spec = {**asdict(info.attack), "iters": result.budget, "alpha": None}
+    spec = {**info.attack.identity, "iters": result.budget, "alpha": None}
     if result.iters:
         spec["alpha"] = info.attack.step(result.iters)
     data = [info.data.name, info.data.split, info.data.fingerprint]

@@ -54,7 +54,8 @@ def test_one_budget_is_drawn_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("attack", ["pgd", "transfer"])
 def test_nothing_is_drawn_where_there_is_no_curve(tmp_path: Path, attack: str) -> None:
     rows = [] if attack == "pgd" else [{**row(0, None, ()), "pred": {"one": 3}}]
-    store(tmp_path, info(attack=attack), rows)
+    iters = (10, 100) if attack == "pgd" else ()
+    store(tmp_path, info(iters=iters, attack=attack), rows)
     assert render(lines(tmp_path)) == {}
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from fdbench import console
 from fdbench.errors import BadValue, FdbenchError
+from fdbench.findings import Check, Findings, write
 from fdbench.layout import fit, sections
 from fdbench.report import FORMATS, report
 
@@ -80,7 +81,7 @@ def test_columns_that_never_change_go_to_the_caption(
 ) -> None:
     text = printed(results, capsys)
     assert "fashion-mini test, linf 8/255, untargeted, white-box" in text
-    assert "all rows: n 100, attack pgd, loss ce, restarts 1, alpha 2/255, precision fp32" in text
+    assert "All rows: n 100, attack pgd, loss ce, restarts 1, alpha 2/255, precision fp32" in text
     assert "published" not in text
     decaying(results, "r20", ROBUST, restarts=5)
     header = next(line for line in printed(results, capsys).splitlines() if "model" in line)
@@ -174,6 +175,76 @@ def test_run_just_begun_crashes_no_format(tmp_path: Path, fmt: str) -> None:
     store(tmp_path, info(), [])
     report(tmp_path, fmt)
     assert not (tmp_path / "whitebox.png").exists()
+
+
+@pytest.fixture
+def both(results: Path) -> Path:
+    """White-box runs of two networks, and black-box ones of the same."""
+    for model in ("r20", "r20-nonlocal-gauss"):
+        options = {"set": "madeup", "digest": "0123456789abcdef"}
+        told = info(model, (), 4, attack="transfer", options=options)
+        further = {"attackers": ["noise", "momentum", "smooth"]}
+        says = [(3, 3, 3), (3, 5, 3), (5, 5, 3), (5, 5, 5)]
+        pred = [dict(zip(further["attackers"], said, strict=True)) for said in says]
+        rows = [{**row(i, None, ()), "pred": pred[i]} for i in range(4)]
+        store(results, replace(told, further=further), rows)
+    return results
+
+
+def test_black_box_has_tables_and_files_of_its_own(
+    both: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = printed(both, capsys, width=120)
+    assert text.index("white-box") < text.index("Black box: fashion-mini test, linf 8/255")
+    assert "r20-nonlocal-gauss  100.0 [51.0, 100.0]" in text
+    assert set(pd.read_csv(both / "whitebox.csv")["attack"]) == {"pgd"}
+    assert len(pd.read_csv(both / "paired.csv")) == 2
+    assert set(pd.read_csv(both / "blackbox-paired.csv")["attack"]) >= {"noise", "all-or-nothing"}
+    read = pd.read_csv(both / "blackbox.csv").set_index(["model", "denominator"])
+    assert read.loc[("r20", "all images"), "all-or-nothing"] == 25
+    assert read.loc[("r20", "all images"), "all but 2"] == 75
+    assert len(pd.read_csv(both / "blackbox-curve.csv")) == 2 * 2 * 3
+    counts = both / "blackbox" / "madeup-01234567" / "accuracy_on_attacks.csv"
+    assert counts.read_text().startswith(",r20,r20-nonlocal-gauss\nnoise,2,2\n")
+    assert (both / "blackbox.png").is_file()
+    said = (both / "blackbox.md").read_text()
+    assert "![All-or-nothing accuracy against the number of attackers](blackbox.png)" in said
+    assert "| model | clean | noise | momentum | smooth | all-or-nothing | all but 2 |" in said
+    assert "Black box" not in (both / "whitebox.md").read_text()
+
+
+@pytest.mark.parametrize("fmt", ["md", "csv", "html", "json"])
+def test_every_format_has_both_chapters(
+    both: Path, capsys: pytest.CaptureFixture[str], fmt: str
+) -> None:
+    text = printed(both, capsys, fmt)
+    if fmt == "html":
+        text = (both / "whitebox.html").read_text()
+        assert text.count("<svg") == 2
+    assert "all-or-nothing" in text
+    assert "any_iterate" in text or "any iterate" in text
+
+
+def test_black_box_alone_writes_no_empty_white_box(tmp_path: Path) -> None:
+    told = info("r20", (), 1, attack="transfer", options={"set": "s", "digest": "d"})
+    store(tmp_path, told, [{**row(0, None, ()), "pred": {"one": 3}}])
+    report(tmp_path, "table")
+    assert (tmp_path / "blackbox.csv").is_file()
+    assert not list(tmp_path.glob("whitebox*"))
+
+
+def test_what_the_doctor_found_stands_under_each_table_of_that_network(
+    both: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ill = Check("noise", "fail", "random noise does as well as PGD")
+    write(both, Findings("r20", info().model.weights, "cifar10", (ill,), "2025"))
+    write(both, Findings("r18", "9" * 64, "cifar10", (ill,), "2025"))
+    line = "r20 on cifar10: doctor: noise: random noise does as well as PGD"
+    text = printed(both, capsys)
+    assert text.count(line) == 5, "two chapters' tables, and their comparisons"
+    assert "r18" not in text
+    assert (both / "whitebox.md").read_text().count(line) == 2
+    assert (both / "blackbox.md").read_text().count(line) == 3
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

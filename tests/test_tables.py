@@ -77,7 +77,7 @@ def test_success_is_of_targeted_runs_only_and_counts_the_target_alone(tmp_path: 
 def test_attacks_without_iterations_get_their_worst_case(tmp_path: Path) -> None:
     preds = [{"one": 3, "two": 3}, {"one": 3, "two": 5}, {"one": 5, "two": 3}]
     rows = [{**row(i, None, ()), "pred": pred} for i, pred in enumerate(preds)]
-    store(tmp_path, info(images=3, attack="transfer"), rows)
+    store(tmp_path, info(iters=(), images=3, attack="transfer"), rows)
     lines = table(tmp_path).set_index("attack")
     assert lines["robust"].round(1).to_dict() == {"one": 66.7, "two": 66.7, "worst case": 33.3}
     assert set(lines["knowledge"]) == {"black-box"}
