@@ -34,7 +34,8 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/pytest -n 2 --quiet
+	# Two workers with a thread each: more would wait for each other.
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --quiet
 
 clean:
 	rm -rf .venv $(DEMO)

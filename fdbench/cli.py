@@ -9,9 +9,13 @@ from fdbench.lazy import imported
 
 COMMANDS = {  # name: "module:command", imported when named or listed
     "train": "fdbench.commands.train:train",
+    "train-attacker": "fdbench.commands.train_attacker:train_attacker",
     "attack": "fdbench.commands.attack:attack",
+    "verify": "fdbench.commands.verify:verify",
+    "doctor": "fdbench.commands.doctor:doctor",
     "report": "fdbench.commands.report:report",
     "import": "fdbench.commands.import_:import_",
+    "submission": "fdbench.commands.submission:submission",
     "classify": "fdbench.commands.classify:classify",
     "list": "fdbench.commands.list:list_group",
 }

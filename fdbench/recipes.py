@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fdbench.errors import BadValue, FdbenchError, unknown
-from fdbench.specs import AttackSpec, ModelSpec, pick, strict
+from fdbench.specs import AttackerSpec, AttackSpec, ModelSpec, pick, strict
 
 _PACKAGE = Path(__file__).parent
 
@@ -63,6 +63,15 @@ class Battery:
     attacks: tuple[AttackSpec, ...]
 
 
+@dataclass(frozen=True)
+class AttackerBattery:
+    """A file of attacks/ for the black box: attackers that are scored together."""
+
+    name: str
+    summary: str
+    attackers: tuple[AttackerSpec, ...]
+
+
 def _folders(kind: str) -> list[Path]:
     packaged = _PACKAGE / kind  # in a wheel, recipes lie beside their code
     checkout = _PACKAGE.parent / kind
@@ -112,8 +121,50 @@ def model(name: str) -> ModelRecipe:
     return ModelRecipe(name, spec, published=published, **strict(ModelRecipe, table, where))
 
 
+_KINDS = {  # what a battery's tables are called: the command that runs it
+    "attack": "fdbench attack suite",
+    "attacker": "fdbench attack transfer --attackers",
+}
+
+
+def _kind(table: Mapping[str, Any], path: Path) -> str:
+    for kind in _KINDS:
+        if kind in table:
+            return kind
+    raise FdbenchError(f"{path} has neither [[attack]] nor [[attacker]]: see attacks/README.md")
+
+
+def _battery(name: str, kind: str) -> tuple[dict[str, Any], Path]:
+    """The battery's table, if it is of that kind; else an error that names the right command."""
+    table, path = _read("attacks", "battery", name)
+    found = _kind(table, path)
+    if found != kind:
+        raise BadValue(f"{name} is of another kind.\nRun it: {_KINDS[found]} {name}")
+    return table, path
+
+
+def batteries() -> list[tuple[str, str, str]]:
+    """Name, summary and command of every battery."""
+    tables = [(name, *_read("attacks", "battery", name)) for name in files("attacks")]
+    return [
+        (name, str(table.get("summary", "")), f"{_KINDS[_kind(table, path)]} {name}")
+        for name, table, path in tables
+    ]
+
+
 def battery(name: str) -> Battery:
     """The battery of that name. Raises FdbenchError for an unknown or malformed one."""
-    table, path = _read("attacks", "battery", name)
+    table, path = _battery(name, "attack")
     attacks = tuple(AttackSpec.of(row, str(path)) for row in _take(table, "attack", path))
     return Battery(name, attacks=attacks, **strict(Battery, table, str(path)))
+
+
+def attackers(name: str) -> AttackerBattery:
+    """The battery of black-box attackers of that name. Raises FdbenchError as `battery` does."""
+    table, path = _battery(name, "attacker")
+    rows = tuple(AttackerSpec.of(row, str(path)) for row in _take(table, "attacker", path))
+    names = [one.name for one in rows]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise FdbenchError(f"{path} names an attacker twice: {', '.join(twice)}.")
+    return AttackerBattery(name, attackers=rows, **strict(AttackerBattery, table, str(path)))

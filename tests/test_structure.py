@@ -10,6 +10,7 @@ import torch
 from fdbench import recipes, specs
 from fdbench.errors import FdbenchError
 from fdbench.models.resnet import build
+from fdbench.trainspec import TrainSpec
 
 PACKAGE = Path(recipes.__file__).parent
 
@@ -17,13 +18,26 @@ PACKAGE = Path(recipes.__file__).parent
 FLOORS = [
     {"errors", "lazy", "randomness"},
     {"units", "files", "console", "stats", "types"},
-    {"specs", "threat"},
-    {"recipes", "runinfo", "datasets", "environment", "accelerate", "verify"},
-    {"data", "models", "record", "judge", "attacks"},
-    {"evaluate", "trainer", "tables", "classify"},
-    {"train", "figure"},
-    {"layout", "api"},
-    {"zoo"},
+    {"specs", "threat", "journal", "tensorfile"},
+    {
+        "trainspec",
+        "recipes",
+        "runinfo",
+        "datasets",
+        "environment",
+        "accelerate",
+        "verify",
+        "adversaries",
+    },
+    {"data", "models", "record", "judge", "memory", "scratch", "findings"},
+    {"sets", "submission"},
+    {"attacks"},
+    {"precision", "rows", "job", "resume"},
+    {"evaluate", "makeset", "trainer", "tables", "classify", "generator"},
+    {"train", "figure", "blackbox", "audit", "doctor"},
+    {"layout", "api", "gallery"},
+    {"zoo", "curve"},
+    {"chapters"},
     {"report"},
     {"commands"},
     {"cli"},
@@ -86,7 +100,9 @@ def test_every_denoiser_and_every_table_entry_exists() -> None:
     from fdbench.lazy import imported
 
     places = [place for place in specs.DENOISERS.values() if place]
-    places += [place for entry in ATTACKS.values() for place in (entry.run, entry.steps)]
+    for entry in ATTACKS.values():
+        named = (entry.run, entry.steps, entry.warns, entry.describes, entry.targets)
+        places += [place for place in named if place]
     for place in [*places, *COMMANDS.values()]:
         assert callable(imported(place)), place
 
@@ -99,14 +115,17 @@ def test_every_model_recipe_builds(name: str) -> None:
     assert net.eval()(x).shape == (2, recipe.spec.classes)
     assert recipe.spec.name == name, "a row is named by its flags"
     for data, settings in recipe.train.items():
-        specs.TrainSpec.of({"data": data, **settings}, name)
+        TrainSpec.of({"data": data, **settings}, name)
 
 
 @pytest.mark.parametrize("name", recipes.files("attacks"))
 def test_every_battery_parses(name: str) -> None:
-    battery = recipes.battery(name)
-    assert battery.attacks
-    assert battery.summary
+    _, summary, command = next(row for row in recipes.batteries() if row[0] == name)
+    assert summary
+    if "transfer" in command:
+        assert recipes.attackers(name).attackers
+    else:
+        assert recipes.battery(name).attacks
 
 
 def test_a_misspelt_key_in_a_recipe_is_refused(

@@ -1,24 +1,23 @@
-"""fdbench attack: pgd, and suites of attacks from attacks/."""
+"""fdbench attack: pgd, autoattack, foolbox, transfer, and suites of attacks from attacks/."""
 
-import json
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from fdbench import recipes
-from fdbench.commands.options import (
-    Budgets,
-    all_of,
-    compute_options,
-    data_options,
-    results_option,
-    size,
-    start_torch,
+from fdbench.commands.options import Budgets, all_of, size
+from fdbench.commands.runs import (
+    Wish,
+    attack_all,
+    attack_norms,
+    eps_option,
+    reference_option,
+    run_options,
 )
-from fdbench.errors import FdbenchError
-from fdbench.specs import AttackSpec, default_eps, default_targeted
+from fdbench.commands.transfer import transfer
+from fdbench.errors import BadValue
+from fdbench.specs import AttackSpec
 
 
 @click.group()
@@ -26,80 +25,72 @@ def attack() -> None:
     """Attack models; rows are kept under results/runs and continued if stopped."""
 
 
-run_options = all_of(
-    click.option(
-        "--model",
-        "models",
-        multiple=True,
-        help="A name, a .safetensors file, or module:function; may be repeated "
-        "[default: all weights on this disk].",
-    ),
-    data_options,
-    click.option(
-        "--split",
-        type=click.Choice(["test", "val", "held-out", "train"]),
-        default="test",
-        show_default=True,
-        help="Which of its images; val, as ImageNet calls it, is test.",
-    ),
-    click.option("--limit", type=click.IntRange(min=1), help="Attack the first N images only."),
-    click.option("--batch-size", type=click.IntRange(min=1), default=250, show_default=True),
-    click.option(
-        "--precision",
-        type=click.Choice(["fp32", "bf16"]),
-        default="fp32",
-        show_default=True,
-        help="Of the attacked copy's gradients; steps and verdicts are float32 always.",
-    ),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
-    click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON."),
-    results_option,
-    compute_options,
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "auto"]),
+    default="fp32",
+    show_default=True,
+    help="Of PGD's gradients; steps and verdicts are float32 always. auto: bf16 if it is "
+    "faster and no weaker on the run's first images.",
+)
+targeted_option = click.option(
+    "--targeted/--untargeted",
+    default=None,
+    help="Towards a wrong class, or away from the label [default: targeted from 100 classes on].",
 )
 
-
-@dataclass(frozen=True)
-class Wish:
-    """What was typed of an attack; None is filled in from the model and the data."""
-
-    spec: AttackSpec
-    eps: float | None
-    targeted: bool | None
+pgd_options = all_of(
+    click.option(
+        "--iters",
+        type=Budgets(),
+        default="100",
+        show_default=True,
+        help="Budgets; those that share a step size come from one trajectory.",
+    ),
+    eps_option,
+    click.option(
+        "--alpha",
+        default="auto",
+        show_default=True,
+        help="Step size like --eps; auto: max(1/255, eps/iters) targeted, eps/4 untargeted.",
+    ),
+    click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True),
+    targeted_option,
+    click.option(
+        "--targets",
+        default="random",
+        show_default=True,
+        help="Of a targeted attack: random, least-likely, or a CSV file (image,target).",
+    ),
+    click.option(
+        "--loss", type=click.Choice(["ce", "margin", "dlr"]), default="ce", show_default=True
+    ),
+    click.option(
+        "--restarts",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Random starts; each image counts by its worst.",
+    ),
+    click.option("--random-start/--clean-start", default=True, show_default=True),
+    click.option(
+        "--stop-early",
+        is_flag=True,
+        help="Images leave at their first wrong iterate: faster, and only that can be read.",
+    ),
+    click.option(
+        "--eot",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Gradients averaged over N passes, for networks that draw random numbers.",
+    ),
+    precision_option,
+)
 
 
 @attack.command()
-@click.option(
-    "--iters",
-    type=Budgets(),
-    default="100",
-    show_default=True,
-    help="Budgets; those that share a step size come from one trajectory.",
-)
-@click.option(
-    "--eps", help="8/255, 8px or 0.0314 [default: the model's own, else 8/255, 16/255 on imagenet]."
-)
-@click.option(
-    "--alpha",
-    default="auto",
-    show_default=True,
-    help="Step size like --eps; auto: max(1/255, eps/iters) targeted, eps/4 untargeted.",
-)
-@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
-@click.option(
-    "--targeted/--untargeted",
-    default=None,
-    help="One random wrong class an image, or away from the label [default: targeted "
-    "from 100 classes on].",
-)
-@click.option("--loss", type=click.Choice(["ce", "margin", "dlr"]), default="ce", show_default=True)
-@click.option(
-    "--restarts",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Random starts; each image counts by its worst.",
-)
-@click.option("--random-start/--clean-start", default=True, show_default=True)
+@pgd_options
 @run_options
 def pgd(
     iters: tuple[int, ...],
@@ -107,105 +98,134 @@ def pgd(
     alpha: str,
     norm: str,
     targeted: bool | None,
+    targets: str,
+    precision: str,
     loss: str,
     restarts: int,
     random_start: bool,
+    stop_early: bool,
+    eot: int,
     **run: Any,
 ) -> None:
     """White-box PGD, read at every budget of --iters (paper, Sec. 6.1)."""
-    radius = size(eps, norm, "eps")
+    kind, wanted = _targets(targets)
     spec = AttackSpec(
         norm=norm,
+        targeted=kind != "random",
         iters=tuple(sorted(iters)),
         alpha=size(alpha, norm, "alpha"),
         restarts=restarts,
         loss=loss,
         random_start=random_start,
+        targets=kind,
+        stop_early=stop_early,
+        eot=eot,
     )
-    attack_all([Wish(spec, radius, targeted)], **run)
+    if kind != "random":
+        if targeted is False:
+            raise BadValue(f"--targets {targets} contradicts --untargeted.")
+        targeted = True
+    if stop_early:
+        if targeted:
+            raise BadValue("--stop-early needs --untargeted: a wrong image is not yet a hit.")
+        targeted = False
+    attack_all([Wish(spec, size(eps, norm, "eps"), targeted, precision, wanted)], **run)
+
+
+def _targets(given: str) -> tuple[str, dict[Any, int]]:
+    """The kind of targets, and those of a file."""
+    if given in ("random", "least-likely"):
+        return given, {}
+    if not Path(given).is_file():
+        raise BadValue(f"--targets {given!r} is neither random, least-likely, nor a CSV file.")
+
+    from fdbench.attacks.targets import from_file
+
+    return "file", from_file(Path(given))
+
+
+@attack.command()
+@click.option(
+    "--version",
+    type=click.Choice(["standard", "plus", "rand"]),
+    default="standard",
+    show_default=True,
+    help="Which of its attacks; rand is for networks that draw random numbers.",
+)
+@click.option(
+    "--only",
+    "names",
+    help="A list of your own instead: apgd-ce,apgd-dlr,apgd-t,fab,fab-t,square.",
+)
+@eps_option
+@click.option("--norm", type=click.Choice(attack_norms), default="linf", show_default=True)
+@reference_option
+@run_options
+def autoattack(
+    version: str, names: str | None, eps: str | None, norm: str, reference: bool, **run: Any
+) -> None:
+    """AutoAttack: four attacks in a row, each on what the earlier ones left (Croce & Hein 2020)."""
+    from fdbench.attacks.cascade import parse_options
+
+    options: dict[str, Any] = {"version": version}
+    if names is not None:
+        if version != "standard":
+            raise BadValue(f"--only is a version of its own: leave --version {version} out.")
+        options = {"version": "custom", "attacks": names.split(",")}
+    parse_options(options)
+    spec = AttackSpec("autoattack", norm, iters=(), options=options)
+    precision = "reference" if reference else "fp32"
+    attack_all([Wish(spec, size(eps, norm, "eps"), targeted=False, precision=precision)], **run)
+
+
+@attack.command()
+@click.option(
+    "--attack", "name", required=True, help="One of Foolbox's: `fdbench list attacks --foolbox`."
+)
+@click.option("--set", "pairs", multiple=True, help="key=value of the attack; may be repeated.")
+@eps_option
+@click.option(
+    "--norm",
+    type=click.Choice(["linf", "l2", "l1", "l0"]),
+    help="Of attacks that know several [default: the attack's].",
+)
+@targeted_option
+@reference_option
+@run_options
+def foolbox(
+    name: str,
+    pairs: tuple[str, ...],
+    eps: str | None,
+    norm: str | None,
+    targeted: bool | None,
+    reference: bool,
+    **run: Any,
+) -> None:
+    """Any of Foolbox's attacks, judged and recorded like ours (Rauber et al. 2020)."""
+    from fdbench.attacks.foolbox import check, norm_of, parse_settings
+
+    known = norm_of(name, norm)
+    towards = bool(targeted)
+    settings = check(name, parse_settings(pairs), known, towards)
+    spec = AttackSpec(
+        "foolbox", known, iters=(), targeted=towards, options={"name": name, "settings": settings}
+    )
+    precision = "reference" if reference else "fp32"
+    attack_all([Wish(spec, size(eps, known, "eps"), towards, precision=precision)], **run)
 
 
 @attack.command()
 @click.argument("battery")
+@precision_option
 @run_options
-def suite(battery: str, **run: Any) -> None:
+def suite(battery: str, precision: str, **run: Any) -> None:
     """Run all attacks of a battery: `fdbench list attacks`."""
     attacks = recipes.battery(battery).attacks
-    attack_all([Wish(spec, spec.eps, spec.targeted) for spec in attacks], **run)
+    wishes = [
+        Wish(spec, spec.eps, spec.targeted, precision if spec.attack == "pgd" else "fp32")
+        for spec in attacks
+    ]
+    attack_all(wishes, **run)
 
 
-def attack_all(
-    wishes: list[Wish],
-    *,
-    models: tuple[str, ...],
-    results: Path,
-    device: str,
-    threads: int | None,
-    as_json: bool,
-    **rest: Any,
-) -> None:
-    """Each attack on each model; prints the run folders, one a line."""
-    where = start_torch(device, threads)
-
-    from fdbench.console import out, say
-    from fdbench.models.load import checkpoints, open_model
-
-    refs = list(models) or list(checkpoints(results))
-    if not refs:
-        raise FdbenchError(
-            f"no weights in {results}/checkpoints, and no --model given.\n"
-            "Train one first: fdbench train --arch r20\n"
-            "or name one: --model FILE.safetensors, --model module:function"
-        )
-    if not models:
-        say(f"models: {', '.join(refs)} (all in {results}/checkpoints)")
-    folders = []
-    for ref in refs:
-        model = open_model(ref, results)
-        if model.card and model.card.source:
-            say(f"{model.name}: {model.card.source}, licence {model.card.licence}")
-        folders += [_one(model, wish, results, where, **rest) for wish in wishes]
-    if as_json:
-        described = [json.loads((folder / "run.json").read_text()) for folder in folders]
-        out.print(json.dumps(described), soft_wrap=True)
-        return
-    for folder in folders:
-        out.print(str(folder), soft_wrap=True)
-
-
-def _one(
-    model: Any,
-    wish: Wish,
-    results: Path,
-    device: Any,
-    *,
-    data: str | None,
-    split: str,
-    data_dir: Path | None,
-    download: bool,
-    px: int | None,
-    **rest: Any,
-) -> Path:
-    from fdbench.console import say, stoppable
-    from fdbench.data import open_data
-    from fdbench.evaluate import Job, evaluate
-
-    card = model.card
-    learnt = card.data["name"] if card else None
-    ref = data or learnt or "fashion-mini"
-    part = "test" if split == "val" else split
-    images = open_data(ref, part, data_dir=data_dir, download=download, px=px)
-    trained = card.train if card else None
-    eps = wish.eps
-    if eps is None and trained and not trained.clean and trained.norm == wish.spec.norm:
-        eps = trained.eps
-    eps = default_eps(learnt or ref) if eps is None else eps
-    targeted = default_targeted(images.classes) if wish.targeted is None else wish.targeted
-    spec = replace(wish.spec, eps=eps, targeted=targeted)
-    kind = "targeted (random)" if targeted else "untargeted"
-    say(
-        f"{model.name} on {ref}: PGD {', '.join(str(i) for i in spec.iters)}, {spec.norm}, "
-        f"eps {spec.eps_text}, {kind}"
-    )
-    with stoppable():
-        return evaluate(Job(model, images, spec, results, device, **rest), say)
+attack.add_command(transfer)

@@ -53,18 +53,31 @@ def models(as_json: bool, results: Path) -> None:
     _show(rows, as_json, "no model")
 
 
+_OWN = {
+    "pgd": "white-box PGD, linf and l2",
+    "autoattack": "AutoAttack: standard, plus, rand, or a list; linf, l2, l1",
+    "foolbox": "any of Foolbox's: fdbench list attacks --foolbox",
+    "transfer": "black box: surrogates, submissions, or images made elsewhere",
+}
+
+
 @list_group.command()
+@click.option("--foolbox", is_flag=True, help="Foolbox's attacks instead, with their norms.")
 @_json_option
-def attacks(as_json: bool) -> None:
+def attacks(foolbox: bool, as_json: bool) -> None:
     """Attacks, and the batteries of attacks/."""
+    if foolbox:
+        from fdbench.attacks.foolbox import catalogue
+
+        known = [{"attack": a.name, "norm": a.norm, "kind": a.kind} for a in catalogue()]
+        _show(known, as_json, "no attack")
+        return
     rows = [
-        {"attack": "pgd", "command": "fdbench attack pgd", "what": "white-box PGD, linf and l2"}
+        {"attack": name, "command": f"fdbench attack {name}", "what": what}
+        for name, what in _OWN.items()
     ]
-    for name in recipes.files("attacks"):
-        battery = recipes.battery(name)
-        rows.append(
-            {"attack": name, "command": f"fdbench attack suite {name}", "what": battery.summary}
-        )
+    for name, summary, command in recipes.batteries():
+        rows.append({"attack": name, "command": command, "what": summary})
     _show(rows, as_json, "no attack")
 
 

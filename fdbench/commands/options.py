@@ -121,6 +121,9 @@ def start_torch(device: str, threads: int | None) -> Any:
     """
     import torch
 
+    from fdbench.memory import keep_freed
+
+    keep_freed()
     if threads is not None:
         torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = False
