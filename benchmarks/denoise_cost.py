@@ -9,7 +9,6 @@ what it held before the step.
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from unittest.mock import patch
 import click
 import torch
 from pandas import DataFrame, concat
+from peak import peak_mb
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -49,11 +49,6 @@ def network(denoise: str, precision: str) -> nn.Module:
 def step(net: nn.Module, batch: int) -> None:
     x = torch.rand((batch, 3, 224, 224), generator=torch.Generator().manual_seed(0))
     gradient(net, x, torch.zeros(batch, dtype=torch.int64), None, LOSSES["ce"])
-
-
-def resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
 
 
 def memory(denoise: str, precision: str, batch: int) -> float:
@@ -121,10 +116,7 @@ def main(batch: int, rounds: int, memory_of: str | None) -> None:
     """Cost of the denoising blocks at 224 px."""
     if memory_of:
         net = network(*memory_of.split("/"))
-        before = resident_mb()
-        step(net, batch)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        out.print(peak - before)
+        out.print(peak_mb(lambda: step(net, batch)))
         return
     parts = []
     for precision in PRECISIONS:

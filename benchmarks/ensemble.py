@@ -1,0 +1,139 @@
+"""How near the momentum attack on an ensemble comes to its limit: its surrogates' bare passes.
+
+    python benchmarks/ensemble.py [--iters 10] [--rounds 5] [--batch 100] [--device cuda]
+
+The limit is the sum, over the surrogates, of a forward pass and an input gradient an iteration.
+Both sides go through the same accelerated float32 networks on the same images; the weights are
+random, which changes no cost. They take turns, so that a slow moment of the machine meets both;
+medians count. The attack's time holds all that it does: the prediction it flees from, one forward
+pass of each network before the first iteration, is on its side alone.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+from pandas import DataFrame
+
+from fdbench.accelerate import accelerate
+from fdbench.attacks.transfer.craft import craft
+from fdbench.attacks.transfer.ensemble import Ensemble
+from fdbench.console import out, say
+from fdbench.environment import environment
+from fdbench.errors import FdbenchError
+from fdbench.files import write_atomically
+from fdbench.models.resnet import build
+from fdbench.specs import ModelSpec
+from fdbench.threat import Threat
+from fdbench.types import Batch
+
+PX = 32
+_R20, _WIDE = ModelSpec("r20", classes=10, px=PX), ModelSpec("r20", width=32, classes=10, px=PX)
+ENSEMBLES = {  # the networks of each
+    "one": (_R20,),
+    "two": (_R20, _WIDE),
+    "four": (
+        _R20,
+        _WIDE,
+        ModelSpec("r20", "nonlocal-gauss", classes=10, px=PX),
+        ModelSpec("r20", "mean", classes=10, px=PX),
+    ),
+}
+THREAT = Threat("linf", 8 / 255)
+TARGET = Path(__file__).parent.parent / "results" / "benchmarks" / "ensemble.csv"
+
+
+def surrogates(name: str, batch: Batch) -> Ensemble:
+    """The networks as a set's attackers see them: BN folded, frozen."""
+    nets = []
+    for spec in ENSEMBLES[name]:
+        net = build(spec, device=str(batch.x.device)).eval().requires_grad_(False)
+        fast, why_not = accelerate(net, batch.x[:2])
+        if why_not:
+            raise FdbenchError(why_not)
+        nets.append(fast)
+    return Ensemble(tuple(nets), (1.0,) * len(nets))
+
+
+def bare(ensemble: Ensemble, batch: Batch, iters: int) -> None:
+    """What no gradient attack on these networks can do without."""
+    for _ in range(iters):
+        for net in ensemble.nets:
+            leaf = batch.x.detach().requires_grad_()
+            loss = F.cross_entropy(net(leaf), batch.label, reduction="sum")
+            torch.autograd.grad(loss, leaf)
+
+
+def attack(ensemble: Ensemble, batch: Batch, iters: int) -> None:
+    """The momentum attack as sets are made by it."""
+    craft("momentum", ensemble, batch, THREAT, {"iters": iters}, seed=0)
+
+
+SIDES: dict[str, Callable[[Ensemble, Batch, int], None]] = {"bare": bare, "fdbench": attack}
+
+
+def times(ensemble: Ensemble, batch: Batch, iters: int, rounds: int) -> dict[str, float]:
+    """Median milliseconds of an iteration of each side; they take turns."""
+    taken: dict[str, list[float]] = {name: [] for name in SIDES}
+    for turn in range(rounds + 1):
+        for name, run in SIDES.items():
+            began = time.perf_counter()
+            run(ensemble, batch, iters)
+            if batch.x.is_cuda:
+                torch.cuda.synchronize()
+            if turn:  # the first chooses kernels
+                taken[name].append(1000 * (time.perf_counter() - began) / iters)
+    return {name: median(values) for name, values in taken.items()}
+
+
+def measure(
+    name: str, device: str, images: int, iters: int, rounds: int
+) -> dict[str, str | int | float]:
+    """A line of the table."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.rand((images, 3, PX, PX), generator=rng).to(device)
+    label = torch.zeros(images, dtype=torch.int64, device=device)
+    batch = Batch(x, label, tuple(range(images)))
+    ms = times(surrogates(name, batch), batch, iters, rounds)
+    return {
+        "surrogates": ", ".join(spec.name for spec in ENSEMBLES[name]),
+        "px": PX,
+        "batch": images,
+        "iters": iters,
+        "rounds": rounds,
+        "bare ms": round(ms["bare"], 3),  # an iteration of the batch, all networks
+        "fdbench ms": round(ms["fdbench"], 3),
+        "of the limit": round(ms["bare"] / ms["fdbench"], 3),
+    }
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="The momentum attack against bare passes.")
+    parser.add_argument("--iters", type=int, default=10)  # the method's own (Dong et al. 2018)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--ensembles", nargs="+", choices=ENSEMBLES, default=list(ENSEMBLES))
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--output", type=Path, default=TARGET)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Writes a line for each ensemble."""
+    given = options()
+    lines = []
+    for name in given.ensembles:
+        lines.append(measure(name, given.device, given.batch, given.iters, given.rounds))
+        out.print(", ".join(f"{key} {value}" for key, value in lines[-1].items()), soft_wrap=True)
+    table = DataFrame(lines).assign(**environment(torch.device(given.device)))
+    write_atomically(given.output, table.to_csv(index=False))
+    say(f"written: {given.output.name}")
+
+
+if __name__ == "__main__":
+    main()

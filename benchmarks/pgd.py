@@ -1,0 +1,212 @@
+"""PGD side by side: fdbench against Foolbox, torchattacks and ART.
+
+    pip install '.[peers]'
+    python benchmarks/pgd.py [--rounds 3] [--model r20 --data cifar10 --images 1000]
+
+Each tool's own PGD on the same network, images, labels, eps, alpha, iterations and batch: linf,
+untargeted, random start. The tools take turns, so that a slow moment of the machine meets all; the
+least time of each counts. Speed needs no trained weights. With --model and --data the tools also
+attack that network, and its robust accuracy under each is counted by the plain float32 network.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from pandas import DataFrame, concat
+from torch import Tensor, nn
+
+import fdbench
+from fdbench.commands.options import start_torch
+from fdbench.console import out, progress, say
+from fdbench.data import open_data
+from fdbench.environment import environment
+from fdbench.files import write_atomically
+from fdbench.judge import predict
+from fdbench.models.load import open_model
+from fdbench.models.resnet import build
+from fdbench.specs import ModelSpec
+
+EPS, ALPHA = 8 / 255, 2 / 255
+TARGETS = Path(__file__).parent.parent / "results" / "benchmarks"
+# name: network, batch, iterations a call
+NETWORKS = {
+    "r20, 32 px": (ModelSpec("r20", classes=10, px=32), 128, 10),
+    "r18 width 64, 32 px": (ModelSpec("r18", classes=10, px=32), 128, 5),
+    "r50, 224 px": (ModelSpec("r50"), 8, 5),
+}
+Attack = Callable[[nn.Module, Tensor, Tensor, int], Tensor]
+
+
+def ours(precision: str) -> Attack:
+    def attack(net: nn.Module, x: Tensor, label: Tensor, iters: int) -> Tensor:
+        return fdbench.pgd(net, x, label, eps=EPS, alpha=ALPHA, iters=iters, precision=precision)
+
+    return attack
+
+
+def foolbox(net: nn.Module, x: Tensor, label: Tensor, iters: int) -> Tensor:
+    from foolbox import PyTorchModel
+    from foolbox.attacks import LinfPGD
+
+    model = PyTorchModel(net, bounds=(0, 1), device=x.device)
+    attack = LinfPGD(abs_stepsize=ALPHA, steps=iters, random_start=True)
+    _, clipped, _ = attack(model, x, label, epsilons=EPS)
+    return clipped
+
+
+def torchattacks(net: nn.Module, x: Tensor, label: Tensor, iters: int) -> Tensor:
+    from torchattacks import PGD
+
+    return PGD(net, eps=EPS, alpha=ALPHA, steps=iters, random_start=True)(x, label)
+
+
+def art(net: nn.Module, x: Tensor, label: Tensor, iters: int) -> Tensor:
+    from art.attacks.evasion import ProjectedGradientDescentPyTorch
+    from art.estimators.classification import PyTorchClassifier
+
+    with torch.no_grad():
+        classes = net(x[:1]).shape[1]
+    model = PyTorchClassifier(
+        net,
+        loss=nn.CrossEntropyLoss(),
+        input_shape=tuple(x.shape[1:]),
+        nb_classes=classes,
+        clip_values=(0, 1),
+        device_type="gpu" if x.is_cuda else "cpu",
+    )
+    attack = ProjectedGradientDescentPyTorch(
+        model,
+        norm=np.inf,
+        eps=EPS,
+        eps_step=ALPHA,
+        max_iter=iters,
+        num_random_init=1,
+        batch_size=len(x),
+        verbose=False,
+    )
+    adv = attack.generate(x.cpu().numpy(), label.cpu().numpy())
+    return torch.from_numpy(adv).to(x.device)
+
+
+TOOLS: dict[str, Attack] = {
+    "fdbench fp32": ours("fp32"),
+    "fdbench bf16": ours("bf16"),
+    "foolbox": foolbox,
+    "torchattacks": torchattacks,
+    "art": art,
+}
+PEERS = [name for name in TOOLS if not name.startswith("fdbench")]
+
+
+def clock(net: nn.Module, x: Tensor, label: Tensor, iters: int, attack: Attack) -> float:
+    """Seconds of one call."""
+    began = time.perf_counter()
+    attack(net, x, label, iters)
+    if x.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def speed(
+    name: str, rounds: int, device: torch.device, advance: Callable[[int], None]
+) -> DataFrame:
+    """A line for each tool: the least time of an image and iteration."""
+    spec, batch, iters = NETWORKS[name]
+    net = build(spec).to(device).eval().requires_grad_(False)
+    rng = torch.Generator().manual_seed(0)
+    x = torch.rand((batch, 3, spec.px, spec.px), generator=rng).to(device)
+    label = torch.randint(spec.classes, (batch,), generator=rng).to(device)
+    least = dict.fromkeys(TOOLS, float("inf"))
+    for turn in range(rounds + 1):
+        for tool, attack in TOOLS.items():
+            seconds = clock(net, x, label, iters, attack)
+            if turn:  # the first warms up
+                least[tool] = min(least[tool], seconds)
+            advance(1)
+    best = min(least[tool] for tool in PEERS)
+    lines = [
+        {
+            "network": name,
+            "batch": batch,
+            "iters": iters,
+            "tool": tool,
+            "ms": 1000 * seconds / batch / iters,  # an image and iteration
+            "times the best peer": best / seconds,
+        }
+        for tool, seconds in least.items()
+    ]
+    return DataFrame(lines)
+
+
+def strength(
+    ref: str, data: str, images: int, iters: int, results: Path, device: torch.device
+) -> DataFrame:
+    """A line for each tool: robust accuracy of one network on the same first images."""
+    model, dataset = open_model(ref, results), open_data(data, "test")
+    net = model.net.to(device)
+    right = dict.fromkeys(TOOLS, 0)
+    with progress(f"robust accuracy of {model.name}", images * len(TOOLS), "images") as advance:
+        for cpu_batch in dataset.batches(range(images), 250):
+            batch = cpu_batch.to(device)
+            for tool, attack in TOOLS.items():
+                adv = attack(net, batch.x, batch.label, iters)
+                right[tool] += int((predict(net, adv) == batch.label).sum())
+                advance(len(batch.ids))
+    return DataFrame(
+        {
+            "network": model.name,
+            "data": data,
+            "images": images,
+            "iters": iters,
+            "tool": tool,
+            "robust": 100 * count / images,
+        }
+        for tool, count in right.items()
+    )
+
+
+def versions() -> dict[str, Any]:
+    from importlib.metadata import version
+
+    return {
+        "torchattacks": version("torchattacks"),
+        "art": version("adversarial-robustness-toolbox"),
+    }
+
+
+def write(table: DataFrame, name: str, device: torch.device) -> None:
+    out.print(table.to_string(index=False), soft_wrap=True)
+    kept = table.assign(**environment(device), **versions())
+    write_atomically(TARGETS / name, kept.to_csv(index=False))
+    say(f"written: {name}")
+
+
+@click.command()
+@click.option("--rounds", default=3, show_default=True, help="0: no timing.")
+@click.option("--model", "ref", help="Also count the robust accuracy of this network ...")
+@click.option("--data", default="cifar10", show_default=True, help="... on this data.")
+@click.option("--images", default=1000, show_default=True)
+@click.option("--iters", default=20, show_default=True, help="For robust accuracy.")
+@click.option("--results", default="results", type=click.Path(path_type=Path))
+@click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]))
+def main(
+    rounds: int, ref: str | None, data: str, images: int, iters: int, results: Path, device: str
+) -> None:
+    """Speed and strength of PGD as four tools have it."""
+    where = start_torch(device, None)
+    if rounds:
+        calls = (rounds + 1) * len(TOOLS) * len(NETWORKS)
+        with progress("timing", calls, "calls") as advance:
+            parts = [speed(name, rounds, where, advance) for name in NETWORKS]
+        write(concat(parts).round(4), "pgd.csv", where)
+    if ref:
+        write(strength(ref, data, images, iters, results, where), "pgd-strength.csv", where)
+
+
+if __name__ == "__main__":
+    main()
