@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from fdbench.datasets.files import ENDINGS, open_rgb
 from fdbench.datasets.memory import to_images
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.files import write_atomically
-from fdbench.journal import Journal, whole_lines
+from fdbench.journal import Closing, Journal, whole_lines
 from fdbench.judge import predict
 from fdbench.models.load import Model
 
@@ -91,7 +90,7 @@ def whole_image(path: Path, px: int) -> UInt8[Tensor, "3 P P"]:
     return resized[0].round().clamp(0, 255).to(torch.uint8)
 
 
-class Answers:
+class Answers(Closing):
     """The answers so far, by file name, in a journal beside the output."""
 
     def __init__(self, job: Job) -> None:
@@ -117,15 +116,8 @@ class Answers:
         self._journal.append({"image": name, "class": label} for name, label in found.items())
         self.known |= found
 
-    def __enter__(self) -> "Answers":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Lets go of the file."""
         self._journal.close()
 
 

@@ -72,7 +72,7 @@ class Job:
     @property
     def images(self) -> int:
         """How many of the training images, the first ones, it learns from."""
-        return min(len(self.data), self.limit or len(self.data))
+        return len(self.data.first(self.limit))
 
     @property
     def batch(self) -> int:

@@ -5,8 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from fdbench.errors import FdbenchError
 from fdbench.files import sync_folder, writing
@@ -18,7 +17,24 @@ def whole_lines(path: Path) -> bytes:
     return content[: content.rfind(b"\n") + 1]
 
 
-class Journal:
+S = TypeVar("S", bound="Closing")
+
+
+class Closing:
+    """What a `with` closes at its end."""
+
+    def close(self) -> None:
+        """Lets go of what is held open."""
+        raise NotImplementedError
+
+    def __enter__(self: S) -> S:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+
+class Journal(Closing):
     """A file of lines, locked for this process; the lock ends with the process, come what may.
 
     What lies there is left as it is until `trim`, which has to come before the first `append`.
@@ -66,17 +82,6 @@ class Journal:
     def close(self) -> None:
         """Lets go of the file."""
         os.close(self._handle)
-
-    def __enter__(self) -> "Journal":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _write_all(handle: int, content: bytes) -> None:

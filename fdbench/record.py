@@ -12,11 +12,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from fdbench.errors import FdbenchError
-from fdbench.journal import Journal, whole_lines
+from fdbench.journal import Closing, Journal, whole_lines
 from fdbench.randomness import ImageId
 from fdbench.runinfo import RunInfo, read_info, write_info
 from fdbench.specs import digest
@@ -69,7 +68,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [f"resumed in another environment: {listed}"]
 
 
-class RunFolder:
+class RunFolder(Closing):
     """A run's folder, open for one process: `done` images, and rows to append.
 
     `info` is what run.json holds. Rank 0 keeps run.json, its warnings and its wall time, which runs
@@ -153,17 +152,6 @@ class RunFolder:
                 self._save()
         finally:
             self._journal.close()
-
-    def __enter__(self) -> "RunFolder":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 @dataclass(frozen=True)

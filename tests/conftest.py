@@ -1,6 +1,7 @@
 """Tiny networks and made-up images: nothing here needs a download or a second."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,15 @@ class Small(nn.Module):
 
 def frozen(net: nn.Module) -> nn.Module:
     return net.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums in an order that doesn't hang on the machine's threads: for bit-identical trainings."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

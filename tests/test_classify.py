@@ -1,10 +1,8 @@
 """A folder of images becomes lines; no stop, no broken image and no second network spoils them."""
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from killing import killed, lines_in
 from PIL import Image
 
 from fdbench.classify import Job, classify, side, whole_image
@@ -96,13 +95,8 @@ def test_a_finished_folder_is_not_read_again(here: Path) -> None:
 def test_killed_it_goes_on_and_ends_with_the_same_bytes(here: Path) -> None:
     words = ["classify", "--model", "nets:slow", "--batch-size", "1", "in", "out.csv"]
     command = [sys.executable, "-m", "fdbench", *words]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     journal = here / "out.csv.jsonl"
-    while not (journal.exists() and journal.read_bytes().count(b"\n") > 3):
-        time.sleep(0.05)
-        assert child.poll() is None
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    killed(lambda: lines_in(journal) > 3, *command[1:])
     assert not (here / "out.csv").exists()
     with journal.open("a") as file:
         file.write('{"image": "01.p')  # torn

@@ -1,9 +1,4 @@
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Linear, frozen
+from killing import killed, lines_in
 
 from fdbench import adversaries, memory, precision
 from fdbench.attacks import ATTACKS, Entry, Reading, Subject, pgd
@@ -191,7 +187,6 @@ def test_a_network_with_too_few_classes_is_refused(tmp_path: Path) -> None:
 _SLOW_RUN = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
 import torch
 from test_evaluate import job, silent
 from fdbench.attacks import pgd
@@ -208,22 +203,8 @@ evaluate(job(Path(sys.argv[1]), batch_size=4), silent)
 
 def test_kill_9_in_the_middle_loses_no_finished_row(tmp_path: Path) -> None:
     wanted = rows(evaluate(job(tmp_path / "calm", batch_size=4), silent))
-    command = [
-        sys.executable,
-        "-c",
-        _SLOW_RUN,
-        str(tmp_path / "killed"),
-        str(Path(__file__).parent),
-    ]
-    child = subprocess.Popen(command, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        written = [path.read_bytes().count(b"\n") for path in tmp_path.glob("killed/runs/*/rows-*")]
-        if sum(written) >= 8:
-            break
-        time.sleep(0.05)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    files, work = tmp_path.glob, str(tmp_path / "killed")
+    killed(lambda: lines_in(*files("killed/runs/*/rows-*")) >= 8, "-c", _SLOW_RUN, work)
     (folder,) = tmp_path.glob("killed/runs/*")
     kept = rows(folder)
     assert 8 <= len(kept) < 40

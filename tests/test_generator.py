@@ -1,9 +1,4 @@
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,6 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from conftest import frozen
+from killing import killed, steps_learnt
 from torch import nn
 
 from fdbench import verify
@@ -167,7 +163,6 @@ def test_a_training_stopped_at_any_step_ends_bit_identical_to_one_left_alone(
 _SLOW = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
 import torch
 torch.set_num_threads(1)
 from test_generator import job, silent
@@ -181,30 +176,13 @@ train(job(Path(sys.argv[1])), fresh=False, say=silent, save_every=0.0)
 """
 
 
-def learnt(state: Path) -> int:
-    if not state.exists():
-        return 0
-    at = json.loads(read(state)[1]["at"])
-    return 4 * int(at["epoch"]) + int(at["step"])
-
-
+@pytest.mark.usefixtures("one_thread")
 def test_kill_9_changes_nothing(tmp_path: Path) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        wanted = train(job(tmp_path / "calm"), fresh=False, say=silent)
-        killed = job(tmp_path / "killed")
-        here = str(Path(__file__).parent)
-        child = subprocess.Popen([sys.executable, "-c", _SLOW, str(tmp_path / "killed"), here])
-        deadline = time.monotonic() + 60
-        while learnt(killed.state) < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-        assert 2 <= learnt(killed.state) < 8
-        assert equal(train(killed, fresh=False, say=silent), wanted)
-    finally:
-        torch.set_num_threads(threads)
+    wanted = train(job(tmp_path / "calm"), fresh=False, say=silent)
+    again = job(tmp_path / "killed")
+    killed(lambda: steps_learnt(again.state, 4) >= 2, "-c", _SLOW, str(tmp_path / "killed"))
+    assert 2 <= steps_learnt(again.state, 4) < 8
+    assert equal(train(again, fresh=False, say=silent), wanted)
 
 
 def test_the_same_command_after_the_end_trains_nothing(tmp_path: Path) -> None:

@@ -1,8 +1,3 @@
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Linear, frozen
+from killing import killed, lines_in
 from PIL import Image
 from torch import Tensor
 
@@ -144,7 +140,6 @@ _KILLED = """
 import sys, time
 from dataclasses import replace
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
 from test_makeset import plan, silent, toy
 from fdbench.makeset import make
 def slow(attacker):
@@ -158,15 +153,8 @@ make(replace(work, attackers=tuple(map(slow, work.attackers))), silent)
 
 
 def test_kill_9_loses_no_finished_batch(tmp_path: Path, wanted: dict[str, Tensor]) -> None:
-    words = [sys.executable, "-c", _KILLED, str(tmp_path / "k"), str(Path(__file__).parent)]
-    child = subprocess.Popen(words, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if sum(path.read_bytes().count(b"\n") for path in tmp_path.glob("k/sets/*/index-*")) >= 5:
-            break
-        time.sleep(0.02)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    index = tmp_path.glob
+    killed(lambda: lines_in(*index("k/sets/*/index-*")) >= 5, "-c", _KILLED, str(tmp_path / "k"))
     (folder,) = (tmp_path / "k" / "sets").iterdir()
     kept = AdvSet.open(tmp_path / "k", folder.name)
     assert 8 <= len(kept.shards) < 90

@@ -1,9 +1,4 @@
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -11,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from killing import killed, steps_learnt
 
 from fdbench.data import Dataset, open_data
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.models.checkpoint import load_card, save_card
 from fdbench.models.load import open_model
 from fdbench.specs import ModelSpec
-from fdbench.tensorfile import read
 from fdbench.train import train
 from fdbench.trainer import Job, Trainer
 from fdbench.trainspec import TrainSpec
@@ -224,7 +219,6 @@ def test_weight_decay_acts_on_weights_only(tmp_path: Path) -> None:
 _SLOW = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
 import torch
 torch.set_num_threads(1)
 from test_train import job, silent
@@ -239,30 +233,10 @@ train(job(Path(sys.argv[1])), fresh=False, say=silent, save_every=0.0)
 """
 
 
-def steps_learnt(state: Path) -> int:
-    if not state.exists():
-        return 0
-    at = json.loads(read(state)[1]["at"])
-    return 4 * int(at["epoch"]) + int(at["step"])
-
-
+@pytest.mark.usefixtures("one_thread")
 def test_kill_9_in_the_middle_of_training_changes_nothing(tmp_path: Path) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        wanted = train(job(tmp_path / "calm"), fresh=False, say=silent)
-        here = str(Path(__file__).parent)
-        child = subprocess.Popen(
-            [sys.executable, "-c", _SLOW, str(tmp_path / "killed"), here],
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        )
-        state = tmp_path / "killed" / "checkpoints" / "tiny.resume"
-        deadline = time.monotonic() + 60
-        while steps_learnt(state) < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        assert 2 <= steps_learnt(state) < 8
-        assert equal(train(job(tmp_path / "killed"), fresh=False, say=silent), wanted)
-    finally:
-        torch.set_num_threads(threads)
+    wanted = train(job(tmp_path / "calm"), fresh=False, say=silent)
+    again = job(tmp_path / "killed")
+    killed(lambda: steps_learnt(again.state, 4) >= 2, "-c", _SLOW, str(tmp_path / "killed"))
+    assert 2 <= steps_learnt(again.state, 4) < 8
+    assert equal(train(again, fresh=False, say=silent), wanted)

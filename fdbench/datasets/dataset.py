@@ -74,6 +74,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def first(self, limit: int | None) -> list[int]:
+        """Positions of the first `limit` images, of all where there is none: always the same."""
+        return list(range(len(self)))[:limit]
+
     def fetch(self, positions: Sequence[int], augment: Augment | None = None) -> Batch:
         """The images at these positions, 0 .. len - 1, in this order."""
         ids = tuple(self.ids[position] for position in positions)

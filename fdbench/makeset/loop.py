@@ -78,7 +78,7 @@ class Plan:
     @property
     def positions(self) -> list[int]:
         """The images to attack: always the same first ones."""
-        return list(range(min(len(self.data), self.limit or len(self.data))))
+        return self.data.first(self.limit)
 
 
 def set_info(plan: Plan) -> SetInfo:

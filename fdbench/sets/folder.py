@@ -2,19 +2,18 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import TracebackType
 
 from jaxtyping import UInt8
 from torch import Tensor
 
 from fdbench.adversaries import Shard, write_shard
 from fdbench.errors import BadValue
-from fdbench.journal import Journal
+from fdbench.journal import Closing, Journal
 from fdbench.record import changes, merged
 from fdbench.sets.info import Line, SetInfo, read_lines, read_set_info, write_set_info
 
 
-class SetFolder:
+class SetFolder(Closing):
     """A set's folder, open for one process: what is `done`, and lines to append."""
 
     def __init__(self, path: Path, info: SetInfo, rank: int, journal: Journal) -> None:
@@ -66,15 +65,8 @@ class SetFolder:
         self._journal.append([asdict(replace(line, shard=name))])
         self.done |= {(line.attacker, image) for image in line.ids}
 
-    def __enter__(self) -> "SetFolder":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Lets go of the file."""
         self._journal.close()
 
 
