@@ -4,13 +4,18 @@
     python benchmarks/pgd.py [--rounds 3] [--model r20 --data cifar10 --images 1000]
 
 Each tool's own PGD on the same network, images, labels, eps, alpha, iterations and batch: linf,
-untargeted, random start. The tools take turns, so that a slow moment of the machine meets all; the
-least time of each counts. Speed needs no trained weights. With --model and --data the tools also
-attack that network, and its robust accuracy under each is counted by the plain float32 network.
+untargeted, random start. For speed, which needs no trained weights, each tool has a process of its
+own, as its users start it: what fdbench asks of the memory allocator would speed up the others.
+They take turns, so that a slow moment of the machine meets all; the least time of each counts. With
+--model and --data the tools also attack that network, and its robust accuracy under each is counted
+by the plain float32 network.
 """
 
+import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +40,9 @@ EPS, ALPHA = 8 / 255, 2 / 255
 TARGETS = Path(__file__).parent.parent / "results" / "benchmarks"
 # name: network, batch, iterations a call
 NETWORKS = {
-    "r20, 32 px": (ModelSpec("r20", classes=10, px=32), 128, 10),
-    "r18 width 64, 32 px": (ModelSpec("r18", classes=10, px=32), 128, 5),
-    "r50, 224 px": (ModelSpec("r50"), 8, 5),
+    "r20, 32 px": (ModelSpec("r20", classes=10, px=32), 128, 20),
+    "r18 width 64, 32 px": (ModelSpec("r18", classes=10, px=32), 128, 10),
+    "r50, 224 px": (ModelSpec("r50"), 8, 20),
 }
 Attack = Callable[[nn.Module, Tensor, Tensor, int], Tensor]
 
@@ -103,28 +108,65 @@ TOOLS: dict[str, Attack] = {
 PEERS = [name for name in TOOLS if not name.startswith("fdbench")]
 
 
-def clock(net: nn.Module, x: Tensor, label: Tensor, iters: int, attack: Attack) -> float:
-    """Seconds of one call."""
-    began = time.perf_counter()
-    attack(net, x, label, iters)
-    if x.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
-
-
-def speed(
-    name: str, rounds: int, device: torch.device, advance: Callable[[int], None]
-) -> DataFrame:
-    """A line for each tool: the least time of an image and iteration."""
+def call(name: str, device: torch.device) -> Callable[[Attack], float]:
+    """Seconds of one call of an attack on one of NETWORKS."""
     spec, batch, iters = NETWORKS[name]
     net = build(spec).to(device).eval().requires_grad_(False)
     rng = torch.Generator().manual_seed(0)
     x = torch.rand((batch, 3, spec.px, spec.px), generator=rng).to(device)
     label = torch.randint(spec.classes, (batch,), generator=rng).to(device)
-    least = dict.fromkeys(TOOLS, float("inf"))
+
+    def seconds(attack: Attack) -> float:
+        began = time.perf_counter()
+        attack(net, x, label, iters)
+        if x.is_cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    return seconds
+
+
+def serve(tool: str, device: str, pipe: Connection) -> None:
+    """A tool's process: the seconds of a call for each name of a network that it is sent."""
+    where = start_torch(device, None) if tool not in PEERS else torch.device(device)
+    calls: dict[str, Callable[[Attack], float]] = {}
+    while name := pipe.recv():
+        if name not in calls:
+            calls = {name: call(name, where)}
+        pipe.send(calls[name](TOOLS[tool]))
+
+
+@contextmanager
+def worker(tool: str, device: torch.device) -> Iterator[Callable[[str], float]]:
+    """The tool in a process of its own, asked for one call at a time."""
+    mine, its = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(
+        target=serve, args=(tool, device.type, its), daemon=True
+    )
+    process.start()
+    its.close()  # so that the end of the process ends `recv`
+
+    def ask(name: str) -> float:
+        mine.send(name)
+        return float(mine.recv())
+
+    yield ask
+    mine.send("")
+    process.join()
+
+
+def speed(
+    name: str,
+    rounds: int,
+    workers: dict[str, Callable[[str], float]],
+    advance: Callable[[int], None],
+) -> DataFrame:
+    """A line for each tool: the least time of an image and iteration."""
+    _, batch, iters = NETWORKS[name]
+    least = dict.fromkeys(workers, float("inf"))
     for turn in range(rounds + 1):
-        for tool, attack in TOOLS.items():
-            seconds = clock(net, x, label, iters, attack)
+        for tool, ask in workers.items():
+            seconds = ask(name)
             if turn:  # the first warms up
                 least[tool] = min(least[tool], seconds)
             advance(1)
@@ -201,8 +243,9 @@ def main(
     where = start_torch(device, None)
     if rounds:
         calls = (rounds + 1) * len(TOOLS) * len(NETWORKS)
-        with progress("timing", calls, "calls") as advance:
-            parts = [speed(name, rounds, where, advance) for name in NETWORKS]
+        with progress("timing", calls, "calls") as advance, ExitStack() as running:
+            workers = {tool: running.enter_context(worker(tool, where)) for tool in TOOLS}
+            parts = [speed(name, rounds, workers, advance) for name in NETWORKS]
         write(concat(parts).round(4), "pgd.csv", where)
     if ref:
         write(strength(ref, data, images, iters, results, where), "pgd-strength.csv", where)
