@@ -171,6 +171,7 @@ def _attack_all(
     with progress(job.model.name, total, "images", done) as advance:
         for cpu_batch in job.data.stream(chunks):
             _attack_or_halve(bench, cpu_batch, advance, say)
+            memory.tidy()
 
 
 def _attacked(job: Job, example: Batch, folder: RunFolder) -> nn.Module:

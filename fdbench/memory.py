@@ -44,6 +44,17 @@ def keep_freed() -> None:
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def tidy() -> None:
+    """Hands what lies free in the heap back to the kernel: once a batch, it costs nothing.
+
+    Kept blocks of ever new sizes, such as the judge asks for, leave holes: without this an attack
+    on 10 000 images (r20, batch 250) peaks a quarter higher than one on 500.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a smaller batch may help: a GPU's, the CPU allocator's or Python's own overflow."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

@@ -177,3 +177,24 @@ def test_freed_memory_is_taken_again_without_asking_the_kernel() -> None:
         return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     assert faults("kept") < 100 < faults("given back")
+
+
+_HOLES = """
+from pathlib import Path
+import torch
+from fdbench.memory import keep_freed, tidy
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+keep_freed()
+torch.ones(50_000_000)
+full = resident()
+tidy()
+print(full - resident())
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="not glibc")
+def test_what_lies_free_can_be_given_back() -> None:
+    command = [sys.executable, "-c", _HOLES]
+    pages = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert pages * os.sysconf("SC_PAGE_SIZE") > 150e6

@@ -16,7 +16,7 @@ from fdbench.datasets import caad
 from fdbench.environment import environment, rank_and_world
 from fdbench.errors import BadValue
 from fdbench.makeset.attackers import Attacker, Known
-from fdbench.memory import is_out_of_memory
+from fdbench.memory import is_out_of_memory, tidy
 from fdbench.randomness import ImageId
 from fdbench.runinfo import DataInfo
 from fdbench.sets import CLEAN, Line, SetFolder, SetInfo, Surrogate
@@ -143,6 +143,7 @@ def make(plan: Plan, say: Callable[[str], None]) -> Path:
             session = _Session(plan, folder, advance, say)
             for batch in plan.data.batches(todo, plan.batch_size):
                 session.make(batch)
+                tidy()
         return folder.path
 
 
