@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from torch import Tensor
@@ -14,11 +15,15 @@ _OWNER = "batch"  # the tensor-free part: whose scratch this is
 
 
 class BatchScratch:
-    """A file that belongs to one batch of images; another batch's is as good as none."""
+    """A file that belongs to one batch of images; another batch's is as good as none.
+
+    So is another version's of fdbench, which may have kept other things.
+    """
 
     def __init__(self, path: Path, ids: Sequence[ImageId]) -> None:
         self.path = path
-        self._owner = hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()
+        whose = json.dumps([version("fdbench"), *ids])
+        self._owner = hashlib.sha256(whose.encode()).hexdigest()
 
     def load(self) -> dict[str, Tensor] | None:
         """What was saved of this batch, if anything was."""

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 import torch
 
 from fdbench.scratch import BatchScratch
@@ -18,6 +19,14 @@ def test_what_was_saved_of_a_batch_comes_back(tmp_path: Path) -> None:
 def test_another_batchs_scratch_is_as_good_as_none(tmp_path: Path) -> None:
     BatchScratch(tmp_path / "scratch-0", [3, 4]).save({"adv": torch.zeros(1)})
     assert BatchScratch(tmp_path / "scratch-0", [4, 3]).load() is None
+
+
+def test_another_versions_scratch_is_as_good_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    BatchScratch(tmp_path / "scratch-0", [3, 4]).save({"adv": torch.zeros(1)})
+    monkeypatch.setattr("fdbench.scratch.version", lambda package: "0.0.1")
+    assert BatchScratch(tmp_path / "scratch-0", [3, 4]).load() is None
 
 
 def test_a_cleared_scratch_is_gone(tmp_path: Path) -> None:
