@@ -34,8 +34,8 @@ models_option = click.option(
     "--model",
     "models",
     multiple=True,
-    help="A name, a .safetensors file, tv:NAME, timm:NAME or module:function; may be repeated "
-    "[default: all weights on this disk].",
+    help="A name, a .safetensors file, tv:NAME, timm:NAME, defense:DIR or module:function; may be "
+    "repeated [default: all weights on this disk].",
 )
 save_option = click.option(
     "--save-adv",

@@ -22,12 +22,14 @@ from torch import nn
 from fdbench import recipes
 from fdbench.errors import BadValue, FdbenchError, unknown
 from fdbench.models.checkpoint import Card, fill, load_card, weights_hash
+from fdbench.models.defense import Defense
 from fdbench.models.foreign import FOREIGN, Preprocessed, scaling
 from fdbench.models.resnet import ResNet, build
 from fdbench.specs import ModelSpec
+from fdbench.submission import fingerprint, open_submission
 
 GROUP = "fdbench.models"  # entry points of other packages: name = "module:function"
-FORMS = "a name, a .safetensors file, tv:NAME[:WEIGHTS], timm:NAME or module:function"
+FORMS = "a name, a .safetensors file, tv:NAME[:WEIGHTS], timm:NAME, defense:DIR or module:function"
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ def open_model(ref: str, results: Path) -> Model:
     if rest and prefix in FOREIGN:
         found = FOREIGN[prefix](rest)
         return _from_elsewhere(found.name, ref, found.net)
+    if rest and prefix == "defense":
+        return _from_submission(Path(rest), ref)
     if prefix and rest:
         return _from_function(ref)
     known = checkpoints(results)
@@ -126,6 +130,12 @@ def _from_file(path: Path, ref: str) -> Model:
     spec = card.spec
     words = f"no resize, {spec.order.upper()}, {scaling(spec.mean, spec.std)}"
     return Model(card.name, ref, _frozen(net), card.weights, card, words)
+
+
+def _from_submission(folder: Path, ref: str) -> Model:
+    """A competition's defence: known by all its files, as a network is by its weights."""
+    found = open_submission(folder, "defense")
+    return Model(found.folder.name, ref, _frozen(Defense(found)), fingerprint(folder), None)
 
 
 def _from_elsewhere(name: str, ref: str, net: nn.Module) -> Model:

@@ -1,0 +1,65 @@
+"""A competition's defence as a network: images go out as PNGs, classes come back."""
+
+import math
+import tempfile
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import nn
+
+from fdbench.console import say
+from fdbench.errors import BadValue
+from fdbench.files import writing
+from fdbench.submission import BATCH, LIMIT_S, Submission, run_defense
+from fdbench.types import Images, Logits
+
+CLASSES = 1000  # the competition's
+_NO_ANSWER = CLASSES  # a class of its own: whatever the label is, it is not that
+_WHOLE = 1e-3  # of a pixel: how far from whole ones float32 may be
+
+
+class Defense(nn.Module):
+    """Images (B, 3, H, W) of whole pixels -> (B, 1001): 1 at the class that was answered, else 0.
+
+    An image without an answer is of the last class, which no label is: it counts as wrong. There
+    are no gradients, so this is a victim for black-box attacks alone. Raises BadValue where one is
+    asked for, or where images are no whole pixels; FdbenchError where the submission wrote nothing
+    that could be read.
+    """
+
+    def __init__(self, submission: Submission) -> None:
+        super().__init__()
+        self.submission = submission
+
+    def forward(self, x: Images) -> Logits:
+        folder = self.submission.folder
+        if x.requires_grad:
+            raise BadValue(
+                f"{folder} has no gradients to follow: it is a defence that answers with classes.\n"
+                f"Judge it black-box: fdbench attack transfer --use SET --model defense:{folder}"
+            )
+        names = [f"{i:06d}" for i in range(len(x))]
+        with tempfile.TemporaryDirectory(prefix="fdbench-") as work:
+            inputs, output = Path(work) / "input", Path(work) / "result.csv"
+            _write(x, inputs, names)
+            limit_s = LIMIT_S * math.ceil(len(x) / BATCH)
+            answers, run = run_defense(self.submission, inputs, output, limit_s)
+        for message in run.messages():
+            say(f"warning: {folder.name}: {message}")
+        missing = [name for name in names if name not in answers]
+        if missing:
+            say(f"warning: {folder.name}: {len(missing)} images without an answer count as wrong")
+        found = torch.tensor([answers.get(name, _NO_ANSWER) for name in names])
+        return nn.functional.one_hot(found, CLASSES + 1).to(x)
+
+
+def _write(x: Images, folder: Path, names: list[str]) -> None:
+    exact = 255 * x.cpu()
+    whole = exact.round()
+    if (exact - whole).abs().max() > _WHOLE:
+        raise BadValue("a defence is given PNGs: these images lie between whole pixels.")
+    with writing(folder):
+        folder.mkdir()
+        for name, pixels in zip(names, whole.to(torch.uint8).permute(0, 2, 3, 1), strict=True):
+            Image.fromarray(pixels.numpy()).save(folder / f"{name}.png", compress_level=1)
