@@ -1,7 +1,8 @@
 """A folder of images in, `filename,label` lines out: what CAAD 2018 asked of a defence.
 
 Source: Xie et al. 2019, released code: the whole image is resized to the network's size, without a
-crop, and the class with the highest logit is the answer.
+crop, and the class with the highest logit is the answer. A network that resizes by itself gets the
+images as they are, and so gives the answers that an attack on it judges.
 
 What is known so far lies in a journal beside the output, a JSON line an image, so the same command
 continues wherever it was stopped; the output appears, whole, when all images are done.
@@ -30,6 +31,7 @@ from fdbench.errors import BadValue, FdbenchError
 from fdbench.files import write_atomically
 from fdbench.journal import Closing, Journal, whole_lines
 from fdbench.judge import predict
+from fdbench.models.foreign import Preprocessed
 from fdbench.models.load import Model
 
 _LISTED = 10  # unreadable images that an error names
@@ -37,13 +39,13 @@ _LISTED = 10  # unreadable images that an error names
 
 @dataclass(frozen=True)
 class Job:
-    """One network on one folder; `px` is the side that every image is resized to."""
+    """One network on one folder; `px` is the side that every image is resized to, None for none."""
 
     model: Model
     folder: Path
     output: Path
     device: torch.device
-    px: int
+    px: int | None
     label_base: int = 0
     batch_size: int = 50
     skip_bad: bool = False
@@ -67,10 +69,15 @@ class Outcome:
     skipped: dict[str, str]
 
 
-def side(model: Model, px: int | None) -> int:
-    """The size of the network's images: as told, as its card says, or its attribute `px`."""
+def side(model: Model, px: int | None) -> int | None:
+    """The size to resize to: as told, as the card says, or the network's attribute `px`.
+
+    None for a network that resizes by itself.
+    """
     known = model.card.spec.px if model.card else getattr(model.net, "px", None)
     found = known if px is None else px
+    if px is None and found is not None and isinstance(model.net, Preprocessed):
+        return None
     if not isinstance(found, int) or found < 1:
         raise BadValue(
             f"the image size of {model.ref} isn't known.\n"
@@ -79,13 +86,15 @@ def side(model: Model, px: int | None) -> int:
     return found
 
 
-def whole_image(path: Path, px: int) -> UInt8[Tensor, "3 P P"]:
-    """The image in RGB, px x px, its proportions not kept.
+def whole_image(path: Path, px: int | None) -> UInt8[Tensor, "3 P Q"]:
+    """The image in RGB, px x px, its proportions not kept; None: as it is.
 
     Bicubic with a = -0.75 and no widening when it shrinks, as the authors' OpenCV does it; the two
     differ by rounding alone. Raises FdbenchError naming an unreadable file.
     """
     pixels = torch.from_numpy(np.array(open_rgb(str(path)))).permute(2, 0, 1)  # (3, H, W)
+    if px is None:
+        return pixels
     resized = F.interpolate(pixels[None].float(), (px, px), mode="bicubic", align_corners=False)
     return resized[0].round().clamp(0, 255).to(torch.uint8)
 
@@ -163,6 +172,16 @@ def _loaded(job: Job, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str
     return {name: found for name, found in read.items() if isinstance(found, Tensor)}, bad
 
 
+def _labels(job: Job, images: dict[str, Tensor]) -> dict[str, int]:
+    """The network's answers, images of one shape at a time."""
+    found: dict[str, int] = {}
+    for shape in {image.shape for image in images.values()}:
+        alike = {name: image for name, image in images.items() if image.shape == shape}
+        x = to_images(torch.stack(list(alike.values()))).to(job.device)
+        found |= zip(alike, predict(job.model.net, x).tolist(), strict=True)
+    return found
+
+
 def _classify_all(job: Job, names: Sequence[str], answers: Answers) -> dict[str, str]:
     """Answers for all readable images into the journal; the reasons for the others."""
     todo = [name for name in names if name not in answers.known]
@@ -172,10 +191,7 @@ def _classify_all(job: Job, names: Sequence[str], answers: Answers) -> dict[str,
             batch = todo[start : start + job.batch_size]
             images, unreadable = _loaded(job, batch)
             bad |= unreadable
-            if images:
-                x = to_images(torch.stack(list(images.values()))).to(job.device)
-                labels = predict(job.model.net, x).tolist()
-                answers.append(dict(zip(images, labels, strict=True)))
+            answers.append(_labels(job, images))
             advance(len(batch))
     return bad
 

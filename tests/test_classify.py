@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from PIL import Image
 from fdbench.classify import Job, classify, side, whole_image
 from fdbench.cli import main
 from fdbench.errors import BadValue
+from fdbench.models.foreign import Preprocessed
 from fdbench.models.load import Model
 
 # A network that answers with the image's brightness: class 0 is dark, class 9 is bright.
 NETWORK = """
-import time, torch
+import time, torch, fdbench
 class Net(torch.nn.Module):
     px = 16
     pause = 0.0
@@ -36,6 +38,8 @@ def slow():
     return slow
 def sizeless():
     return torch.nn.Flatten()
+def resizing():
+    return fdbench.Preprocessed(Net(), 16, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 def other():
     other = Net()
     other.register_buffer("more", torch.ones(1))
@@ -188,8 +192,23 @@ def test_size_is_as_told_then_the_networks_own() -> None:
     net = torch.nn.Flatten()
     model = Model("n", "n", net, "0" * 64, None)
     assert side(model, 32) == 32
+    assert side(replace(model, net=Preprocessed(net, 24, (0.5,) * 3, (1.0,) * 3)), None) is None
     with pytest.raises(BadValue, match="isn't known"):
         side(model, None)
+
+
+def test_a_network_that_resizes_gets_the_images_as_they_are(here: Path) -> None:
+    """Of eight columns the middle four are dark: all that resizing without antialias looks at."""
+    stripes = np.full((128, 128, 3), 200, np.uint8)
+    stripes.reshape(128, 16, 8, 3)[:, :, 2:6] = 0
+    Image.fromarray(stripes).save(here / "in" / "stripes.png")
+    assert run().exit_code == 0
+    assert "stripes.png,0\n" in (here / "out.csv").read_text()
+    (here / "out.csv").unlink()
+    (here / "out.csv.jsonl").unlink()
+    result = run("--model", "nets:resizing")
+    assert "as they are (resize to 16x16 (bicubic, antialias)" in result.stderr
+    assert (here / "out.csv").read_text() == expected() + "stripes.png,3\n"  # 13 images, 13 sizes
 
 
 def test_the_whole_image_is_resized_without_a_crop(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from fdbench.commands.options import compute_options, results_option, start_torc
 @click.option(
     "--px",
     type=click.IntRange(min=8),
-    help="Side that images are resized to [default: the network's].",
+    help="Side that images are resized to [default: the network's; none if it resizes itself].",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=50, show_default=True)
 @click.option("--skip-bad", is_flag=True, help="List images that can't be read, and go on.")
@@ -41,8 +41,8 @@ def classify(
 ) -> None:
     """Classify the images in INPUT_DIR into lines `filename,label` (CAAD 2018's task).
 
-    Whole images are resized, bicubic, without a crop. The same command continues what was stopped;
-    OUTPUT_FILE.jsonl holds what is known until then.
+    Whole images are resized, bicubic, without a crop, unless the network resizes them by itself.
+    The same command continues what was stopped; OUTPUT_FILE.jsonl holds what is known until then.
     """
     where = start_torch(device, threads)
 
@@ -53,7 +53,8 @@ def classify(
 
     opened = open_model(model, results)
     size = side(opened, px)
-    say(f"{opened.name} on {input_dir}: whole images at {size} px, labels from {label_base}")
+    resized = f"at {size} px" if size else f"as they are ({opened.preprocessing})"
+    say(f"{opened.name} on {input_dir}: whole images {resized}, labels from {label_base}")
     job = Job(opened, input_dir, output_file, where, size, label_base, batch_size, skip_bad)
     done = run(job)
     for reason in done.skipped.values():
