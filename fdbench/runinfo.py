@@ -49,7 +49,10 @@ def now() -> str:
 
 
 def command_line() -> str:
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    program = Path(sys.argv[0])
+    if program.name == "__main__.py":  # of `python -m fdbench`
+        program = program.parent
+    return shlex.join([program.name, *sys.argv[1:]])
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from madeup import info, other_weights, row, run_json, store
 from fdbench.errors import FdbenchError
 from fdbench.files import write_atomically
 from fdbench.record import RunFolder, read_rows, read_runs
-from fdbench.runinfo import RunInfo, read_info
+from fdbench.runinfo import RunInfo, command_line, read_info
 
 BUDGETS = (10, 100)
 
@@ -281,3 +281,18 @@ def test_run_json_holds_all_it_was_given(tmp_path: Path) -> None:
 def test_reading_runs_and_reports_needs_no_torch() -> None:
     code = "import sys, fdbench.report; sys.exit(bool({'torch', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["bin/fdbench", "attack", "pgd"], "fdbench attack pgd"),
+        (["site-packages/fdbench/__main__.py", "report"], "fdbench report"),
+        (["my script.py", "--eps", "8/255"], "'my script.py' --eps 8/255"),
+    ],
+)
+def test_a_command_is_kept_as_it_can_be_typed_again(
+    monkeypatch: pytest.MonkeyPatch, argv: list[str], words: str
+) -> None:
+    monkeypatch.setattr("sys.argv", argv)
+    assert command_line() == words
