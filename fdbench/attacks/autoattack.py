@@ -27,6 +27,7 @@ from fdbench.attacks.cascade import (
     Effort,
     Plan,
     Stage,
+    forward_cost,
     parse_options,
     reduced,
     stages,
@@ -58,9 +59,9 @@ def plan_of(spec: AttackSpec) -> Plan:
 
 
 def count_steps(spec: AttackSpec) -> int:
-    """Forward passes of a whole batch, at most: what `run_autoattack` ticks if nothing breaks."""
+    """What an image costs at most, in forward passes: what `run_autoattack` ticks in all."""
     plan = plan_of(spec)
-    return sum(stage.passes for stage in stages(plan, spec.norm, CLASSES))
+    return sum(stage.cost for stage in stages(plan, spec.norm, CLASSES))
 
 
 def warnings_for(spec: AttackSpec, setting: Setting) -> list[str]:
@@ -92,17 +93,6 @@ def untouched(net: nn.Module, seed: int) -> Iterator[None]:
             parameter.requires_grad_(True)
         np.random.set_state(numpy_state)
         random.setstate(python_state)
-
-
-def _counted(net: nn.Module, whole: int, tick: Tick) -> Callable[[Tensor], Tensor]:
-    """`net`, telling `tick` what share of the whole batch each forward pass was given."""
-
-    def forward(x: Tensor) -> Tensor:
-        logits = net(x)
-        tick(len(x) / whole)
-        return logits
-
-    return forward
 
 
 def _attacker(
@@ -191,6 +181,33 @@ def _unbroken(broken_by: Int64[Tensor, " B"]) -> Int64[Tensor, " L"]:
     return (broken_by == _UNBROKEN).nonzero()[:, 0]
 
 
+class _Progress:
+    """Shares what is left of a progress bar among the passes that are left.
+
+    Images leave as they break, so the passes that were planned are far more than those to come: an
+    estimate by them would be hours too long.
+    """
+
+    def __init__(self, plan: Sequence[Stage], tick: Tick) -> None:
+        self._plan, self._tick = plan, tick
+        self._left = float(sum(stage.cost for stage in plan))
+
+    def watch(self, net: nn.Module, state: _State) -> Callable[[Tensor], Tensor]:
+        """`net`, telling of each forward pass; `state` says what there is to do."""
+        stage, *later = self._plan[state.stage :]
+        ahead = sum(other.cost for other in later) * len(_unbroken(state.broken_by))
+        worth = self._left / (stage.cost * len(state.left) + ahead)
+
+        def forward(x: Tensor) -> Tensor:
+            logits: Tensor = net(x)
+            done = min(self._left, worth * len(x) * forward_cost(logits))
+            self._left -= done
+            self._tick(done)
+            return logits
+
+        return forward
+
+
 def _begin(subject: Subject, x: Images) -> _State:
     """What was kept of this batch; else its clean images, those that are wrong already broken."""
     kept = subject.scratch.load()
@@ -204,11 +221,12 @@ def _begin(subject: Subject, x: Images) -> _State:
     return _State(x.clone(), broken_by, 0, _unbroken(broken_by))
 
 
-def _after(state: _State, stage: Stage, subject: Subject, x: Images) -> _State:
+def _after(
+    state: _State, stage: Stage, subject: Subject, x: Images, net: Callable[[Tensor], Tensor]
+) -> _State:
     """A batch further: images leave if the attacked network and the judge find them wrong."""
     left, later = state.left[: subject.most], state.left[subject.most :]
     label = subject.batch.label[left]
-    net = _counted(subject.net, len(x), subject.tick)
     with untouched(subject.net, subject.seed):
         found = _perturb(stage, net, x[left], label, subject.threat, subject.seed)
         # Both see the attack's whole batch: in another batch size a convolution may round
@@ -226,8 +244,10 @@ def cascade(subject: Subject, plan: Sequence[Stage]) -> Reading:
     """The stages of a plan; after each batch of each, what was found goes to the scratch."""
     x = subject.batch.x.contiguous()  # the package's attacks view images as rows of numbers
     state = _begin(subject, x)
+    progress = _Progress(plan, subject.tick)
     while state.stage < len(plan) and len(state.left):
-        state = _after(state, plan[state.stage], subject, x)
+        net = progress.watch(subject.net, state)
+        state = _after(state, plan[state.stage], subject, x, net)
         subject.scratch.save(
             {
                 "adv": state.adv,

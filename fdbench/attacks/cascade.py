@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import Tensor
+
 from fdbench.errors import BadValue, unknown
 
 VERSIONS: dict[str, tuple[str, ...]] = {
@@ -56,33 +58,38 @@ class Stage:
     shrinking: bool = False
 
     @property
-    def passes(self) -> int:
-        """Forward passes at most, the one that says what was broken included."""
-        return KINDS[self.attack].passes(self) + 1
+    def cost(self) -> int:
+        """What an image costs at most, as `forward_cost` counts; says what was broken included."""
+        return KINDS[self.attack].cost(self) + 1
+
+
+def forward_cost(logits: Tensor) -> int:
+    """What a forward pass costs an image: 1, and as much again for the gradient it was made for."""
+    return 2 if logits.requires_grad else 1
 
 
 def _apgd_run(stage: Stage) -> int:
     starts = 3 if stage.shrinking else 1  # each radius begins with a gradient of its own
-    return stage.eot * (stage.effort.iters + starts)
+    return 2 * stage.eot * (stage.effort.iters + starts)
 
 
-def _apgd_passes(stage: Stage) -> int:
+def _apgd_cost(stage: Stage) -> int:
     return 1 + stage.restarts * _apgd_run(stage)
 
 
-def _apgd_t_passes(stage: Stage) -> int:
+def _apgd_t_cost(stage: Stage) -> int:
     return 1 + stage.targets * stage.restarts * (1 + _apgd_run(stage))
 
 
-def _fab_passes(stage: Stage) -> int:
-    return 1 + stage.restarts * (2 * stage.effort.iters + 2)
+def _fab_cost(stage: Stage) -> int:
+    return 1 + stage.restarts * (3 * stage.effort.iters + 2)
 
 
-def _fab_t_passes(stage: Stage) -> int:
-    return 1 + stage.targets * stage.restarts * (2 * stage.effort.iters + 3)
+def _fab_t_cost(stage: Stage) -> int:
+    return 1 + stage.targets * stage.restarts * (3 * stage.effort.iters + 3)
 
 
-def _square_passes(stage: Stage) -> int:
+def _square_cost(stage: Stage) -> int:
     return 1 + stage.restarts * (stage.effort.queries + 2)
 
 
@@ -90,18 +97,18 @@ def _square_passes(stage: Stage) -> int:
 class Kind:
     """One of the package's attacks: what it needs, what it costs."""
 
-    passes: Callable[[Stage], int]
+    cost: Callable[[Stage], int]
     classes: int = 2  # the fewest that its loss is defined for
     why: str = ""
 
 
 KINDS: dict[str, Kind] = {
-    "apgd-ce": Kind(_apgd_passes),
-    "apgd-dlr": Kind(_apgd_passes, 3, "its loss divides by the third largest logit's distance"),
-    "apgd-t": Kind(_apgd_t_passes, 4, "its loss needs the third and fourth largest logits"),
-    "fab": Kind(_fab_passes),
-    "fab-t": Kind(_fab_t_passes),
-    "square": Kind(_square_passes),
+    "apgd-ce": Kind(_apgd_cost),
+    "apgd-dlr": Kind(_apgd_cost, 3, "its loss divides by the third largest logit's distance"),
+    "apgd-t": Kind(_apgd_t_cost, 4, "its loss needs the third and fourth largest logits"),
+    "fab": Kind(_fab_cost),
+    "fab-t": Kind(_fab_t_cost),
+    "square": Kind(_square_cost),
 }
 
 
