@@ -63,8 +63,6 @@ def _curves(axes: Any, line: _Line, shade: float) -> None:
     axes.fill_between(k, low, high, color=line.colour, alpha=shade, lw=0)
     axes.plot(k, line.points["strongest"], color=line.colour, lw=1.8, marker=marker, ms=5)
     axes.plot(k, line.points["mean"], color=line.colour, lw=1.1, ls=DASHES[1])
-    if len(k) == 1:
-        axes.plot([k[0]] * 2, [low.iloc[0], high.iloc[0]], color=line.colour, lw=1.2)
     if not math.isnan(line.published):
         style = {"ls": "none", "marker": "D", "ms": 7, "mfc": "none", "mew": 1.3, "zorder": 4}
         axes.plot(k[-1:], [line.published], color=line.colour, **style)
@@ -72,7 +70,7 @@ def _curves(axes: Any, line: _Line, shade: float) -> None:
 
 def _frame(axes: Any, title: str, lines: Sequence[_Line]) -> None:
     most = max(int(line.points["attackers"].max()) for line in lines)
-    axes.set_xlim(0.8, most + 0.25 if most > 1 else 1.2)
+    axes.set_xlim(0.8, most + 0.25)
     axes.set_xticks(range(1, most + 1, max(1, math.ceil(most / _MARKED))))
     names = [f"{name}_{end}" for name in ("strongest", "mean") for end in ("low", "high")]
     values = [v for line in lines for v in line.points[names].to_numpy(float).ravel()]
@@ -108,7 +106,7 @@ def _label(axes: Any, lines: Sequence[_Line]) -> None:
 
 
 def render(curve: DataFrame, scores: DataFrame) -> dict[str, bytes]:
-    """The figure as "png" and "svg"; nothing where no network was judged.
+    """The figure as "png" and "svg"; nothing where no set has two attackers to choose from.
 
     `curve` is blackbox.curve's, `scores` blackbox.blackbox's. One panel a set, one colour a
     network, its 95 % interval shaded; the same tables give the same bytes.
@@ -118,9 +116,10 @@ def render(curve: DataFrame, scores: DataFrame) -> dict[str, bytes]:
     from matplotlib.figure import Figure
 
     of_all = curve[(curve["denominator"] == DENOMINATORS[0]) & (curve["n"] > 0)]
+    keys = list(SETTING)
+    of_all = of_all[of_all.groupby(keys)["attackers"].transform("max") > 1]
     if of_all.empty:
         return {}
-    keys = list(SETTING)
     all_scores = scores[scores["denominator"] == DENOMINATORS[0]]
     known = dict(iter(all_scores.groupby(keys)))
     panels = {key: _lines(own, known[key]) for key, own in of_all.groupby(keys, sort=False)}

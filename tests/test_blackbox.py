@@ -290,6 +290,19 @@ def test_same_tables_give_the_same_figure(tmp_path: Path) -> None:
     assert picture.render(curve([]), blackbox([])) == {}
 
 
+def test_one_attacker_makes_no_curve(tmp_path: Path) -> None:
+    options = {"set": "one", "digest": "fedcba9876543210"}
+    store(tmp_path / "one", told(names=("noise",), options=options), rows((".",) * 6, ("noise",)))
+    alone = read_runs(tmp_path / "one")
+    assert picture.render(curve(alone), blackbox(alone)) == {}
+    store(tmp_path / "five", told(), rows())
+    five = read_runs(tmp_path / "five")
+    both = [*alone, *five]
+    assert picture.render(curve(both), blackbox(both)) == picture.render(
+        curve(five), blackbox(five)
+    )
+
+
 @pytest.mark.parametrize(("attackers", "width"), [(5, 80), (5, 120), (48, 80)])
 def test_narrow_screen_keeps_all_or_nothing(tmp_path: Path, attackers: int, width: int) -> None:
     names = tuple(f"attacker-{i}" for i in range(attackers))
