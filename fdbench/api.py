@@ -27,8 +27,8 @@ def load_model(ref: str, results: Path | str = "results") -> nn.Module:
     """A frozen network: RGB (B, 3, H, W) in [0, 1] -> logits (B, C).
 
     Args:
-        ref: as after --model: a name, a .safetensors file, tv:NAME[:WEIGHTS], timm:NAME or
-            module:function.
+        ref: as after --model: a name, a .safetensors file, tv:NAME[:WEIGHTS], timm:NAME,
+            defense:DIR or module:function.
         results: where named weights lie, under checkpoints/.
 
     Raises FdbenchError, or BadValue for a reference that can't be meant.

@@ -1,0 +1,102 @@
+"""What one trajectory read at every budget saves over a run of its own for each budget.
+
+    python benchmarks/trajectory.py --model r20 --data npz:cifar10 --eps 8/255 --limit 100
+
+The same attack twice: once with all budgets on one trajectory, as fdbench does, once in runs of one
+budget each, as other tools do. Every image's verdict at every budget has to be the same; an error
+says where it is not. Nothing is kept of the runs but the times.
+"""
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from pandas import DataFrame
+
+from fdbench.console import out, say
+from fdbench.data import open_data
+from fdbench.environment import environment
+from fdbench.errors import FdbenchError
+from fdbench.evaluate import evaluate
+from fdbench.files import write_atomically
+from fdbench.job import Job
+from fdbench.models.load import open_model
+from fdbench.randomness import ImageId
+from fdbench.record import read_rows
+from fdbench.specs import AttackSpec
+from fdbench.units import parse_size
+
+BUDGETS = (20, 50, 100, 200, 500, 1000, 2000)
+TARGET = Path(__file__).parent.parent / "results" / "benchmarks" / "trajectory.csv"
+
+Verdicts = dict[int, dict[ImageId, tuple[int, int]]]  # by budget: clean and attacked answer
+
+
+def attack(job: Job, budgets: tuple[int, ...]) -> tuple[Verdicts, float]:
+    """The verdicts of a run that reads `budgets` on one trajectory, and its seconds."""
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        spec = replace(job.attack, iters=budgets)
+        run = evaluate(replace(job, attack=spec, results=Path(folder)), say)
+        rows, _ = read_rows(run)
+    taken = time.perf_counter() - began
+    found = {
+        budget: {row["image"]: (row["clean"], row["pred"][str(budget)]) for row in rows}
+        for budget in budgets
+    }
+    return found, taken
+
+
+def compare(job: Job, budgets: tuple[int, ...]) -> dict[str, str | int | float]:
+    """The line of the table. Raises FdbenchError where a verdict is another."""
+    together, once = attack(job, budgets)
+    apart, each = zip(*(attack(job, (budget,)) for budget in budgets), strict=True)
+    for budget, alone in zip(budgets, apart, strict=True):
+        other = [i for i, found in alone[budget].items() if found != together[budget][i]]
+        if other:
+            raise FdbenchError(f"after {budget} iterations these images differ: {other}")
+    robust = [sum(pred == clean for clean, pred in together[budget].values()) for budget in budgets]
+    return {
+        "model": job.model.name,
+        "images": len(job.positions),
+        "iters": " ".join(map(str, budgets)),
+        "unchanged": " ".join(map(str, robust)),  # images whose answer is the clean image's
+        "trajectory s": round(once, 1),
+        "separate s": round(sum(each), 1),
+        "ratio": round(sum(each) / once, 2),
+    }
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="One trajectory against a run for each budget.")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--eps", default="8/255")
+    parser.add_argument("--limit", type=int, default=100)
+    parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--output", type=Path, default=TARGET)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Writes the one line."""
+    given = options()
+    model, data = open_model(given.model, given.results), open_data(given.data, "test")
+    spec = AttackSpec("pgd", eps=parse_size(given.eps, "linf"))
+    device = torch.device(given.device)
+    job = Job(model, data, spec, given.results, device, limit=given.limit)
+    line = compare(job, tuple(given.budgets))
+    out.print(", ".join(f"{key} {value}" for key, value in line.items()), soft_wrap=True)
+    table = DataFrame([line]).assign(**environment(device))
+    write_atomically(given.output, table.to_csv(index=False))
+    say(f"written: {given.output.name}")
+
+
+if __name__ == "__main__":
+    main()
