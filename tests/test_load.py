@@ -225,7 +225,7 @@ def test_a_module_that_lacks_an_import_keeps_its_traceback(
 
 @pytest.mark.parametrize("ref", ["rb:Carmon2019", "hf:org/name", "TV:resnet18", ":x", "x:", "tv:"])
 def test_an_unknown_form_is_answered_with_those_there_are(ref: str, tmp_path: Path) -> None:
-    with pytest.raises(BadValue, match=r"tv:NAME.*timm:NAME or module:function"):
+    with pytest.raises(BadValue, match=r"tv:NAME.*timm:NAME, defense:DIR or module:function"):
         open_model(ref, tmp_path)
 
 
