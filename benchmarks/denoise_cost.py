@@ -12,29 +12,26 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 from unittest.mock import patch
 
 import click
 import torch
 from pandas import DataFrame, concat
 from peak import peak_mb
+from table import TABLES, write
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fdbench.accelerate import accelerate
 from fdbench.attacks.losses import LOSSES
 from fdbench.attacks.pgd import gradient
-from fdbench.console import out, say
-from fdbench.environment import environment
-from fdbench.files import write_atomically
+from fdbench.console import out
 from fdbench.models import attention
 from fdbench.models.resnet import build
 from fdbench.specs import ModelSpec
 
 DENOISERS = ("none", "nonlocal-gauss", "nonlocal-dot")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-TARGET = Path(__file__).parent.parent / "results" / "benchmarks" / "denoise-cost.csv"
 
 
 def network(denoise: str, precision: str) -> nn.Module:
@@ -122,9 +119,7 @@ def main(batch: int, rounds: int, memory_of: str | None) -> None:
     for precision in PRECISIONS:
         parts.append(measure(precision, batch, rounds).round(3))
         out.print(parts[-1].to_string(index=False), soft_wrap=True)
-    table = concat(parts).assign(**environment(torch.device("cpu")))
-    write_atomically(TARGET, table.to_csv(index=False))
-    say(f"written: {TARGET.name}")
+    write(concat(parts), TABLES / "denoise-cost.csv", "cpu")
 
 
 if __name__ == "__main__":

@@ -18,14 +18,12 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 from pandas import DataFrame
+from table import TABLES, show, write
 
 from fdbench.accelerate import accelerate
 from fdbench.attacks.transfer.craft import craft
 from fdbench.attacks.transfer.ensemble import Ensemble
-from fdbench.console import out, say
-from fdbench.environment import environment
 from fdbench.errors import FdbenchError
-from fdbench.files import write_atomically
 from fdbench.models.resnet import build
 from fdbench.specs import ModelSpec
 from fdbench.threat import Threat
@@ -44,7 +42,6 @@ ENSEMBLES = {  # the networks of each
     ),
 }
 THREAT = Threat("linf", 8 / 255)
-TARGET = Path(__file__).parent.parent / "results" / "benchmarks" / "ensemble.csv"
 
 
 def surrogates(name: str, batch: Batch) -> Ensemble:
@@ -119,7 +116,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--ensembles", nargs="+", choices=ENSEMBLES, default=list(ENSEMBLES))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--output", type=Path, default=TARGET)
+    parser.add_argument("--output", type=Path, default=TABLES / "ensemble.csv")
     return parser.parse_args()
 
 
@@ -129,10 +126,8 @@ def main() -> None:
     lines = []
     for name in given.ensembles:
         lines.append(measure(name, given.device, given.batch, given.iters, given.rounds))
-        out.print(", ".join(f"{key} {value}" for key, value in lines[-1].items()), soft_wrap=True)
-    table = DataFrame(lines).assign(**environment(torch.device(given.device)))
-    write_atomically(given.output, table.to_csv(index=False))
-    say(f"written: {given.output.name}")
+        show(lines[-1])
+    write(DataFrame(lines), given.output, given.device)
 
 
 if __name__ == "__main__":

@@ -23,15 +23,14 @@ import torch
 import torch.nn.functional as F
 from pandas import DataFrame
 from peak import peak_mb
+from table import TABLES, show, write
 from torch import nn
 
 from fdbench.accelerate import accelerate
 from fdbench.attacks.losses import LOSSES
 from fdbench.attacks.pgd import pgd, random_start
-from fdbench.console import out, say
-from fdbench.environment import environment
+from fdbench.console import out
 from fdbench.errors import FdbenchError
-from fdbench.files import write_atomically
 from fdbench.judge import Referee, predict
 from fdbench.memory import keep_freed
 from fdbench.models.resnet import build
@@ -47,7 +46,6 @@ NETWORKS = {  # the specification and the images in a batch
 PRECISIONS = ("fp32", "bf16")
 THREAT = Threat("linf", 8 / 255)
 MEMORY_ITERS = 5  # enough for the judge to have been asked of the whole batch
-TARGET = Path(__file__).parent.parent / "results" / "benchmarks" / "limit.csv"
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--batch", type=int, help="images in a batch; else each network's own")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--output", type=Path, default=TARGET)
+    parser.add_argument("--output", type=Path, default=TABLES / "limit.csv")
     parser.add_argument("--memory-of", choices=("bare", "fdbench"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -177,10 +175,8 @@ def main() -> None:
     lines = []
     for case in cases:
         lines.append(measure(case, given.iters, given.rounds))
-        out.print(", ".join(f"{key} {value}" for key, value in lines[-1].items()), soft_wrap=True)
-    table = DataFrame(lines).assign(**environment(torch.device(given.device)))
-    write_atomically(given.output, table.to_csv(index=False))
-    say(f"written: {given.output.name}")
+        show(lines[-1])
+    write(DataFrame(lines), given.output, given.device)
 
 
 if __name__ == "__main__":

@@ -17,27 +17,24 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import torch
 from pandas import DataFrame, concat
+from table import TABLES, write
 from torch import Tensor, nn
 
 import fdbench
 from fdbench.commands.options import start_torch
-from fdbench.console import out, progress, say
+from fdbench.console import out, progress
 from fdbench.data import open_data
-from fdbench.environment import environment
-from fdbench.files import write_atomically
 from fdbench.judge import predict
 from fdbench.models.load import open_model
 from fdbench.models.resnet import build
 from fdbench.specs import ModelSpec
 
 EPS, ALPHA = 8 / 255, 2 / 255
-TARGETS = Path(__file__).parent.parent / "results" / "benchmarks"
 # name: network, batch, iterations a call
 NETWORKS = {
     "r20, 32 px": (ModelSpec("r20", classes=10, px=32), 128, 20),
@@ -212,20 +209,13 @@ def strength(
     )
 
 
-def versions() -> dict[str, Any]:
+def versions() -> dict[str, str]:
     from importlib.metadata import version
 
     return {
         "torchattacks": version("torchattacks"),
         "art": version("adversarial-robustness-toolbox"),
     }
-
-
-def write(table: DataFrame, name: str, device: torch.device) -> None:
-    out.print(table.to_string(index=False), soft_wrap=True)
-    kept = table.assign(**environment(device), **versions())
-    write_atomically(TARGETS / name, kept.to_csv(index=False))
-    say(f"written: {name}")
 
 
 @click.command()
@@ -240,15 +230,18 @@ def main(
     rounds: int, ref: str | None, data: str, images: int, iters: int, results: Path, device: str
 ) -> None:
     """Speed and strength of PGD as four tools have it."""
-    where = start_torch(device, None)
+    where, tables = start_torch(device, None), dict[str, DataFrame]()
     if rounds:
         calls = (rounds + 1) * len(TOOLS) * len(NETWORKS)
         with progress("timing", calls, "calls") as advance, ExitStack() as running:
             workers = {tool: running.enter_context(worker(tool, where)) for tool in TOOLS}
             parts = [speed(name, rounds, workers, advance) for name in NETWORKS]
-        write(concat(parts).round(4), "pgd.csv", where)
+        tables["pgd.csv"] = concat(parts).round(4)
     if ref:
-        write(strength(ref, data, images, iters, results, where), "pgd-strength.csv", where)
+        tables["pgd-strength.csv"] = strength(ref, data, images, iters, results, where)
+    for name, table in tables.items():
+        out.print(table.to_string(index=False), soft_wrap=True)
+        write(table, TABLES / name, where, **versions())
 
 
 if __name__ == "__main__":

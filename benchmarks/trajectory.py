@@ -15,13 +15,12 @@ from pathlib import Path
 
 import torch
 from pandas import DataFrame
+from table import TABLES, show, write
 
-from fdbench.console import out, say
+from fdbench.console import say
 from fdbench.data import open_data
-from fdbench.environment import environment
 from fdbench.errors import FdbenchError
 from fdbench.evaluate import evaluate
-from fdbench.files import write_atomically
 from fdbench.job import Job
 from fdbench.models.load import open_model
 from fdbench.randomness import ImageId
@@ -30,7 +29,6 @@ from fdbench.specs import AttackSpec
 from fdbench.units import parse_size
 
 BUDGETS = (20, 50, 100, 200, 500, 1000, 2000)
-TARGET = Path(__file__).parent.parent / "results" / "benchmarks" / "trajectory.csv"
 
 Verdicts = dict[int, dict[ImageId, tuple[int, int]]]  # by budget: clean and attacked answer
 
@@ -80,7 +78,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--output", type=Path, default=TARGET)
+    parser.add_argument("--output", type=Path, default=TABLES / "trajectory.csv")
     return parser.parse_args()
 
 
@@ -92,10 +90,8 @@ def main() -> None:
     device = torch.device(given.device)
     job = Job(model, data, spec, given.results, device, limit=given.limit)
     line = compare(job, tuple(given.budgets))
-    out.print(", ".join(f"{key} {value}" for key, value in line.items()), soft_wrap=True)
-    table = DataFrame([line]).assign(**environment(device))
-    write_atomically(given.output, table.to_csv(index=False))
-    say(f"written: {given.output.name}")
+    show(line)
+    write(DataFrame([line]), given.output, device)
 
 
 if __name__ == "__main__":
