@@ -24,6 +24,7 @@ from fdbench.accelerate import accelerate
 from fdbench.attacks.transfer.craft import craft
 from fdbench.attacks.transfer.ensemble import Ensemble
 from fdbench.errors import FdbenchError
+from fdbench.memory import keep_freed
 from fdbench.models.resnet import build
 from fdbench.specs import ModelSpec
 from fdbench.threat import Threat
@@ -123,6 +124,7 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Writes a line for each ensemble."""
     given = options()
+    keep_freed()  # as every command of fdbench does; both sides gain
     lines = []
     for name in given.ensembles:
         lines.append(measure(name, given.device, given.batch, given.iters, given.rounds))
