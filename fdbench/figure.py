@@ -2,9 +2,9 @@
 
 import io
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 from pandas import DataFrame
@@ -12,11 +12,13 @@ from pandas import DataFrame
 PANEL = ("knowledge", "data", "split", "norm", "eps", "targeted")
 _SETTINGS = ("attack", "loss", "restarts", "alpha_rule", "precision", "seed", "planned")
 _SERIES = ("model", "weights", *_SETTINGS)
+Network = tuple[str, str]  # its name and weights
 
 # Okabe and Ito 2008, "Color universal design", without its yellow, too pale for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1.2)))
 MARKERS = ("o", "s", "^")
+_SHORT: Any = {"ls": (0, (1, 4)), "lw": 0.7, "alpha": 0.7}  # from the end of a shorter curve
 INK, _FAINT = "#222222", "#B8B8B8"
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
@@ -83,23 +85,16 @@ def _labels(series: DataFrame) -> list[str]:
     return labels
 
 
-def _places(labels: Sequence[str], taken: dict[str, int]) -> list[int]:
-    """Each label's place in the palette: its own from an earlier panel, else the first one free."""
-    used = {taken[label] for label in labels if label in taken}
-    free = (place for place in count() if place not in used)
-    for label in labels:
-        if label not in taken:
-            taken[label] = next(free)
-    return [taken[label] for label in labels]
-
-
-def _series(panel: DataFrame, taken: dict[str, int]) -> list[_Series]:
-    """The lines of a panel; one that is in several panels keeps its colour."""
+def _series(panel: DataFrame, taken: dict[Network, int]) -> list[_Series]:
+    """The lines of a panel. A network has one colour in all panels, other dashes an attack."""
     known = panel.groupby(list(_SERIES), dropna=False, sort=False)
     labels = _labels(DataFrame([key for key, _ in known], columns=list(_SERIES)))
-    found = []
-    for (_, points), label, place in zip(known, labels, _places(labels, taken), strict=True):
-        turn = place // len(COLOURS) % len(DASHES)
+    found, drawn = [], Counter[Network]()
+    for (key, points), label in zip(known, labels, strict=True):
+        network = str(key[0]), str(key[1])
+        place = taken.setdefault(network, len(taken))
+        turn = (place // len(COLOURS) + drawn[network]) % len(DASHES)
+        drawn[network] += 1
         colour = COLOURS[place % len(COLOURS)]
         points = points.sort_values("iters").drop_duplicates("iters", keep="last")
         found.append(_Series(label, points, colour, DASHES[turn], MARKERS[turn]))
@@ -137,10 +132,11 @@ def _label_lines(axes: Any, lines: Sequence[_Series], height: float) -> None:
     """Names at the right, outside the axes, each with a thin line to its curve's end.
 
     Where there are points and no curves, lines start at the axes' edge: they would cross points.
+    Those of curves that end before others are dotted and faint, not to be taken for more of them.
     """
     low, high = axes.get_ylim()
     curves = any(len(line.points) > 1 for line in lines)
-    edge = axes.get_xlim()[1]
+    edge, longest = axes.get_xlim()[1], max(line.last[0] for line in lines)
     places = spread([line.last[1] for line in lines], (high - low) * LABEL / height)
     for line, place in zip(lines, places, strict=True):
         axes.annotate(
@@ -153,9 +149,8 @@ def _label_lines(axes: Any, lines: Sequence[_Series], height: float) -> None:
             arrowprops={
                 "arrowstyle": "-",
                 "color": line.colour,
-                "ls": line.dash,
-                "lw": 0.9,
                 "relpos": (0, 0.5),
+                **(_SHORT if line.last[0] < longest else {"ls": line.dash, "lw": 0.9}),
             },
         )
 
@@ -220,7 +215,7 @@ def render(table: DataFrame) -> dict[str, bytes]:
     drawn = table[table["iters"].notna() & table["robust"].notna()]
     if drawn.empty:
         return {}
-    taken: dict[str, int] = {}
+    taken: dict[Network, int] = {}
     panels = {
         tuple(key): _series(part, taken) for key, part in drawn.groupby(list(PANEL), sort=False)
     }

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from madeup import decaying, info, row, store
 from pandas import DataFrame
 
-from fdbench.figure import render, spread
+from fdbench.figure import Network, _series, render, spread
 from fdbench.record import read_runs
 from fdbench.tables import whitebox
 
@@ -44,6 +44,18 @@ def test_lines_of_one_network_are_told_apart_by_what_differs(tmp_path: Path) -> 
     svg = render(lines(tmp_path))["svg"].decode()
     assert "<!-- r20, loss ce -->" in svg
     assert "<!-- r20, loss margin -->" in svg
+
+
+def test_a_network_has_one_colour_and_its_attacks_have_dashes(tmp_path: Path) -> None:
+    decaying(tmp_path, "r20", ROBUST, eps=4 / 255)
+    decaying(tmp_path, "r20-mean", ROBUST, eps=4 / 255)
+    decaying(tmp_path, "r20-mean", ROBUST)
+    decaying(tmp_path, "r20-mean", ROBUST, loss="margin")
+    taken: dict[Network, int] = {}
+    panels = [_series(part, taken) for _, part in lines(tmp_path).groupby("eps")]
+    colours = {(line.label.split(",")[0], line.colour) for panel in panels for line in panel}
+    assert len(colours) == 2
+    assert sorted(len({line.dash for line in panel}) for panel in panels) == [1, 2]
 
 
 def test_one_budget_is_drawn_too(tmp_path: Path) -> None:
