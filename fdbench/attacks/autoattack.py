@@ -27,7 +27,6 @@ from fdbench.attacks.cascade import (
     Effort,
     Plan,
     Stage,
-    forward_cost,
     parse_options,
     reduced,
     stages,
@@ -200,7 +199,8 @@ class _Progress:
 
         def forward(x: Tensor) -> Tensor:
             logits: Tensor = net(x)
-            done = min(self._left, worth * len(x) * forward_cost(logits))
+            cost = 2 if logits.requires_grad else 1  # as in Stage.cost
+            done = min(self._left, worth * len(x) * cost)
             self._left -= done
             self._tick(done)
             return logits

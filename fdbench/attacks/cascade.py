@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
-
 from fdbench.errors import BadValue, unknown
 
 VERSIONS: dict[str, tuple[str, ...]] = {
@@ -59,13 +57,11 @@ class Stage:
 
     @property
     def cost(self) -> int:
-        """What an image costs at most, as `forward_cost` counts; says what was broken included."""
+        """What an image costs at most, in forward passes; one with its gradient counts as two.
+
+        The pass that says what was broken is included.
+        """
         return KINDS[self.attack].cost(self) + 1
-
-
-def forward_cost(logits: Tensor) -> int:
-    """What a forward pass costs an image: 1, and as much again for the gradient it was made for."""
-    return 2 if logits.requires_grad else 1
 
 
 def _apgd_run(stage: Stage) -> int:
