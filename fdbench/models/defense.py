@@ -5,13 +5,11 @@ import tempfile
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import nn
 
 from fdbench.console import say
 from fdbench.errors import BadValue
-from fdbench.files import writing
-from fdbench.submission import BATCH, LIMIT_S, Submission, run_defense
+from fdbench.submission import BATCH, LIMIT_S, Submission, run_defense, write_images
 from fdbench.types import Images, Logits
 
 CLASSES = 1000  # the competition's
@@ -39,10 +37,11 @@ class Defense(nn.Module):
                 f"{folder} has no gradients to follow: it is a defence that answers with classes.\n"
                 f"Judge it black-box: fdbench attack transfer --use SET --model defense:{folder}"
             )
+        _refuse_fractions(x)
         names = [f"{i:06d}" for i in range(len(x))]
-        with tempfile.TemporaryDirectory(prefix="fdbench-") as work:
+        with tempfile.TemporaryDirectory(prefix="fdbench-", ignore_cleanup_errors=True) as work:
             inputs, output = Path(work) / "input", Path(work) / "result.csv"
-            _write(x, inputs, names)
+            write_images(inputs, [f"{name}.png" for name in names], x)
             limit_s = LIMIT_S * math.ceil(len(x) / BATCH)
             answers, run = run_defense(self.submission, inputs, output, limit_s)
         for message in run.messages():
@@ -54,12 +53,7 @@ class Defense(nn.Module):
         return nn.functional.one_hot(found, CLASSES + 1).to(x)
 
 
-def _write(x: Images, folder: Path, names: list[str]) -> None:
-    exact = 255 * x.cpu()
-    whole = exact.round()
-    if (exact - whole).abs().max() > _WHOLE:
+def _refuse_fractions(x: Images) -> None:
+    exact = 255 * x
+    if (exact - exact.round()).abs().max() > _WHOLE:
         raise BadValue("a defence is given PNGs: these images lie between whole pixels.")
-    with writing(folder):
-        folder.mkdir()
-        for name, pixels in zip(names, whole.to(torch.uint8).permute(0, 2, 3, 1), strict=True):
-            Image.fromarray(pixels.numpy()).save(folder / f"{name}.png", compress_level=1)

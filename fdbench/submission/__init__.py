@@ -8,7 +8,14 @@ evaluation resized them: what was resized is not what the attacker made. Whateve
 missing counts as unattacked: the clean image stands in its place.
 """
 
-from fdbench.submission.contract import BATCH, LIMIT_S, eps_in_pixels, run_attack, run_defense
+from fdbench.submission.contract import (
+    BATCH,
+    LIMIT_S,
+    eps_in_pixels,
+    run_attack,
+    run_defense,
+    write_images,
+)
 from fdbench.submission.outcome import STATUSES, Outcome, read_folder, summary
 from fdbench.submission.process import Run, Submission, fingerprint, open_submission
 
@@ -26,4 +33,5 @@ __all__ = [
     "run_attack",
     "run_defense",
     "summary",
+    "write_images",
 ]

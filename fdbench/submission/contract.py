@@ -12,7 +12,7 @@ from fdbench.errors import BadValue, FdbenchError
 from fdbench.files import writing
 from fdbench.submission.outcome import Outcome, read_all, whole_pixels
 from fdbench.submission.process import Run, Submission, execute
-from fdbench.types import Batch, Labels
+from fdbench.types import Batch, Images, Labels
 from fdbench.units import pixels
 
 BATCH = 100  # images in one run of an attack: eval_infra, image_batches.py
@@ -27,6 +27,14 @@ def eps_in_pixels(eps: float) -> int:
             f"--eps {pixels(eps)}: the competition's images move by whole pixels, 1/255 .. 255/255."
         )
     return whole
+
+
+def write_images(folder: Path, files: Sequence[str], x: Images) -> None:
+    """The images as PNGs of these names, in a folder that is made for them."""
+    with writing(folder):
+        folder.mkdir()
+        for file, image in zip(files, whole_pixels(x).permute(0, 2, 3, 1), strict=True):
+            Image.fromarray(image.numpy()).save(folder / file, compress_level=1)
 
 
 def _write_targets(path: Path, names: Sequence[str], targets: Labels) -> None:
@@ -60,11 +68,9 @@ def run_attack(
     files = [f"{quote(str(image), safe='')}.png" for image in batch.ids]
     with tempfile.TemporaryDirectory(prefix="fdbench-", ignore_cleanup_errors=True) as work:
         inputs, outputs = Path(work) / "input", Path(work) / "output"
+        write_images(inputs, files, batch.x)
         with writing(inputs):
-            inputs.mkdir()
             outputs.mkdir()
-            for file, image in zip(files, whole_pixels(batch).permute(0, 2, 3, 1), strict=True):
-                Image.fromarray(image.numpy()).save(inputs / file, compress_level=1)
             if targets is not None:
                 _write_targets(inputs / "target_class.csv", files, targets)
         run = execute(submission, [str(inputs), str(outputs), str(eps)], limit_s)

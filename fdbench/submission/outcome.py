@@ -13,7 +13,7 @@ from torch import Tensor
 from fdbench.errors import FdbenchError
 from fdbench.randomness import ImageId
 from fdbench.submission.process import Run
-from fdbench.types import Batch
+from fdbench.types import Batch, Images
 
 _LOSSY = (".jpg", ".jpeg")
 _UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -109,7 +109,7 @@ def _clip(adv: Picture, clean: Picture, eps: int) -> tuple[Picture, int]:
 
 def read_all(files: Sequence[Path], batch: Batch, eps: int, run: Run | None = None) -> Outcome:
     """What stands in these files, one an image of the batch."""
-    clean = whole_pixels(batch)
+    clean = whole_pixels(batch.x)
     adv, clipped = clean.clone(), [0] * len(files)
     found = [_read(path, *clean.shape[2:]) for path in files]
     for i, one in enumerate(found):
@@ -125,9 +125,9 @@ def read_all(files: Sequence[Path], batch: Batch, eps: int, run: Run | None = No
     )
 
 
-def whole_pixels(batch: Batch) -> Pixels:
-    """The batch's images in 0 .. 255."""
-    return (255 * batch.x.cpu()).round().to(torch.uint8)  # data sets are 8-bit: nothing is lost
+def whole_pixels(x: Images) -> Pixels:
+    """The images in 0 .. 255."""
+    return (255 * x.cpu()).round().to(torch.uint8)  # data sets are 8-bit: nothing is lost
 
 
 def read_folder(folder: Path, batch: Batch, eps: int) -> Outcome:
