@@ -42,7 +42,7 @@ class Job:
     @property
     def positions(self) -> list[int]:
         """The images to attack: always the same first ones, so that models can be paired."""
-        return self.data.first(self.limit)
+        return list(self.data.first(self.limit))
 
     @property
     def entry(self) -> Entry:

@@ -74,9 +74,9 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def first(self, limit: int | None) -> list[int]:
+    def first(self, limit: int | None) -> range:
         """Positions of the first `limit` images, of all where there is none: always the same."""
-        return list(range(len(self)))[:limit]
+        return range(len(self))[:limit]
 
     def fetch(self, positions: Sequence[int], augment: Augment | None = None) -> Batch:
         """The images at these positions, 0 .. len - 1, in this order."""

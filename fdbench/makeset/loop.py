@@ -78,7 +78,7 @@ class Plan:
     @property
     def positions(self) -> list[int]:
         """The images to attack: always the same first ones."""
-        return self.data.first(self.limit)
+        return list(self.data.first(self.limit))
 
 
 def set_info(plan: Plan) -> SetInfo:
