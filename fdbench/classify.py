@@ -31,6 +31,7 @@ from fdbench.errors import BadValue, FdbenchError
 from fdbench.files import write_atomically
 from fdbench.journal import Closing, Journal, whole_lines
 from fdbench.judge import predict
+from fdbench.models.defense import Defense
 from fdbench.models.foreign import Preprocessed
 from fdbench.models.load import Model
 
@@ -74,6 +75,8 @@ def side(model: Model, px: int | None) -> int | None:
 
     None for a network that resizes by itself.
     """
+    if isinstance(model.net, Defense):
+        raise BadValue(f"{model.ref} answers by itself: run its run_defense.sh instead.")
     known = model.card.spec.px if model.card else getattr(model.net, "px", None)
     found = known if px is None else px
     if px is None and found is not None and isinstance(model.net, Preprocessed):

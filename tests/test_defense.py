@@ -7,6 +7,7 @@ import torch
 from test_makeset import plan, silent
 from torch import nn
 
+from fdbench.classify import side
 from fdbench.data import open_data
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.evaluate import evaluate
@@ -88,5 +89,7 @@ def test_what_can_not_be_asked_of_a_defense_is_refused(tmp_path: Path) -> None:
     broken = open_model(f"defense:{folder(tmp_path / 'b', BROKEN)}", tmp_path)
     with pytest.raises(FdbenchError, match=r"(?s)exit code 3.*sorry"):
         broken.net(torch.zeros(1, 3, 4, 4))
+    with pytest.raises(BadValue, match=r"run its run_defense\.sh"):
+        side(model, 299)
     with pytest.raises(FdbenchError, match="no folder"):
         open_model("defense:nowhere", tmp_path)

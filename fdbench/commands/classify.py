@@ -8,7 +8,11 @@ from fdbench.commands.options import compute_options, results_option, start_torc
 
 
 @click.command()
-@click.option("--model", required=True, help="A name, a .safetensors file, or module:function.")
+@click.option(
+    "--model",
+    required=True,
+    help="A name, a .safetensors file, tv:NAME, timm:NAME or module:function.",
+)
 @click.argument("input_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("output_file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
