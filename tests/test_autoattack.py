@@ -330,7 +330,8 @@ def test_progress_ends_at_the_planned_steps_if_nothing_breaks(norm: str, name: s
     ticks = 0.0
     wide = spec_of(norm, 2 * EPS[norm], **PLANS[name])
     cascade(subject(net, images(net), wide, tick=tick), plan)
-    assert 0 < ticks <= sum(stage.cost for stage in plan)
+    total = sum(stage.cost for stage in plan)
+    assert 0.9 * total < ticks <= total  # what those that break leave over goes to the others
 
 
 def test_progress_is_shared_anew_when_images_leave() -> None:
