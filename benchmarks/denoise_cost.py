@@ -22,12 +22,9 @@ from table import TABLES, write
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fdbench.accelerate import accelerate
-from fdbench.attacks.losses import LOSSES
-from fdbench.attacks.pgd import gradient
+from fdbench.attacks import LOSSES, gradient
 from fdbench.console import out
-from fdbench.models import attention
-from fdbench.models.resnet import build
+from fdbench.models import accelerate, attention, build
 from fdbench.specs import ModelSpec
 
 DENOISERS = ("none", "nonlocal-gauss", "nonlocal-dot")

@@ -20,12 +20,10 @@ import torch.nn.functional as F
 from pandas import DataFrame
 from table import TABLES, show, write
 
-from fdbench.accelerate import accelerate
-from fdbench.attacks.transfer.craft import craft
-from fdbench.attacks.transfer.ensemble import Ensemble
+from fdbench.attacks import Ensemble, craft
 from fdbench.errors import FdbenchError
-from fdbench.memory import keep_freed
-from fdbench.models.resnet import build
+from fdbench.machine import keep_freed
+from fdbench.models import accelerate, build
 from fdbench.specs import ModelSpec
 from fdbench.threat import Threat
 from fdbench.types import Batch

@@ -26,17 +26,15 @@ from peak import peak_mb
 from table import TABLES, show, write
 from torch import nn
 
-from fdbench.accelerate import accelerate
-from fdbench.attacks.losses import LOSSES
-from fdbench.attacks.pgd import pgd, random_start
+from fdbench.attacks import LOSSES, random_start, trajectory
 from fdbench.console import out
 from fdbench.errors import FdbenchError
-from fdbench.judge import Referee, predict
-from fdbench.memory import keep_freed
-from fdbench.models.resnet import build
+from fdbench.machine import keep_freed
+from fdbench.models import accelerate, build
 from fdbench.specs import ModelSpec
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels
+from fdbench.verdict import Referee, predict
 
 NETWORKS = {  # the specification and the images in a batch
     "r20": (ModelSpec("r20", classes=10, px=32), 128),
@@ -82,7 +80,7 @@ def bare(net: nn.Module, x: Images, label: Labels, iters: int) -> None:
 
 def attack(net: nn.Module, original: nn.Module, batch: Batch, iters: int) -> None:
     """PGD on `net`, judged by `original`."""
-    pgd(
+    trajectory(
         net,
         batch.x,
         batch.label,

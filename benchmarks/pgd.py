@@ -29,10 +29,9 @@ import fdbench
 from fdbench.commands.options import start_torch
 from fdbench.console import out, progress
 from fdbench.data import open_data
-from fdbench.judge import predict
-from fdbench.models.load import open_model
-from fdbench.models.resnet import build
+from fdbench.models import build, open_model
 from fdbench.specs import ModelSpec
+from fdbench.verdict import predict
 
 EPS, ALPHA = 8 / 255, 2 / 255
 # name: network, batch, iterations a call

@@ -20,12 +20,11 @@ from table import TABLES, show, write
 from fdbench.console import say
 from fdbench.data import open_data
 from fdbench.errors import FdbenchError
-from fdbench.evaluate import evaluate
-from fdbench.job import Job
-from fdbench.models.load import open_model
+from fdbench.evaluation import Evaluation, evaluate
+from fdbench.models import open_model
 from fdbench.randomness import ImageId
-from fdbench.record import read_rows
 from fdbench.specs import AttackSpec
+from fdbench.store import read_rows
 from fdbench.units import parse_size
 
 BUDGETS = (20, 50, 100, 200, 500, 1000, 2000)
@@ -33,7 +32,7 @@ BUDGETS = (20, 50, 100, 200, 500, 1000, 2000)
 Verdicts = dict[int, dict[ImageId, tuple[int, int]]]  # by budget: clean and attacked answer
 
 
-def attack(job: Job, budgets: tuple[int, ...]) -> tuple[Verdicts, float]:
+def attack(job: Evaluation, budgets: tuple[int, ...]) -> tuple[Verdicts, float]:
     """The verdicts of a run that reads `budgets` on one trajectory, and its seconds."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +47,7 @@ def attack(job: Job, budgets: tuple[int, ...]) -> tuple[Verdicts, float]:
     return found, taken
 
 
-def compare(job: Job, budgets: tuple[int, ...]) -> dict[str, str | int | float]:
+def compare(job: Evaluation, budgets: tuple[int, ...]) -> dict[str, str | int | float]:
     """The line of the table. Raises FdbenchError where a verdict is another."""
     together, once = attack(job, budgets)
     apart, each = zip(*(attack(job, (budget,)) for budget in budgets), strict=True)
@@ -88,7 +87,7 @@ def main() -> None:
     model, data = open_model(given.model, given.results), open_data(given.data, "test")
     spec = AttackSpec("pgd", eps=parse_size(given.eps, "linf"))
     device = torch.device(given.device)
-    job = Job(model, data, spec, given.results, device, limit=given.limit)
+    job = Evaluation(model, data, spec, given.results, device, limit=given.limit)
     line = compare(job, tuple(given.budgets))
     show(line)
     write(DataFrame([line]), given.output, device)

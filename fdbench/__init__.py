@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "Preprocessed": "fdbench.models.foreign",
+    "Preprocessed": "fdbench.models",
     "load_model": "fdbench.api",
     "pgd": "fdbench.api",
 }

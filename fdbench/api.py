@@ -6,21 +6,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fdbench.accelerate import accelerate
-from fdbench.attacks import Reading
-from fdbench.attacks.losses import loss_named
-from fdbench.attacks.pgd import pgd as trajectory
-from fdbench.attacks.pgd import random_start
-from fdbench.attacks.targets import draw_targets
+from fdbench.attacks import Reading, draw_targets, loss_named, random_start, trajectory
 from fdbench.data import check_images
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.judge import Referee
-from fdbench.models.load import open_model
-from fdbench.rows import worst_of
+from fdbench.evaluation import worst_of
+from fdbench.models import accelerate, open_model
 from fdbench.specs import AttackSpec
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels
-from fdbench.verify import check
+from fdbench.verdict import Referee, check
 
 
 def load_model(ref: str, results: Path | str = "results") -> nn.Module:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from fdbench.lazy import imported
+from fdbench.registry import imported
 
 COMMANDS = {  # name: "module:command", imported when named or listed
     "train": "fdbench.commands.train:train",

@@ -8,8 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fdbench.tensorfile import read
+from fdbench.store.tensors import read_tensors
 
+_HERE = Path(__file__).parent
+# Every folder of the tests, so that a child process can import any test module.
+TESTS = os.pathsep.join(map(str, [_HERE, *(path for path in _HERE.iterdir() if path.is_dir())]))
 PATIENCE = 120.0  # seconds, for machines that are busy with other things
 
 
@@ -18,7 +21,7 @@ def killed(ready: Callable[[], bool], *words: str) -> None:
 
     Modules beside the tests can be imported there.
     """
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {**os.environ, "PYTHONPATH": TESTS, "PYTHONDONTWRITEBYTECODE": "1"}
     deadline = time.monotonic() + PATIENCE
     with subprocess.Popen([sys.executable, *words], env=env, stdout=subprocess.DEVNULL) as child:
         try:
@@ -39,5 +42,5 @@ def steps_learnt(state: Path, steps: int) -> int:
     """How far the training of a resumable file is; `steps` make an epoch."""
     if not state.exists():
         return 0
-    at = json.loads(read(state)[1]["at"])
+    at = json.loads(read_tensors(state)[1]["at"])
     return steps * int(at["epoch"]) + int(at["step"])

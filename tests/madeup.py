@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fdbench.record import Row, RunFolder
-from fdbench.runinfo import DataInfo, ModelInfo, RunInfo
-from fdbench.specs import AttackSpec
+from fdbench.specs.attack import AttackSpec
+from fdbench.store.runinfo import DataInfo, ModelInfo, RunInfo
+from fdbench.store.runs import Row, RunFolder
 
 
 def info(

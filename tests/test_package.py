@@ -87,7 +87,9 @@ def test_the_wheel_has_one_top_level_name_all_recipes_and_no_weights(wheel: Path
         assert recipes <= {Path(name).name for name in names if name.startswith(f"fdbench/{kind}/")}
     assert "fdbench/py.typed" in names
     endings = {Path(name).suffix for name in names if not name.split("/")[0].endswith(".dist-info")}
-    assert endings <= {".py", ".toml", ".md", ".typed", ".xz", ""}, "weights or worse in the wheel"
+    assert endings <= {".py", ".pyi", ".toml", ".md", ".typed", ".xz", ""}, (
+        "weights or worse in the wheel"
+    )
     assert wheel.stat().st_size < 4 * 2**20
 
 

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from torch import nn
 
 from fdbench.cli import main
-from fdbench.data import open_data
-from fdbench.record import read_runs
+from fdbench.data.open import open_data
+from fdbench.store.runs import read_runs
 
 
 class Normalised(nn.Module):

@@ -2,44 +2,33 @@
 
 import ast
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 
-from fdbench import recipes, specs
+import fdbench
 from fdbench.errors import FdbenchError
 from fdbench.models.resnet import build
-from fdbench.trainspec import TrainSpec
+from fdbench.specs.model import DENOISERS
+from fdbench.specs.recipes import attacker_battery, batteries, battery, model_recipe, recipe_files
+from fdbench.specs.training import TrainSpec
 
-PACKAGE = Path(recipes.__file__).parent
+PACKAGE = Path(fdbench.__file__).parent
 
 # From the ground up: a module imports from lower floors, and within its own folder.
 FLOORS = [
-    {"errors", "lazy", "randomness"},
-    {"units", "files", "console", "stats", "types"},
-    {"specs", "threat", "journal", "tensorfile"},
-    {
-        "trainspec",
-        "recipes",
-        "runinfo",
-        "datasets",
-        "environment",
-        "accelerate",
-        "verify",
-        "adversaries",
-    },
+    {"errors", "registry", "randomness", "stats", "console"},
+    {"units", "types"},
+    {"specs", "threat"},
+    {"machine", "verdict", "data"},
+    {"store"},
     {"submission"},
-    {"data", "models", "record", "judge", "memory", "scratch", "findings"},
-    {"sets"},
+    {"models"},
     {"attacks"},
-    {"precision", "rows", "job", "resume"},
-    {"evaluate", "makeset", "trainer", "tables", "classify", "generator"},
-    {"train", "figure", "blackbox", "audit", "doctor"},
-    {"layout", "api", "gallery"},
-    {"zoo", "curve"},
-    {"chapters"},
-    {"report"},
+    {"evaluation", "training", "blackbox", "reporting"},
+    {"api"},
     {"commands"},
     {"cli"},
     {"__main__", "__init__"},
@@ -62,6 +51,26 @@ def imported(path: Path) -> Iterator[str]:
             yield str(node.module).split(".")[1]
         elif isinstance(node, ast.Import):
             yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("fdbench."))
+
+
+PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.pyi"))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_of_a_package_can_be_imported(package: str) -> None:
+    module = import_module(f"fdbench.{package}")
+    assert module.__all__
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_other_packages_are_entered_by_their_door(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fdbench."):
+            _, package, *private = str(node.module).split(".")
+            inside = package == room(path) or package not in PACKAGES
+            assert inside or not private, f"{node.module} is private to fdbench/{package}/"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -96,11 +105,11 @@ def test_no_file_of_odds_and_ends() -> None:
 
 
 def test_every_denoiser_and_every_table_entry_exists() -> None:
-    from fdbench.attacks import ATTACKS
+    from fdbench.attacks.catalogue import ATTACKS
     from fdbench.cli import COMMANDS
-    from fdbench.lazy import imported
+    from fdbench.registry import imported
 
-    places = [place for place in specs.DENOISERS.values() if place]
+    places = [place for place in DENOISERS.values() if place]
     for entry in ATTACKS.values():
         named = (entry.run, entry.steps, entry.warns, entry.describes, entry.targets)
         places += [place for place in named if place]
@@ -108,9 +117,9 @@ def test_every_denoiser_and_every_table_entry_exists() -> None:
         assert callable(imported(place)), place
 
 
-@pytest.mark.parametrize("name", recipes.files("models"))
+@pytest.mark.parametrize("name", recipe_files("models"))
 def test_every_model_recipe_builds(name: str) -> None:
-    recipe = recipes.model(name)
+    recipe = model_recipe(name)
     net = build(recipe.spec, device=torch.device("meta"))
     x = torch.empty((2, 3, recipe.spec.px, recipe.spec.px), device="meta")
     assert net.eval()(x).shape == (2, recipe.spec.classes)
@@ -119,14 +128,14 @@ def test_every_model_recipe_builds(name: str) -> None:
         TrainSpec.of({"data": data, **settings}, name)
 
 
-@pytest.mark.parametrize("name", recipes.files("attacks"))
+@pytest.mark.parametrize("name", recipe_files("attacks"))
 def test_every_battery_parses(name: str) -> None:
-    _, summary, command = next(row for row in recipes.batteries() if row[0] == name)
+    _, summary, command = next(row for row in batteries() if row[0] == name)
     assert summary
     if "transfer" in command:
-        assert recipes.attackers(name).attackers
+        assert attacker_battery(name).attackers
     else:
-        assert recipes.battery(name).attacks
+        assert battery(name).attacks
 
 
 def test_a_misspelt_key_in_a_recipe_is_refused(
@@ -137,10 +146,10 @@ def test_a_misspelt_key_in_a_recipe_is_refused(
     row.write_text('summary = "x"\n[model]\narch = "r20"\ndenoiser = "mean"\n')
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FdbenchError, match=r"no key .* 'denoiser'. Did you mean 'denoise'"):
-        recipes.model("mine")
+        model_recipe("mine")
     row.write_text("summary = \n")
     with pytest.raises(FdbenchError, match="is not a recipe"):
-        recipes.model("mine")
+        model_recipe("mine")
 
 
 def test_a_recipe_may_not_hide_another_of_the_same_name(
@@ -150,4 +159,4 @@ def test_a_recipe_may_not_hide_another_of_the_same_name(
     (tmp_path / "models" / "r152.toml").write_text("")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FdbenchError, match="two recipes are named 'r152'"):
-        recipes.files("models")
+        recipe_files("models")

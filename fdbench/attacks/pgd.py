@@ -14,8 +14,8 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from fdbench import randomness
-from fdbench.attacks import Judge, Reading, Subject, Tick
 from fdbench.attacks.losses import Loss, loss_named
+from fdbench.attacks.protocol import Judge, Reading, Subject, Tick
 from fdbench.specs import AttackSpec
 from fdbench.threat import Threat
 from fdbench.types import Images, Labels, Logits
@@ -114,7 +114,7 @@ def gradient(
     return grad, logits
 
 
-def pgd(
+def trajectory(
     net: nn.Module,
     x: Images,
     label: Labels,
@@ -192,7 +192,7 @@ def run_pgd(subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
     paths: dict[float, Trajectory] = {}
     for restart in range(spec.restarts):
         for alpha, budgets in _by_step_size(spec).items():
-            path = pgd(
+            path = trajectory(
                 subject.net,
                 x,
                 label,

@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from fdbench import recipes
 from fdbench.commands.options import Budgets, all_of, size
 from fdbench.commands.runs import (
     Wish,
@@ -17,7 +16,7 @@ from fdbench.commands.runs import (
 )
 from fdbench.commands.transfer import transfer
 from fdbench.errors import BadValue
-from fdbench.specs import AttackSpec
+from fdbench.specs import AttackSpec, battery
 
 
 @click.group()
@@ -139,7 +138,7 @@ def _targets(given: str) -> tuple[str, dict[Any, int]]:
     if not Path(given).is_file():
         raise BadValue(f"--targets {given!r} is neither random, least-likely, nor a CSV file.")
 
-    from fdbench.attacks.targets import from_file
+    from fdbench.attacks import from_file
 
     return "file", from_file(Path(given))
 
@@ -165,7 +164,7 @@ def autoattack(
     version: str, names: str | None, eps: str | None, norm: str, reference: bool, **run: Any
 ) -> None:
     """AutoAttack: four attacks in a row, each on what the earlier ones left (Croce & Hein 2020)."""
-    from fdbench.attacks.cascade import parse_options
+    from fdbench.attacks import parse_options
 
     options: dict[str, Any] = {"version": version}
     if names is not None:
@@ -202,11 +201,11 @@ def foolbox(
     **run: Any,
 ) -> None:
     """Any of Foolbox's attacks, judged and recorded like ours (Rauber et al. 2020)."""
-    from fdbench.attacks.foolbox import check, norm_of, parse_settings
+    from fdbench.attacks import check_foolbox, foolbox_norm, parse_foolbox_settings
 
-    known = norm_of(name, norm)
+    known = foolbox_norm(name, norm)
     towards = bool(targeted)
-    settings = check(name, parse_settings(pairs), known, towards)
+    settings = check_foolbox(name, parse_foolbox_settings(pairs), known, towards)
     spec = AttackSpec(
         "foolbox", known, iters=(), targeted=towards, options={"name": name, "settings": settings}
     )
@@ -215,12 +214,12 @@ def foolbox(
 
 
 @attack.command()
-@click.argument("battery")
+@click.argument("name", metavar="BATTERY")
 @precision_option
 @run_options
-def suite(battery: str, precision: str, **run: Any) -> None:
+def suite(name: str, precision: str, **run: Any) -> None:
     """Run all attacks of a battery: `fdbench list attacks`."""
-    attacks = recipes.battery(battery).attacks
+    attacks = battery(name).attacks
     wishes = [
         Wish(spec, spec.eps, spec.targeted, precision if spec.attack == "pgd" else "fp32")
         for spec in attacks

@@ -50,16 +50,18 @@ def classify(
     """
     where = start_torch(device, threads)
 
-    from fdbench.classify import Job, side
-    from fdbench.classify import classify as run
     from fdbench.console import out, say
-    from fdbench.models.load import open_model
+    from fdbench.evaluation import Classification, side
+    from fdbench.evaluation import classify_folder as run
+    from fdbench.models import open_model
 
     opened = open_model(model, results)
     size = side(opened, px)
     resized = f"at {size} px" if size else f"as they are ({opened.preprocessing})"
     say(f"{opened.name} on {input_dir}: whole images {resized}, labels from {label_base}")
-    job = Job(opened, input_dir, output_file, where, size, label_base, batch_size, skip_bad)
+    job = Classification(
+        opened, input_dir, output_file, where, size, label_base, batch_size, skip_bad
+    )
     done = run(job)
     for reason in done.skipped.values():
         say(f"skipped: {reason}")

@@ -101,8 +101,7 @@ def _examined(
     seed: int,
     **which: Any,
 ) -> Any:
-    from fdbench.doctor import Patient
-    from fdbench.job import check_fit
+    from fdbench.evaluation import Patient, check_fit
     from fdbench.threat import Threat
 
     images = open_images(model, **which)
@@ -129,9 +128,9 @@ def _seen(
     patient: Any, model: Any, ref: str, spec: AttackSpec, others: list[str], results: Path
 ) -> Any:
     """The findings: shown, and kept."""
-    from fdbench import findings
     from fdbench.console import progress, say, stoppable
-    from fdbench.doctor import CHECKS, examine
+    from fdbench.evaluation import CHECKS, examine
+    from fdbench.store import Findings, write_findings
 
     say(
         f"{model.name} on {ref}: {len(patient.batch.ids)} images, {spec.norm}, eps "
@@ -140,9 +139,9 @@ def _seen(
     began = datetime.now(UTC).isoformat(timespec="seconds")
     with stoppable(), progress(f"doctor {model.name}", len(CHECKS), "checks") as advance:
         checks = tuple(examine(patient, lambda: advance(1)))
-    found = findings.Findings(model.name, model.weights, ref, checks, began)
+    found = Findings(model.name, model.weights, ref, checks, began)
     _show(found)
-    say(f"kept in {findings.write(results, found)}")
+    say(f"kept in {write_findings(results, found)}")
     return found
 
 
@@ -161,7 +160,7 @@ def _others(
     """Networks to transfer from: those named, or some on this disk that tell the same classes."""
     import torch
 
-    from fdbench.models.load import checkpoints, open_model
+    from fdbench.models import checkpoints, open_model
 
     refs = surrogates or [name for name in checkpoints(results) if name != model.name]
     found: list[tuple[str, Any]] = []

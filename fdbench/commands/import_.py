@@ -40,7 +40,7 @@ def import_(
         plain_name(name)
 
     from fdbench.console import err, out, say
-    from fdbench.models.tensorpack import read_pack
+    from fdbench.models import read_pack
 
     pack = read_pack(file, told)
     name = name or pack.spec.name
@@ -58,7 +58,7 @@ def _table(pack: Any, name: str) -> Any:
     """What the file holds, for the eye."""
     from rich.table import Table
 
-    from fdbench.models.tensorpack import LICENCE, SOURCE
+    from fdbench.models import LICENCE, SOURCE
 
     spec = pack.spec
     placed = "" if spec.denoise == "none" else f", {spec.denoise_at}"
@@ -81,9 +81,8 @@ def _save(pack: Any, name: str, path: Path, replace: bool) -> None:
     """Weights and card; the same weights again are no error, other ones are."""
     import torch
 
-    from fdbench.environment import environment
-    from fdbench.models.checkpoint import Card, load_card, save_card, weights_hash
-    from fdbench.models.tensorpack import LICENCE, SOURCE
+    from fdbench.machine import environment
+    from fdbench.models import LICENCE, SOURCE, Card, load_card, save_card, weights_hash
 
     weights = weights_hash(pack.tensors)
     if path.exists() and not replace:

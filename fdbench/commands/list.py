@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from fdbench import recipes
 from fdbench.commands.options import results_option
 from fdbench.console import err, out
+from fdbench.specs import batteries, model_recipe, recipe_files
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="For scripts.")
 
@@ -41,12 +41,12 @@ def _show(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
 def models(as_json: bool, results: Path) -> None:
     """Rows of models/ and weights on this disk."""
     on_disk = {path.stem for path in (results / "checkpoints").glob("*.safetensors")}
-    known = recipes.files("models")
+    known = recipe_files("models")
     rows = [
         {
             "model": name,
             "weights": "here" if name in on_disk else "-",
-            "what": recipes.model(name).summary if name in known else "trained here",
+            "what": model_recipe(name).summary if name in known else "trained here",
         }
         for name in [*known, *sorted(on_disk - set(known))]
     ]
@@ -67,16 +67,16 @@ _OWN = {
 def attacks(foolbox: bool, as_json: bool) -> None:
     """Attacks, and the batteries of attacks/."""
     if foolbox:
-        from fdbench.attacks.foolbox import catalogue
+        from fdbench.attacks import foolbox_attacks
 
-        known = [{"attack": a.name, "norm": a.norm, "kind": a.kind} for a in catalogue()]
+        known = [{"attack": a.name, "norm": a.norm, "kind": a.kind} for a in foolbox_attacks()]
         _show(known, as_json, "no attack")
         return
     rows = [
         {"attack": name, "command": f"fdbench attack {name}", "what": what}
         for name, what in _OWN.items()
     ]
-    for name, summary, command in recipes.batteries():
+    for name, summary, command in batteries():
         rows.append({"attack": name, "command": command, "what": summary})
     _show(rows, as_json, "no attack")
 
@@ -95,7 +95,7 @@ def data(as_json: bool) -> None:
 @results_option
 def runs(as_json: bool, results: Path) -> None:
     """Attacks that were run, finished or not."""
-    from fdbench.record import read_runs
+    from fdbench.store import read_runs
 
     rows = [
         {"run": run.info.name, "images": f"{len(run.rows)}/{run.info.images}"}

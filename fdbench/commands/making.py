@@ -8,11 +8,10 @@ from typing import Any
 
 import click
 
-from fdbench import recipes
 from fdbench.commands.options import all_of, size
 from fdbench.commands.runs import open_all
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.specs import AttackerSpec, default_eps
+from fdbench.specs import AttackerSpec, attacker_battery, default_eps
 from fdbench.units import pixels
 
 BATTERY = "caad2017"
@@ -126,8 +125,8 @@ def _refuse_to_make(making: Mapping[str, Any]) -> None:
 
 
 def plan(typed: Typed, making: Mapping[str, Any]) -> Any:
-    """The set to be made (makeset.Plan), every network, recipe and folder it needs opened."""
-    from fdbench import makeset
+    """The set to be made (blackbox.Plan), every network, recipe and folder it needs opened."""
+    from fdbench import blackbox
     from fdbench.data import open_data
     from fdbench.threat import Threat
 
@@ -141,19 +140,19 @@ def plan(typed: Typed, making: Mapping[str, Any]) -> Any:
     attackers, titles = [], []
     warnings: tuple[str, ...] = ()
     if known:
-        battery = recipes.attackers(making["attackers"] or BATTERY)
-        ensemble, warnings = makeset.open_ensemble(known, images, typed.device)
+        battery = attacker_battery(making["attackers"] or BATTERY)
+        ensemble, warnings = blackbox.open_ensemble(known, images, typed.device)
         if not targeted:
             _refuse_untrained(battery.attackers, making["surrogates"], images, eps, typed.further)
         titles.append(battery.name)
         for one in battery.attackers:
-            attackers.append(makeset.by_method(one, ensemble, threat, seed, targeted))
+            attackers.append(blackbox.by_method(one, ensemble, threat, seed, targeted))
     for path in making["submissions"]:
-        attackers.append(makeset.by_submission(path, eps, limit_s, targeted))
+        attackers.append(blackbox.by_submission(path, eps, limit_s, targeted))
     ids = images.ids[: typed.limit]
-    attackers += [makeset.by_folder(path, eps, ids) for path in making["folders"]]
+    attackers += [blackbox.by_folder(path, eps, ids) for path in making["folders"]]
     titles += [path.resolve().name for path in (*making["submissions"], *making["folders"])]
-    return makeset.Plan(
+    return blackbox.SetPlan(
         "-".join(titles), tuple(attackers), images, threat, typed.results, typed.device, seed,
         typed.limit, typed.batch_size or (100 if making["submissions"] else 250), making["name"],
         known, warnings, aim,
@@ -165,8 +164,8 @@ def _aim(images: Any, making: Mapping[str, Any]) -> Any:
     chosen = making["targets"]
     if chosen is None and not making["targeted"]:
         return None
-    from fdbench.attacks.targets import from_file
-    from fdbench.makeset import Aim, known_targets
+    from fdbench.attacks import from_file
+    from fdbench.blackbox import Aim, known_targets
 
     if chosen == "random":
         return Aim()
@@ -188,7 +187,7 @@ def _refuse_untrained(
     further: Mapping[str, Any],
 ) -> None:
     """Raises FdbenchError, with the command to be typed, for a generator that is not trained."""
-    from fdbench.attacks.transfer import complete
+    from fdbench.attacks import complete
 
     painters = [one for one in attackers if one.method == "generator"]
     for one in painters:
@@ -220,7 +219,7 @@ def _training_data(images: Any, further: Mapping[str, Any]) -> list[str]:
 
 def _known(typed: tuple[str, ...], results: Path) -> Any:
     """The surrogates and their weights; None if there are none."""
-    from fdbench.makeset import Known
+    from fdbench.blackbox import Known
 
     pairs = [_with_weight(text) for text in typed]
     models = tuple(open_all(tuple(ref for ref, _ in pairs), results)) if pairs else ()

@@ -121,7 +121,7 @@ def start_torch(device: str, threads: int | None) -> Any:
     """
     import torch
 
-    from fdbench.memory import keep_freed
+    from fdbench.machine import keep_freed
 
     keep_freed()
     if threads is not None:

@@ -21,6 +21,6 @@ FORMATS = ("table", "md", "csv", "html", "json")
 @results_option
 def report(fmt: str, results: Path) -> None:
     """Tables and curves of all runs, with intervals, into results/."""
-    from fdbench.report import report as run
+    from fdbench.reporting import write_report as run
 
     run(results, fmt)

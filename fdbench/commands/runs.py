@@ -105,7 +105,7 @@ def attack_all(
 def open_all(models: tuple[str, ...], results: Path) -> Any:
     """Each model that was named, or all on this disk; one at a time."""
     from fdbench.console import say
-    from fdbench.models.load import checkpoints, open_model
+    from fdbench.models import checkpoints, open_model
 
     refs = list(models) or list(checkpoints(results))
     if not refs:
@@ -186,15 +186,14 @@ def attack_one(
 ) -> Path:
     """One attack on one model: the run's folder. `which` says of which data set."""
     from fdbench.console import say, stoppable
-    from fdbench.evaluate import evaluate
-    from fdbench.job import Job
+    from fdbench.evaluation import Evaluation, evaluate
 
     images = open_images(model, **which)
     spec = complete(wish, model, images.name, images.classes)
     towards = f"targeted ({spec.targets})" if spec.attack == "pgd" else "targeted"
     kind = towards if spec.targeted else "untargeted"
     say(f"{model.name} on {images.name}: {spec.title}, {spec.norm}, eps {spec.eps_text}, {kind}")
-    job = Job(
+    job = Evaluation(
         model, images, spec, results, device, seed, limit, batch_size, wish.precision, compile,
         save_adv, wish.targets,
     )  # fmt: skip

@@ -12,7 +12,7 @@ import click
 from fdbench.commands.options import results_option
 from fdbench.console import out, say
 from fdbench.errors import FdbenchError
-from fdbench.files import write_atomically, writing
+from fdbench.store import write_atomically, writing
 
 _RUN_ATTACK = """\
 #!/bin/sh
@@ -56,7 +56,7 @@ def attack(directory: Path) -> None:
     DIR must be empty or absent. It gets a small Python script with NumPy and Pillow; any other
     language does, as what counts is run_attack.sh INPUT_DIR OUTPUT_DIR EPS, PNG in and PNG out.
     """
-    script = (files("fdbench") / "templates" / "attack.py").read_text(encoding="utf-8")
+    script = (files("fdbench.submission.template") / "attack.py").read_text(encoding="utf-8")
     _write(
         directory, "attack", "run_attack.sh", {"run_attack.sh": _RUN_ATTACK, "attack.py": script}
     )
@@ -96,7 +96,7 @@ def _weights(model: str, results: Path) -> Path | None:
     if ":" in model and not model.endswith(".safetensors"):
         return None
 
-    from fdbench.models.load import checkpoints, open_model
+    from fdbench.models import checkpoints, open_model
 
     open_model(model, results)
     return checkpoints(results).get(model, Path(model))

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from fdbench import recipes
 from fdbench.commands.options import (
     Fraction,
     Fractions,
@@ -18,8 +17,17 @@ from fdbench.commands.options import (
     start_torch,
 )
 from fdbench.errors import BadValue
-from fdbench.specs import ARCHS, BLOCKS, DENOISERS, PLACES, ModelSpec
-from fdbench.trainspec import SMALL, TrainSpec
+from fdbench.specs import (
+    ARCHS,
+    BLOCKS,
+    DENOISERS,
+    PLACES,
+    SMALL,
+    ModelSpec,
+    TrainSpec,
+    model_recipe,
+    recipe_files,
+)
 from fdbench.units import print_size
 
 _AT_LEAST_1 = click.IntRange(min=1)
@@ -93,8 +101,8 @@ def train(**flags: Any) -> None:
 
     from fdbench.console import out, say, stoppable
     from fdbench.data import open_data
-    from fdbench.train import train as run
-    from fdbench.trainer import Job
+    from fdbench.training import Training
+    from fdbench.training import train as run
 
     data = flags["data"] or "fashion-mini"
     where = {key: flags[key] for key in ("data_dir", "download", "px")}
@@ -103,7 +111,7 @@ def train(**flags: Any) -> None:
     name = plain_name(flags["name"] or model.name)
     spec = settings(model, data, images.classes, flags)
     held_out = open_data(data, "held-out", **where)
-    job = Job(name, model, spec, images, held_out, flags["results"], device)
+    job = Training(name, model, spec, images, held_out, flags["results"], device)
     say(describe(name, model, spec, len(images), str(device)))
     with stoppable():
         path = run(job, fresh=not flags["resume"], say=say)
@@ -125,8 +133,8 @@ def settings(model: ModelSpec, data: str, classes: int, flags: dict[str, Any]) -
     spec = (
         TrainSpec(data=data) if classes >= 100 and model.px > 64 else TrainSpec(data=data, **SMALL)
     )
-    if model.name in recipes.files("models"):
-        table = recipes.model(model.name).train.get(data, {})
+    if model.name in recipe_files("models"):
+        table = model_recipe(model.name).train.get(data, {})
         spec = TrainSpec.of({**asdict(spec), **table}, f"models/{model.name}.toml")
     given = {k: flags[k] for k in asdict(spec) if flags.get(k) is not None}
     norm = given.get("norm", spec.norm)

@@ -60,7 +60,7 @@ def train_attacker(
     where = start_torch(device, threads)
 
     from fdbench.console import out, say, stoppable
-    from fdbench.generator import train
+    from fdbench.training import train_generator
 
     job = _job(name, radius, where, **typed)
     refs = ", ".join(surrogate.ref for surrogate in job.surrogates)
@@ -69,7 +69,7 @@ def train_attacker(
         f"up to {pixels(job.eps)}, surrogates {refs}, {where}"
     )
     with stoppable():
-        path = train(job, fresh=not resume, say=say)
+        path = train_generator(job, fresh=not resume, say=say)
     out.print(str(path), soft_wrap=True)
 
 
@@ -87,10 +87,10 @@ def _job(
     **rest: Any,
 ) -> Any:
     """The training, with its networks and its data opened."""
-    from fdbench.attacks.transfer.ensemble import Ensemble
+    from fdbench.attacks import Ensemble
     from fdbench.data import open_data
-    from fdbench.generator import Job, Surrogate
-    from fdbench.models.load import open_model
+    from fdbench.models import open_model
+    from fdbench.training import GeneratorTraining, Surrogate
 
     models = [open_model(ref, results) for ref in surrogates]
     ref = data or _learnt_data(models)
@@ -99,7 +99,7 @@ def _job(
     ensemble = Ensemble(nets, (1.0,) * len(nets))
     named = tuple(Surrogate(model.ref, model.weights) for model in models)
     radius = default_eps(ref) if eps is None else eps
-    return Job(name, named, ensemble, images, results, device, radius, **rest)
+    return GeneratorTraining(name, named, ensemble, images, results, device, radius, **rest)
 
 
 def _learnt_data(models: list[Any]) -> str:

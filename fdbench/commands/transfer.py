@@ -67,7 +67,7 @@ def transfer(
 def _used(typed: Typed, use: str) -> tuple[Any, Any]:
     """The set that is there already, and the data it was made from."""
     from fdbench.data import open_data
-    from fdbench.sets import AdvSet
+    from fdbench.store import AdvSet
 
     stored = AdvSet.open(typed.results, use)
     made = stored.info.data
@@ -77,9 +77,9 @@ def _used(typed: Typed, use: str) -> tuple[Any, Any]:
 def _made(typed: Typed, making: Mapping[str, Any]) -> tuple[Any, Any]:
     """The set, made as far as it was not, and the data."""
     from fdbench import submission
+    from fdbench.blackbox import make_set
     from fdbench.console import say, stoppable
-    from fdbench.makeset import make
-    from fdbench.sets import AdvSet
+    from fdbench.store import AdvSet
 
     work = plan(typed, making)
     names = ", ".join(attacker.spec.name for attacker in work.attackers)
@@ -88,7 +88,7 @@ def _made(typed: Typed, making: Mapping[str, Any]) -> tuple[Any, Any]:
     for warning in work.warnings:
         say(f"warning: {warning}")
     with stoppable():
-        folder = make(work, say)
+        folder = make_set(work, say)
     stored = AdvSet.open(typed.results, folder.name)
     for name, counts in stored.counts.items():
         for line in submission.summary(counts) if counts else []:
@@ -100,7 +100,7 @@ def _judged(typed: Typed, stored: Any, images: Any, models: tuple[str, ...]) -> 
     """The set on every victim: the runs' folders."""
     if not models:
         return []
-    from fdbench.environment import rank_and_world
+    from fdbench.machine import rank_and_world
 
     rank, world = rank_and_world()
     count = min(typed.limit or stored.info.images, len(images))

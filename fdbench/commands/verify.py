@@ -33,7 +33,7 @@ def verify(
 
     RUN is a run's folder, or its name under --results. Exit code 3 if a check fails.
     """
-    from fdbench.audit import find_run
+    from fdbench.evaluation import find_run
 
     folders = [find_run(results, run) for run in runs]
     where = start_torch(device, threads)
@@ -51,7 +51,7 @@ def verify(
 def _open(ref: str, results: Path) -> Any:
     """The model, or None with the reason said: tampered weights are a finding, not the end."""
     from fdbench.console import say
-    from fdbench.models.load import open_model
+    from fdbench.models import open_model
 
     try:
         return open_model(ref, results)
@@ -74,9 +74,9 @@ def _checks(
     download: bool,
     batch_size: int | None,
 ) -> list[Any]:
-    from fdbench.audit import audit, read_run
     from fdbench.console import progress
     from fdbench.data import open_data
+    from fdbench.evaluation import audit, read_run
 
     run = read_run(folder)
     net = _open(model or run.info.model.ref, results)

@@ -1,1 +1,5 @@
-"""The networks under attack: ResNets, their denoising blocks, and where weights come from."""
+"""The networks under attack: ResNets, denoising blocks, other people's networks, weights."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,10 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from fdbench.errors import FdbenchError
-from fdbench.files import write_atomically
-from fdbench.specs import ModelSpec
-from fdbench.tensorfile import read, write
-from fdbench.trainspec import TrainSpec
+from fdbench.specs import ModelSpec, TrainSpec
+from fdbench.store import read_tensors, write_atomically, write_tensors
 
 
 @dataclass(frozen=True)
@@ -62,13 +60,13 @@ def weights_hash(state: dict[str, Tensor]) -> str:
 def save_card(path: Path, state: dict[str, Tensor], card: Card) -> None:
     """The weights with the card in their header, and the same card as JSON beside them."""
     text = json.dumps(asdict(card), indent=1)
-    write(path, state, {"card": text})
+    write_tensors(path, state, {"card": text})
     write_atomically(path.with_suffix(".json"), text + "\n")
 
 
 def load_card(path: Path) -> tuple[dict[str, Tensor], Card]:
     """Weights and card of a file that `save_card` wrote, checked against their hash."""
-    tensors, metadata = read(path)
+    tensors, metadata = read_tensors(path)
     if "card" not in metadata:
         raise FdbenchError(f"{path} has no card: fdbench wrote no such file.")
     card = Card.of(json.loads(metadata["card"]), str(path))

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from fdbench import recipes
 from fdbench.errors import BadValue, FdbenchError, unknown
 from fdbench.models.checkpoint import Card, fill, load_card, weights_hash
-from fdbench.models.defense import Defense
-from fdbench.models.foreign import FOREIGN, Preprocessed, scaling
+from fdbench.models.defences.preprocessed import Preprocessed, scaling
 from fdbench.models.resnet import ResNet, build
-from fdbench.specs import ModelSpec
+from fdbench.models.zoo.catalogue import FOREIGN
+from fdbench.models.zoo.submission import Defense
+from fdbench.specs import ModelSpec, model_recipe, recipe_files
 from fdbench.submission import fingerprint, open_submission
 
 GROUP = "fdbench.models"  # entry points of other packages: name = "module:function"
@@ -87,7 +87,7 @@ def open_model(ref: str, results: Path) -> Model:
     known = checkpoints(results)
     if ref in known:
         return _from_file(known[ref], ref)
-    rows = recipes.files("models")
+    rows = recipe_files("models")
     if ref in rows:
         raise FdbenchError(f"model {ref!r} has no weights in {results}/checkpoints.\n{_ways(ref)}")
     offered = _plugins()
@@ -99,7 +99,7 @@ def open_model(ref: str, results: Path) -> Model:
 
 def _ways(row: str) -> str:
     """How weights for a row of models/ are come by."""
-    recipe = recipes.model(row)
+    recipe = model_recipe(row)
     spec = recipe.spec
     words = f"fdbench train --arch {spec.arch}"
     words += f" --denoise {spec.denoise}" if spec.denoise != "none" else ""

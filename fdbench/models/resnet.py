@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fdbench.errors import BadValue
-from fdbench.lazy import imported
 from fdbench.models.denoise import DESIGNS, DenoiseBlock, Embedding, Features
+from fdbench.registry import imported
 from fdbench.specs import ARCHS, DENOISERS, Arch, ModelSpec
 
 # Up to this size a network keeps the resolution of its input in the first stage (He et al. 2016,

@@ -8,30 +8,6 @@ evaluation resized them: what was resized is not what the attacker made. Whateve
 missing counts as unattacked: the clean image stands in its place.
 """
 
-from fdbench.submission.contract import (
-    BATCH,
-    LIMIT_S,
-    eps_in_pixels,
-    run_attack,
-    run_defense,
-    write_images,
-)
-from fdbench.submission.outcome import STATUSES, Outcome, read_folder, summary
-from fdbench.submission.process import Run, Submission, fingerprint, open_submission
+import lazy_loader
 
-__all__ = [
-    "BATCH",
-    "LIMIT_S",
-    "STATUSES",
-    "Outcome",
-    "Run",
-    "Submission",
-    "eps_in_pixels",
-    "fingerprint",
-    "open_submission",
-    "read_folder",
-    "run_attack",
-    "run_defense",
-    "summary",
-    "write_images",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,11 +7,11 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from fdbench.datasets.caad import LABEL_BASE, read_classes
+from fdbench.data import LABEL_BASE, read_classes
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.files import writing
+from fdbench.store import writing
 from fdbench.submission.outcome import Outcome, read_all, whole_pixels
-from fdbench.submission.process import Run, Submission, execute
+from fdbench.submission.process import ProcessResult, Submission, execute
 from fdbench.types import Batch, Images, Labels
 from fdbench.units import pixels
 
@@ -79,7 +79,7 @@ def run_attack(
 
 def run_defense(
     submission: Submission, inputs: Path, output: Path, limit_s: float = LIMIT_S
-) -> tuple[dict[str, int], Run]:
+) -> tuple[dict[str, int], ProcessResult]:
     """The defence's classes, from 0, by image id, which it wrote to `output` (1 .. 1000), and how.
 
     Raises FdbenchError if the file is there before it, if it wrote none, or one that says something

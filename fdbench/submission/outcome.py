@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fdbench.errors import FdbenchError
 from fdbench.randomness import ImageId
-from fdbench.submission.process import Run
+from fdbench.submission.process import ProcessResult
 from fdbench.types import Batch, Images
 
 _LOSSY = (".jpg", ".jpeg")
@@ -38,7 +38,7 @@ class Outcome:
     status: tuple[str, ...]  # in STATUSES
     clipped: tuple[int, ...]  # pixels that had to be brought back, by image
     converted: tuple[bool, ...]  # grey, with a palette or with transparency; RGB is what counts
-    run: Run | None = None  # None for images that were made elsewhere
+    run: ProcessResult | None = None  # None for images that were made elsewhere
 
     @property
     def unattacked(self) -> tuple[ImageId, ...]:
@@ -107,7 +107,9 @@ def _clip(adv: Picture, clean: Picture, eps: int) -> tuple[Picture, int]:
     return legal, int((legal != adv).any(0).sum())
 
 
-def read_all(files: Sequence[Path], batch: Batch, eps: int, run: Run | None = None) -> Outcome:
+def read_all(
+    files: Sequence[Path], batch: Batch, eps: int, run: ProcessResult | None = None
+) -> Outcome:
     """What stands in these files, one an image of the batch."""
     clean = whole_pixels(batch.x)
     adv, clipped = clean.clone(), [0] * len(files)

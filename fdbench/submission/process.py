@@ -41,7 +41,7 @@ class Submission:
 
 
 @dataclass(frozen=True)
-class Run:
+class ProcessResult:
     """How a submission's process ended; no exit code if its time was up."""
 
     seconds: float
@@ -147,7 +147,7 @@ def _start(
         ) from reason
 
 
-def execute(submission: Submission, words: Sequence[str], limit_s: float) -> Run:
+def execute(submission: Submission, words: Sequence[str], limit_s: float) -> ProcessResult:
     """The entry point in a copy of its folder, for `limit_s` seconds at most.
 
     Of this process's environment it sees PATH alone. The folder of this Python is looked in first,
@@ -169,4 +169,4 @@ def execute(submission: Submission, words: Sequence[str], limit_s: float) -> Run
             _stop(process)
         seconds = time.monotonic() - began
         log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL))
-        return Run(seconds, exit_code, log.read().decode(errors="replace"))
+        return ProcessResult(seconds, exit_code, log.read().decode(errors="replace"))

@@ -4,10 +4,10 @@ from fdbench.attacks.foolbox.catalogue import (
     LEFT_OUT,
     FoolboxAttack,
     Knob,
-    catalogue,
-    check,
-    norm_of,
-    parse_settings,
+    check_foolbox,
+    foolbox_attacks,
+    foolbox_norm,
+    parse_foolbox_settings,
 )
 from fdbench.attacks.foolbox.run import count_steps, run_foolbox
 
@@ -15,10 +15,10 @@ __all__ = [
     "LEFT_OUT",
     "FoolboxAttack",
     "Knob",
-    "catalogue",
-    "check",
+    "check_foolbox",
     "count_steps",
-    "norm_of",
-    "parse_settings",
+    "foolbox_attacks",
+    "foolbox_norm",
+    "parse_foolbox_settings",
     "run_foolbox",
 ]

@@ -151,7 +151,7 @@ def _described(cls: type[Any]) -> FoolboxAttack:
 
 
 @cache
-def catalogue() -> tuple[FoolboxAttack, ...]:
+def foolbox_attacks() -> tuple[FoolboxAttack, ...]:
     """Every attack of the installed Foolbox that can run within a ball, by name.
 
     All but LEFT_OUT and, where numba is not installed, the attacks compiled by it.
@@ -172,7 +172,7 @@ def catalogue() -> tuple[FoolboxAttack, ...]:
 
 def named(name: str) -> FoolboxAttack:
     """The attack of that name. Raises BadValue for any other, Foolbox's short names included."""
-    table = {attack.name: attack for attack in catalogue()}
+    table = {attack.name: attack for attack in foolbox_attacks()}
     if name in table:
         return table[name]
     if name in LEFT_OUT:
@@ -186,7 +186,7 @@ def named(name: str) -> FoolboxAttack:
     raise unknown("Foolbox attack", name, table, hint)
 
 
-def norm_of(name: str, norm: str | None = None) -> str:
+def foolbox_norm(name: str, norm: str | None = None) -> str:
     """The norm that was asked for, or the attack's only one.
 
     Raises BadValue if the attack has another, or several to choose from.
@@ -201,7 +201,7 @@ def norm_of(name: str, norm: str | None = None) -> str:
     return norm
 
 
-def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+def parse_foolbox_settings(pairs: Sequence[str]) -> dict[str, Any]:
     """`--set key=value` as plain data: the value is a JSON scalar, else a text.
 
     Raises BadValue where there is no `=`, or where a key comes twice.
@@ -225,7 +225,7 @@ def _scalar(text: str) -> Any:
     return text if isinstance(value, list | dict) else value
 
 
-def check(
+def check_foolbox(
     name: str, settings: Mapping[str, Any], norm: str, targeted: bool | None = None
 ) -> dict[str, Any]:
     """The settings as a run keeps them: each of its knob's type, in one order.
@@ -233,7 +233,7 @@ def check(
     Raises BadValue, naming what is allowed, if attack, knobs, norm and goal don't fit each other.
     """
     attack = named(name)
-    norm_of(name, norm)
+    foolbox_norm(name, norm)
     goal = "targeted" if targeted else "untargeted"
     if targeted is not None and goal not in attack.goals:
         raise BadValue(f"{name} can't be {goal}: give --{attack.goals[0]}.")

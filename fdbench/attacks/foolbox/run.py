@@ -20,8 +20,8 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from fdbench import randomness
-from fdbench.attacks import Reading, Subject, Tick
-from fdbench.attacks.foolbox.catalogue import FoolboxAttack, check, named, package
+from fdbench.attacks.foolbox.catalogue import FoolboxAttack, check_foolbox, named, package
+from fdbench.attacks.protocol import Reading, Subject, Tick
 from fdbench.errors import BadValue, unknown
 from fdbench.specs import AttackSpec
 from fdbench.threat import Threat
@@ -57,7 +57,9 @@ def _asked(spec: AttackSpec) -> tuple[FoolboxAttack, dict[str, Any]]:
     if "name" not in spec.options:
         raise BadValue('foolbox needs an attack: options = { name = "..." }.')
     name: str = spec.options["name"]
-    return named(name), check(name, spec.options.get("settings", {}), spec.norm, spec.targeted)
+    return named(name), check_foolbox(
+        name, spec.options.get("settings", {}), spec.norm, spec.targeted
+    )
 
 
 def count_steps(spec: AttackSpec) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fdbench.errors import BadValue, unknown
-from fdbench.lazy import imported
+from fdbench.registry import imported
 
 Knobs = Mapping[str, Any]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from fdbench.attacks.transfer import METHODS, Knobs, complete
 from fdbench.attacks.transfer.ensemble import Ensemble, Task
 from fdbench.errors import BadValue
-from fdbench.lazy import imported
+from fdbench.registry import imported
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels
 

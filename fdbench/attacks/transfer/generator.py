@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from fdbench.attacks.transfer import Knobs
 from fdbench.attacks.transfer.ensemble import Task
 from fdbench.errors import FdbenchError
-from fdbench.models.checkpoint import fill, weights_hash
-from fdbench.tensorfile import read
+from fdbench.models import fill, weights_hash
+from fdbench.store import read_tensors
 from fdbench.types import Images
 
 _EPS_SCALE = 16.0  # eps 16/255 reads as about 1 in the channel that tells the network of it
@@ -72,7 +72,7 @@ def load_painter(path: Path) -> tuple[Painter, dict[str, Any]]:
             f"no trained generator {path}.\nTrain one: fdbench train-attacker --surrogate MODEL "
             f"--data DATA --name {path.stem}\nor leave this attacker out."
         )
-    tensors, metadata = read(path)
+    tensors, metadata = read_tensors(path)
     if "attacker" not in metadata:
         raise FdbenchError(
             f"{path} holds no generator: `fdbench train-attacker` wrote no such file."

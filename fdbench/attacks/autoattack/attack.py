@@ -1,0 +1,271 @@
+"""AutoAttack: four attacks in a row, each on what the ones before it left unbroken.
+
+Source: Croce and Hein 2020. The attacks are the package pyautoattack's, as they are; the cascade is
+ours, so that it can be stopped, resumed, judged and watched. Bit by bit the package's own
+`run_standard_evaluation`, for the same seed and batch size: of one batch, and with --reference of
+the whole run, as there the batches of each attack are filled with what the one before it left.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor, nn
+
+from fdbench import verdict
+from fdbench.attacks.autoattack.cascade import (
+    CLASSES,
+    NORMS,
+    STANDARD,
+    Cascade,
+    Effort,
+    Stage,
+    parse_options,
+    reduced,
+    stages,
+)
+from fdbench.attacks.protocol import Reading, Setting, Subject, Tick
+from fdbench.errors import BadValue, unknown
+from fdbench.specs import AttackSpec
+from fdbench.threat import Threat
+from fdbench.types import Images, Labels
+
+_UNBROKEN, _CLEAN = -1, 0  # codes in the scratch; the attack of stage k has code k + 1
+
+# The attacks complain here of single zero gradients, without saying whose. Not the root logger's
+# child, so nothing reaches the screen: whether gradients can be trusted is the doctor's question.
+_SILENT = logging.Logger("autoattack")
+_SILENT.addHandler(logging.NullHandler())
+
+
+def plan_of(spec: AttackSpec) -> Cascade:
+    """The plan of an AutoAttack spec.
+
+    Raises BadValue where the spec is targeted, in a norm AutoAttack has not, or has options that
+    contradict each other.
+    """
+    if spec.targeted:
+        raise BadValue("AutoAttack is untargeted: leave out --targeted.")
+    if spec.norm not in NORMS:
+        raise unknown("norm of AutoAttack", spec.norm, NORMS)
+    return parse_options(spec.options)
+
+
+def count_steps(spec: AttackSpec) -> int:
+    """What an image costs at most, in forward passes: what `run_autoattack` ticks in all."""
+    plan = plan_of(spec)
+    return sum(stage.cost for stage in stages(plan, spec.norm, CLASSES))
+
+
+def warnings_for(spec: AttackSpec, setting: Setting) -> list[str]:
+    """What of AutoAttack a network with so few classes is spared. Raises BadValue if all is."""
+    left_out = reduced(plan_of(spec), setting.classes)[1]
+    return [left_out] if left_out else []
+
+
+@contextmanager
+def untouched(net: nn.Module, seed: int) -> Iterator[None]:
+    """Within, `net` is frozen and every global generator starts from `seed`; after, all is as was.
+
+    The package reseeds torch's global generators, draws from them, and accumulates gradients in
+    parameters. A network that draws its own numbers draws the same in every run.
+    """
+    thawed = [p for p in net.parameters() if p.requires_grad]
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    devices = range(torch.cuda.device_count())
+    try:
+        with torch.random.fork_rng(devices=devices), torch.no_grad():
+            for parameter in thawed:
+                parameter.requires_grad_(False)
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)
+            random.seed(seed)
+            yield
+    finally:
+        for parameter in thawed:
+            parameter.requires_grad_(True)
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+def _attacker(
+    stage: Stage, net: Callable[[Tensor], Tensor], threat: Threat, seed: int, device: torch.device
+) -> Any:
+    """The package's object for a stage; its `perturb` takes images and labels."""
+    from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+    from pyautoattack.fab_pt import FABAttack_PT
+    from pyautoattack.square import SquareAttack
+
+    apgd = {
+        "n_iter": stage.effort.iters,
+        "eot_iter": stage.eot,
+        "use_largereps": stage.shrinking,
+        "logger": _SILENT,
+    }
+    fab = {"n_iter": stage.effort.iters, "n_target_classes": stage.targets}
+    table: dict[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
+        "apgd-ce": (APGDAttack, {"loss": "ce", **apgd}),
+        "apgd-dlr": (APGDAttack, {"loss": "dlr", **apgd}),
+        "apgd-t": (APGDAttack_targeted, {"n_target_classes": stage.targets, **apgd}),
+        "fab": (FABAttack_PT, {"targeted": False, **fab}),
+        "fab-t": (FABAttack_PT, {"targeted": True, **fab}),
+        "square": (SquareAttack, {"n_queries": stage.effort.queries, "resc_schedule": False}),
+    }
+    make, knobs = table[stage.attack]
+    return make(
+        net,
+        norm=NORMS[threat.norm],
+        eps=threat.eps,
+        n_restarts=stage.restarts,
+        seed=seed,
+        device=device,
+        **knobs,
+    )
+
+
+def _legal(adv: Images, x: Images, threat: Threat) -> Images:
+    """`adv`, brought back where rounding left the box, or the ball by more than verify forgives."""
+    adv = adv.clamp(0, 1)
+    outside = threat.distance(adv, x) > verdict.limit(threat)
+    if not outside.any():
+        return adv
+    inner = replace(threat, eps=threat.eps * (1 - verdict.ROUNDING))
+    return torch.where(outside[:, None, None, None], inner.project(adv, x), adv)
+
+
+def _perturb(
+    stage: Stage,
+    net: Callable[[Tensor], Tensor],
+    x: Images,
+    label: Labels,
+    threat: Threat,
+    seed: int,
+) -> Images:
+    adv: Tensor = _attacker(stage, net, threat, seed, x.device).perturb(x, label)
+    return _legal(adv.detach(), x, threat)
+
+
+def square(
+    net: nn.Module, x: Images, label: Labels, threat: Threat, seed: int, n_queries: int
+) -> Images:
+    """What Square Attack alone makes of the images: black box, no gradients.
+
+    Images that it could not break, or that were wrong before, come back as they were. Source:
+    Andriushchenko et al. 2020.
+    """
+    if threat.norm not in NORMS:
+        raise unknown("norm of Square Attack", threat.norm, NORMS)
+    stage = Stage("square", Effort(queries=n_queries))
+    with untouched(net, seed):
+        return _perturb(stage, net, x.contiguous(), label, threat, seed)
+
+
+@dataclass(frozen=True)
+class _State:
+    """How far the images have come: as they are so far, what broke each, the stages behind them."""
+
+    adv: Images
+    broken_by: Int64[Tensor, " B"]
+    stage: int
+    left: Int64[Tensor, " L"]  # indices of the images that the stage has still to attack
+
+
+def _unbroken(broken_by: Int64[Tensor, " B"]) -> Int64[Tensor, " L"]:
+    return (broken_by == _UNBROKEN).nonzero()[:, 0]
+
+
+class _Progress:
+    """Shares what is left of a progress bar among the passes that are left.
+
+    Images leave as they break, so the passes that were planned are far more than those to come: an
+    estimate by them would be hours too long.
+    """
+
+    def __init__(self, plan: Sequence[Stage], tick: Tick) -> None:
+        self._plan, self._tick = plan, tick
+        self._left = float(sum(stage.cost for stage in plan))
+
+    def watch(self, net: nn.Module, state: _State) -> Callable[[Tensor], Tensor]:
+        """`net`, telling of each forward pass; `state` says what there is to do."""
+        stage, *later = self._plan[state.stage :]
+        ahead = sum(other.cost for other in later) * len(_unbroken(state.broken_by))
+        worth = self._left / (stage.cost * len(state.left) + ahead)
+
+        def forward(x: Tensor) -> Tensor:
+            logits: Tensor = net(x)
+            cost = 2 if logits.requires_grad else 1  # as in Stage.cost
+            done = min(self._left, worth * len(x) * cost)
+            self._left -= done
+            self._tick(done)
+            return logits
+
+        return forward
+
+
+def _begin(subject: Subject, x: Images) -> _State:
+    """What was kept of this batch; else its clean images, those that are wrong already broken."""
+    kept = subject.scratch.load()
+    if kept is not None:
+        names = ("adv", "broken_by", "left")
+        return _State(stage=int(kept["stage"]), **{name: kept[name].to(x.device) for name in names})
+    label = subject.batch.label
+    with untouched(subject.net, subject.seed):
+        wrong = subject.judge(x, torch.arange(len(x), device=x.device)) != label
+    broken_by = torch.where(wrong, _CLEAN, _UNBROKEN)
+    return _State(x.clone(), broken_by, 0, _unbroken(broken_by))
+
+
+def _after(
+    state: _State, stage: Stage, subject: Subject, x: Images, net: Callable[[Tensor], Tensor]
+) -> _State:
+    """A batch further: images leave if the attacked network and the judge find them wrong."""
+    left, later = state.left[: subject.most], state.left[subject.most :]
+    label = subject.batch.label[left]
+    with untouched(subject.net, subject.seed):
+        found = _perturb(stage, net, x[left], label, subject.threat, subject.seed)
+        # Both see the attack's whole batch: in another batch size a convolution may round
+        # otherwise, and a verdict on the boundary would be another.
+        wrong = (net(found).argmax(1) != label) & (subject.judge(found, left) != label)
+    adv, broken_by = state.adv.clone(), state.broken_by.clone()
+    adv[left[wrong]] = found[wrong]
+    broken_by[left[wrong]] = state.stage + 1
+    if len(later):
+        return _State(adv, broken_by, state.stage, later)
+    return _State(adv, broken_by, state.stage + 1, _unbroken(broken_by))
+
+
+def cascade(subject: Subject, plan: Sequence[Stage]) -> Reading:
+    """The stages of a plan; after each batch of each, what was found goes to the scratch."""
+    x = subject.batch.x.contiguous()  # the package's attacks view images as rows of numbers
+    state = _begin(subject, x)
+    progress = _Progress(plan, subject.tick)
+    while state.stage < len(plan) and len(state.left):
+        net = progress.watch(subject.net, state)
+        state = _after(state, plan[state.stage], subject, x, net)
+        subject.scratch.save(
+            {
+                "adv": state.adv,
+                "broken_by": state.broken_by,
+                "stage": torch.tensor(state.stage),
+                "left": state.left,
+            }
+        )
+    names = ["clean", *(stage.attack for stage in plan)]
+    broken_by = [None if code == _UNBROKEN else names[code] for code in state.broken_by.tolist()]
+    return Reading("autoattack", state.adv, notes={"broken_by": broken_by})
+
+
+def run_autoattack(subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
+    """One reading, "autoattack", with the name of the attack that broke each image.
+
+    `broken_by` is "clean" where the image was wrong before any attack, None where it stands. A
+    network that draws random numbers needs the version rand.
+    """
+    plan, _ = reduced(plan_of(spec), subject.classes)
+    yield cascade(subject, stages(plan, spec.norm, subject.classes, STANDARD))

@@ -1,0 +1,198 @@
+"""Which attacks AutoAttack runs, in which order and with what: plain data, no network.
+
+Source: Croce and Hein 2020 (AutoAttack), Croce and Hein 2021 (l1); the numbers are those of the
+package pyautoattack 0.2.0, whose own run a cascade repeats bit by bit.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fdbench.errors import BadValue, unknown
+
+VERSIONS: dict[str, tuple[str, ...]] = {
+    "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
+    "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
+    "rand": ("apgd-ce", "apgd-dlr"),  # for networks that draw random numbers
+    "custom": (),  # the user's own list
+}
+NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}  # ours: the package's
+OPTIONS = ("version", "attacks", "eot")
+EOT = 20  # of version rand: forward passes whose gradients are averaged
+TARGETS = 9  # wrong classes a targeted attack tries, the likeliest first; l1 standard: 5
+CLASSES = 10  # what progress is planned for; only fewer classes mean fewer passes
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long each attack may try (Croce and Hein 2020, Sec. 5 and 6)."""
+
+    iters: int = 100  # of APGD and FAB, each restart and target
+    queries: int = 5000  # of Square
+
+
+STANDARD = Effort()
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """A version of AutoAttack: its attacks, in the order in which they get what is left."""
+
+    version: str
+    attacks: tuple[str, ...]
+    eot: int = 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One attack of a cascade with all its settings."""
+
+    attack: str
+    effort: Effort
+    restarts: int = 1
+    targets: int = 1  # wrong classes tried one by one, by apgd-t and fab-t
+    eot: int = 1
+    # From three times the radius through twice to eps (Croce and Hein 2021, Sec. 4.3).
+    shrinking: bool = False
+
+    @property
+    def cost(self) -> int:
+        """What an image costs at most, in forward passes; one with its gradient counts as two.
+
+        The pass that says what was broken is included.
+        """
+        return KINDS[self.attack].cost(self) + 1
+
+
+def _apgd_run(stage: Stage) -> int:
+    starts = 3 if stage.shrinking else 1  # each radius begins with a gradient of its own
+    return 2 * stage.eot * (stage.effort.iters + starts)
+
+
+def _apgd_cost(stage: Stage) -> int:
+    return 1 + stage.restarts * _apgd_run(stage)
+
+
+def _apgd_t_cost(stage: Stage) -> int:
+    return 1 + stage.targets * stage.restarts * (1 + _apgd_run(stage))
+
+
+def _fab_cost(stage: Stage) -> int:
+    return 1 + stage.restarts * (3 * stage.effort.iters + 2)
+
+
+def _fab_t_cost(stage: Stage) -> int:
+    return 1 + stage.targets * stage.restarts * (3 * stage.effort.iters + 3)
+
+
+def _square_cost(stage: Stage) -> int:
+    return 1 + stage.restarts * (stage.effort.queries + 2)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the package's attacks: what it needs, what it costs."""
+
+    cost: Callable[[Stage], int]
+    classes: int = 2  # the fewest that its loss is defined for
+    why: str = ""
+
+
+KINDS: dict[str, Kind] = {
+    "apgd-ce": Kind(_apgd_cost),
+    "apgd-dlr": Kind(_apgd_cost, 3, "its loss divides by the third largest logit's distance"),
+    "apgd-t": Kind(_apgd_t_cost, 4, "its loss needs the third and fourth largest logits"),
+    "fab": Kind(_fab_cost),
+    "fab-t": Kind(_fab_t_cost),
+    "square": Kind(_square_cost),
+}
+
+
+def parse_options(options: Mapping[str, Any]) -> Cascade:
+    """The plan that a spec's options ask for; none ask for the standard version.
+
+    Raises BadValue for an unknown option, version or attack, for `attacks` of a version that has
+    its own, and for `eot` where nothing is random.
+    """
+    for key in options:
+        if key not in OPTIONS:
+            raise unknown("option of autoattack", key, OPTIONS)
+    version = options.get("version", "standard")
+    if version not in VERSIONS:
+        raise unknown("version of AutoAttack", str(version), VERSIONS)
+    if version == "custom":
+        attacks = _own_list(options.get("attacks"))
+    elif "attacks" in options:
+        raise BadValue(
+            f"AutoAttack {version} has its own attacks: {', '.join(VERSIONS[version])}.\n"
+            "To choose them, ask for the version custom."
+        )
+    else:
+        attacks = VERSIONS[version]
+    return Cascade(version, attacks, _eot(version, options))
+
+
+def _own_list(given: Any) -> tuple[str, ...]:
+    if not isinstance(given, list | tuple) or not given:
+        raise BadValue(
+            f"AutoAttack custom needs a list of attacks, got {given!r}.\n"
+            f"Allowed: {', '.join(KINDS)}."
+        )
+    for name in given:
+        if name not in KINDS:
+            raise unknown("attack of AutoAttack", str(name), KINDS)
+    if len(set(given)) != len(given):
+        raise BadValue(f"AutoAttack custom names an attack twice: {', '.join(given)}.")
+    return tuple(given)
+
+
+def _eot(version: str, options: Mapping[str, Any]) -> int:
+    if "eot" in options and version != "rand":
+        raise BadValue(f"eot is for networks that draw random numbers: version rand, not {version}")
+    eot = options.get("eot", EOT if version == "rand" else 1)
+    if not isinstance(eot, int) or isinstance(eot, bool) or eot < 1:
+        raise BadValue(f"eot must be a whole number from 1, got {eot!r}.")
+    return eot
+
+
+def reduced(plan: Cascade, classes: int) -> tuple[Cascade, str | None]:
+    """What of a plan a network with so few classes can be given, and what was left out.
+
+    Raises BadValue if nothing remains.
+    """
+    out = [name for name in plan.attacks if KINDS[name].classes > classes]
+    if not out:
+        return plan, None
+    left = tuple(name for name in plan.attacks if name not in out)
+    reasons = "; ".join(
+        f"{name} left out with {classes} classes, it needs {KINDS[name].classes}: {KINDS[name].why}"
+        for name in out
+    )
+    if not left:
+        raise BadValue(
+            f"AutoAttack {plan.version} has no attack for {classes} classes: {reasons}.\n"
+            "The version standard has."
+        )
+    return replace(plan, attacks=left), f"AutoAttack {plan.version} (reduced): {reasons}"
+
+
+def stages(plan: Cascade, norm: str, classes: int, effort: Effort = STANDARD) -> tuple[Stage, ...]:
+    """The settings of each attack of a plan, for a network that has the classes it needs."""
+    standard_l1 = plan.version == "standard" and norm == "l1"
+    apgd = 5 if standard_l1 or plan.version in ("plus", "custom") else 1
+    names = plan.attacks
+    # In the package both are one object: a fab behind fab-t inherits its single restart.
+    fab_t_first = "fab-t" in names and "fab" in names[names.index("fab-t") :]
+    restarts = {"apgd-ce": apgd, "apgd-dlr": apgd, "fab": 1 if fab_t_first else 5}
+    targets = {"apgd-t": 5 if standard_l1 else TARGETS, "fab-t": TARGETS}
+    return tuple(
+        Stage(
+            name,
+            effort,
+            restarts=restarts.get(name, 1),
+            targets=min(targets.get(name, 1), classes - 1),
+            eot=plan.eot,
+            shrinking=standard_l1 and name.startswith("apgd"),
+        )
+        for name in names
+    )

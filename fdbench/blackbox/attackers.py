@@ -1,0 +1,168 @@
+"""Attackers ready to run: a battery's methods, competition submissions, images made elsewhere."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from fdbench import submission
+from fdbench.attacks import METHODS, Ensemble, complete, count_steps, craft
+from fdbench.data import Dataset
+from fdbench.errors import BadValue, FdbenchError
+from fdbench.models import Model, accelerate
+from fdbench.randomness import ImageId
+from fdbench.specs import AttackerSpec
+from fdbench.store import as_images
+from fdbench.submission import Outcome, Submission
+from fdbench.threat import Threat
+from fdbench.types import Batch, Images, Labels
+
+Tick = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an attacker made of a batch; `unattacked` are images it left as they were."""
+
+    adv: Images
+    counts: Mapping[str, int] = field(default_factory=dict)
+    unattacked: tuple[ImageId, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """An attacker ready to run: (batch, wanted classes or None, tick) -> images.
+
+    `steps` is how often it ticks for a batch.
+    """
+
+    spec: AttackerSpec
+    run: Callable[[Batch, Labels | None, Tick], Made]
+    steps: int = 1
+    files: Mapping[str, str] = field(default_factory=dict)  # sha256 of what it reads
+
+
+@dataclass(frozen=True)
+class Known:
+    """The surrogates: networks that the attackers know, and the weight of each one's logits."""
+
+    models: tuple[Model, ...]
+    weights: tuple[float, ...]
+
+
+def open_ensemble(
+    known: Known, data: Dataset, device: torch.device
+) -> tuple[Ensemble, tuple[str, ...]]:
+    """The surrogates as one, each BN-folded where it can be, and why not where it can't.
+
+    Raises BadValue if one knows fewer classes than the data have.
+    """
+    example = data.fetch(range(min(16, len(data)))).to(device)
+    nets, warnings = [], []
+    for model in known.models:
+        net, why_not = accelerate(model.net.to(device), example.x)
+        nets.append(net)
+        warnings += [f"surrogate {model.name}: {why_not}"] if why_not else []
+    ensemble = Ensemble(tuple(nets), known.weights)
+    with torch.no_grad():
+        classes = ensemble.fused(example.x).shape[1]
+    if classes < data.classes:
+        raise BadValue(
+            f"the surrogates know {classes} classes, {data.name} has {data.classes}.\n"
+            "Give --surrogate networks of this --data."
+        )
+    return ensemble, tuple(warnings)
+
+
+def by_method(
+    spec: AttackerSpec, ensemble: Ensemble, threat: Threat, seed: int, targeted: bool = False
+) -> Attacker:
+    """An attacker of a battery on these surrogates.
+
+    A knob that is text names a file the method reads, whose content is part of the attacker. Raises
+    BadValue for an unknown method or knob, and for a method that is to aim and can't.
+    """
+    knobs = complete(spec.method, spec.knobs)
+    if targeted and not METHODS[spec.method].targeted:
+        able = ", ".join(name for name, method in METHODS.items() if method.targeted)
+        raise BadValue(
+            f"the attacker {spec.name} (method {spec.method}) can't aim at a class: leave out "
+            f"--targeted,\nor give --attackers a battery of methods that can: {able}."
+        )
+
+    def run(batch: Batch, target: Labels | None, tick: Tick) -> Made:
+        adv = craft(
+            spec.method, ensemble, batch, threat, knobs, seed=seed, tick=tick, target=target
+        )
+        return Made(adv)
+
+    paths = [Path(value) for value in knobs.values() if isinstance(value, str)]
+    files = {str(path): file_hash(path) for path in paths}
+    steps = count_steps(spec.method, knobs, len(ensemble.nets))
+    return Attacker(AttackerSpec(spec.name, spec.method, knobs), run, steps, files)
+
+
+def by_submission(folder: Path, eps: float, limit_s: float, targeted: bool = False) -> Attacker:
+    """A competition's attack, run on its images; `limit_s` is for submission.BATCH of them.
+
+    Raises FdbenchError for a folder that can't be run, BadValue for a targeted attack in an
+    untargeted set, or the other way round.
+    """
+    opened: Submission = submission.open_submission(folder, "attack")
+    if opened.targeted != targeted:
+        way_out = "it needs --targeted" if opened.targeted else "leave out --targeted"
+        raise BadValue(f"{folder} is of type {opened.kind!r} (metadata.json): {way_out}.")
+    whole, name = submission.eps_in_pixels(eps), folder.resolve().name
+
+    def run(batch: Batch, target: Labels | None, tick: Tick) -> Made:
+        share = max(1.0, len(batch.ids) / submission.BATCH)
+        limit = share * limit_s
+        outcome = submission.run_attack(opened, batch, whole, limit_s=limit, targets=target)
+        tick()
+        return _made(outcome, name)
+
+    spec = AttackerSpec(name, "submission", {"seconds": limit_s})
+    return Attacker(spec, run, files={name: submission.fingerprint(folder)})
+
+
+def by_folder(folder: Path, eps: float, ids: Sequence[ImageId]) -> Attacker:
+    """Images that were made elsewhere: folder/ID.png each.
+
+    Raises FdbenchError where there is no such folder, or none of these images in it.
+    """
+    whole, name = submission.eps_in_pixels(eps), folder.resolve().name
+    if not folder.is_dir():
+        raise FdbenchError(f"there is no folder {folder}.")
+    if not any((folder / f"{image}.png").is_file() for image in ids):
+        raise FdbenchError(
+            f"{folder} holds none of the {len(ids)} images: they are matched by name, "
+            f"{ids[0]}.png and so on."
+        )
+
+    def run(batch: Batch, target: Labels | None, tick: Tick) -> Made:
+        outcome = submission.read_folder(folder, batch, whole)
+        tick()
+        return _made(outcome, name)
+
+    files = {name: submission.fingerprint(folder)}
+    return Attacker(AttackerSpec(name, "folder"), run, files=files)
+
+
+def _made(outcome: Outcome, name: str) -> Made:
+    said = outcome.run.messages() if outcome.run else []
+    warnings = tuple(f"{name}: {text}" for text in said)
+    return Made(as_images(outcome.adv), outcome.counts, outcome.unattacked, warnings)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file. Raises FdbenchError where it can't be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as reason:
+        raise FdbenchError(
+            f"{path} can't be read: {reason.strerror}.\n"
+            "A generator is trained by: fdbench train-attacker --surrogate MODEL"
+        ) from reason

@@ -1,0 +1,221 @@
+"""Data sets that are image files in class folders, decoded when they are asked for.
+
+`folder:DIR` is DIR/train/CLASS/*.png with DIR/test/CLASS/*.png (or DIR/val), or DIR/CLASS/*.png
+alone, which is a test set. Classes are numbered in the alphabetical order of their folders.
+"""
+
+import hashlib
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fdbench.data.dataset import Augment, Dataset, Reader, Request, rows_of
+from fdbench.data.memory import pad_crop_flip, to_images
+from fdbench.errors import FdbenchError
+from fdbench.randomness import ImageId
+from fdbench.types import Images
+
+ENDINGS = (".png", ".jpg", ".jpeg")
+_TEST_FOLDERS = ("test", "val")  # the first that exists
+_DEEP = ("I", "F")  # 16 and 32 bits a pixel, which conversion to RGB would cut off at 255
+_MOST_THREADS = 32  # Python's own bound for a pool of this kind
+
+
+def open_rgb(path: str) -> Image.Image:
+    """The image in RGB; transparency is dropped. Raises FdbenchError naming the file."""
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(_DEEP):
+                raise FdbenchError(f"{path} has more than 8 bits a pixel: convert it to 8 first.")
+            return image.convert("RGB")
+    except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as reason:
+        raise FdbenchError(f"{path} is not a readable image: {reason}") from reason
+
+
+def centre_crop(image: Image.Image, edge: int, px: int) -> Image.Image:
+    """The middle px x px of the image after its shortest edge became `edge` (bicubic)."""
+    scale = edge / min(image.size)
+    width, height = (max(edge, round(side * scale)) for side in image.size)
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - px) // 2, (height - px) // 2
+    return image.crop((left, top, left + px, top + px))
+
+
+def decoded(read: Callable[[int], npt.NDArray[Any]], count: int) -> Tensor:
+    """read(0) .. read(count - 1) stacked; in threads, as decoding does not hold Python's lock."""
+    threads = min(count, os.cpu_count() or 1, _MOST_THREADS)
+    with ThreadPoolExecutor(threads, "fdbench-decode") as pool:
+        return torch.from_numpy(np.stack(list(pool.map(read, range(count)))))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images below one folder of class folders, by relative name, in alphabetical order."""
+
+    root: Path
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    labels: tuple[int, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """File names without ending, or relative paths without ending if two names are equal."""
+        paths = tuple(posixpath.splitext(name)[0] for name in self.names)
+        stems = tuple(posixpath.basename(path) for path in paths)
+        if len(set(stems)) == len(stems):
+            return stems
+        twice = [path for path, count in Counter(paths).items() if count > 1]
+        if twice:
+            raise FdbenchError(f"{self.root}: two images are named {twice[0]!r}, ending aside.")
+        return paths
+
+
+def class_folders(root: Path) -> tuple[str, ...]:
+    """The names of the class folders in `root`. Raises FdbenchError if there are none."""
+    if not root.is_dir():
+        raise FdbenchError(f"there is no folder {root}.")
+    with os.scandir(root) as entries:
+        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    if not names:
+        raise FdbenchError(f"{root} has no class folders: images lie in {root}/CLASS/.")
+    return tuple(names)
+
+
+def _images_below(folder: Path) -> Iterator[tuple[str, int]]:
+    for place, _, files in os.walk(folder):
+        for file in files:
+            if file.lower().endswith(ENDINGS) and not file.startswith("."):
+                path = os.path.join(place, file)
+                yield Path(path).relative_to(folder.parent).as_posix(), os.stat(path).st_size
+
+
+def list_images(root: Path, classes: Sequence[str]) -> Listing:
+    """Every image below the class folders. Raises FdbenchError if there is none."""
+    found = [
+        (name, size, label)
+        for label, folder in enumerate(classes)
+        for name, size in sorted(_images_below(root / folder))
+    ]
+    if not found:
+        raise FdbenchError(f"{root} holds no images ({', '.join(ENDINGS)}) in its class folders.")
+    names, sizes, labels = zip(*found, strict=True)
+    return Listing(root, names, sizes, labels)
+
+
+def from_files(
+    request: Request,
+    listing: Listing,
+    class_names: tuple[str, ...],
+    px: int,
+    reader: Callable[[tuple[str, ...]], Reader],
+) -> Dataset:
+    """The split of the listed images; `reader` makes the reader of these paths."""
+    rows = rows_of(request, len(listing.names)).tolist()
+    digest = hashlib.sha256()
+    for row in rows:
+        line = f"{listing.names[row]}\t{listing.sizes[row]}\t{listing.labels[row]}\n"
+        digest.update(line.encode())
+    ids = listing.ids
+    return Dataset(
+        name=request.name,
+        split=request.split,
+        classes=len(class_names),
+        px=px,
+        labels=torch.tensor([listing.labels[row] for row in rows]),
+        ids=tuple(ids[row] for row in rows),
+        fingerprint=digest.hexdigest(),
+        read=reader(tuple(f"{listing.root}/{listing.names[row]}" for row in rows)),
+        class_names=class_names,
+        ahead=True,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class FolderReader:
+    paths: tuple[str, ...]
+    px: int
+    resize: bool
+
+    def _pixels(self, path: str) -> npt.NDArray[np.uint8]:
+        image = open_rgb(path)
+        if not self.resize and image.size != (self.px, self.px):
+            raise FdbenchError(
+                f"{path} is {image.width}x{image.height}, others are {self.px}x{self.px}.\n"
+                f"Add --px {self.px} (or another size) to resize and centre-crop all of them."
+            )
+        return np.asarray(centre_crop(image, self.px, self.px))
+
+    def __call__(
+        self, positions: Sequence[int], ids: Sequence[ImageId], augment: Augment | None
+    ) -> Images:
+        x = decoded(lambda i: self._pixels(self.paths[positions[i]]), len(positions))
+        x = x.permute(0, 3, 1, 2).contiguous()  # (B, H, W, 3) -> (B, 3, H, W)
+        return to_images(x if augment is None else pad_crop_flip(x, ids, augment))
+
+
+def _parts(root: Path) -> dict[str, Path]:
+    """Which folder holds "train" and which "test"."""
+    test = next((root / name for name in _TEST_FOLDERS if (root / name).is_dir()), None)
+    parts = {"train": root / "train"} if (root / "train").is_dir() else {}
+    return parts | {"test": test} if test else parts or {"test": root}
+
+
+def part_folder(request: Request, parts: dict[str, Path]) -> tuple[Path, tuple[str, ...]]:
+    """The wanted part's folder and classes; if both parts exist, their classes must be the same."""
+    if request.part not in parts:
+        kind, folders = (
+            ("training", "train") if request.part == "train" else ("test", "test or val")
+        )
+        raise FdbenchError(f"{request.name} has no {kind} images: it has no folder {folders}.")
+    classes = {part: class_folders(folder) for part, folder in parts.items()}
+    for part, other in (("train", "test"), ("test", "train")):
+        alone = sorted(set(classes.get(part, ())) - set(classes.get(other, ())))
+        if alone and len(classes) == 2:
+            raise FdbenchError(
+                f"{request.name}: the classes of its two parts differ; only in {parts[part].name}: "
+                f"{', '.join(alone[:5])}{', ...' if len(alone) > 5 else ''}."
+            )
+    return parts[request.part], classes[request.part]
+
+
+def open_folder(request: Request) -> Dataset:
+    """The user's own images in class folders.
+
+    Without `px` all must be square and of one size; with it, each image's shortest edge is resized
+    to px (bicubic) and the middle px x px are taken. Training moves and flips them as small images
+    are (He et al. 2016, Sec. 4.2), whatever their size.
+    """
+    root = request.path or Path()
+    if not root.is_dir():
+        raise FdbenchError(f"{request.name}: there is no folder {root}.")
+    folder, class_names = part_folder(request, _parts(root))
+    listing = list_images(folder, class_names)
+    px = request.px or common_size(f"{folder}/{listing.names[0]}")
+
+    def reader(paths: tuple[str, ...]) -> Reader:
+        return FolderReader(paths, px, resize=request.px is not None)
+
+    return from_files(request, listing, class_names, px, reader)
+
+
+def common_size(first: str) -> int:
+    """The width of the image that all others must agree with."""
+    image = open_rgb(first)
+    if image.width != image.height:
+        raise FdbenchError(
+            f"{first} is {image.width}x{image.height}, and networks here take square images.\n"
+            f"Add --px {min(image.size)} (or another size) to resize and centre-crop all of them."
+        )
+    return image.width

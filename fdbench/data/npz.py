@@ -1,0 +1,101 @@
+"""`npz:PATH`: the user's own arrays, x uint8 (N, H, H, 3) or (N, H, H, 1) or (N, H, H), y (N,).
+
+PATH is a file (no training set), or a folder with train.npz and test.npz. There are as many classes
+as the highest training label says, or as the optional array `class_names` (in both files) names.
+Nothing is unpickled.
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fdbench.data.dataset import Dataset, Request
+from fdbench.data.memory import in_memory
+from fdbench.errors import FdbenchError
+
+_FORMAT = "Expected: x uint8 (N, H, W, 3) or (N, H, W), square, 0 .. 255; y int64 (N,)."
+_REQUIRED = ("x", "y")
+
+
+def _part_file(request: Request) -> tuple[Path, Path | None]:
+    """The file of the wanted part, and the other part's if there is one."""
+    path = request.path or Path()
+    if not path.exists():
+        raise FdbenchError(f"{request.name}: {path} does not exist.")
+    files = {part: path / f"{part}.npz" for part in ("train", "test")}
+    if path.is_file():
+        files = {"test": path}
+    found = {part: file for part, file in files.items() if file.is_file()}
+    if request.part not in found:
+        raise FdbenchError(
+            f"{request.name} has no {'training' if request.part == 'train' else 'test'} set.\n"
+            "A single file is a test set; a folder has a train.npz, a test.npz or both."
+        )
+    wanted = found.pop(request.part)
+    return wanted, next(iter(found.values()), None)
+
+
+def _read(path: Path, keys: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
+    """Those of `keys` that the file holds; x and y must be there."""
+    if not zipfile.is_zipfile(path):
+        raise FdbenchError(f"{path} is not a .npz file, or is cut short.\n{_FORMAT}")
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            missing = [key for key in _REQUIRED if key not in content.files]
+            arrays = {key: content[key] for key in keys if key in content.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as reason:
+        raise FdbenchError(f"{path} has an array that can't be read: {reason}") from reason
+    if missing:
+        raise FdbenchError(f"{path} lacks {' and '.join(missing)}.\n{_FORMAT}")
+    return arrays
+
+
+def _check_images(path: Path, x: npt.NDArray[Any]) -> None:
+    if x.dtype != np.uint8:
+        raise FdbenchError(
+            f"{path}: x is {x.dtype}, not uint8. From [0, 1]: (x * 255).round().astype('uint8').\n"
+            f"{_FORMAT}"
+        )
+    if x.ndim == 4 and x.shape[1] in (1, 3) and x.shape[2] == x.shape[3]:
+        raise FdbenchError(f"{path}: x is {x.shape}, channels first: x.transpose(0, 2, 3, 1).")
+    if x.ndim not in (3, 4) or x.shape[1] != x.shape[2] or x.shape[3:] not in ((), (1,), (3,)):
+        raise FdbenchError(f"{path}: x is {x.shape}.\n{_FORMAT}")
+
+
+def _check_labels(path: Path, y: npt.NDArray[Any]) -> None:
+    if not np.issubdtype(y.dtype, np.integer) or y.ndim != 1 or len(y) == 0:
+        raise FdbenchError(f"{path}: y is {y.dtype} {y.shape}.\n{_FORMAT}")
+    if y.min() < 0:
+        raise FdbenchError(f"{path}: y has the label {y.min()}; labels start at 0.")
+
+
+def _classes(y: npt.NDArray[Any], other: Path | None, path: Path) -> int:
+    """One more than the highest training label; without a training set, than the highest."""
+    if other is None or path.name == "train.npz":
+        return int(y.max()) + 1
+    trained = _read(other, ("y",))["y"]
+    _check_labels(other, trained)
+    return int(trained.max()) + 1
+
+
+def open_npz(request: Request) -> Dataset:
+    """The split as the file has it. Raises FdbenchError naming what does not fit."""
+    path, other = _part_file(request)
+    arrays = _read(path, (*_REQUIRED, "class_names"))
+    x, y = arrays["x"], arrays["y"]
+    _check_images(path, x)
+    _check_labels(path, y)
+    if len(x) != len(y):
+        raise FdbenchError(f"{path}: {len(x)} images in x, but {len(y)} labels in y.")
+    names = tuple(str(name) for name in np.atleast_1d(arrays.get("class_names", ())))
+    classes = len(names) or _classes(y, other, path)
+    if y.max() >= classes:
+        raise FdbenchError(
+            f"{path}: y has the label {y.max()}, but there are {classes} classes, "
+            f"0 .. {classes - 1} ({'class_names' if names else 'labels of train.npz'})."
+        )
+    return in_memory(request, x, y, classes, names)

@@ -1,0 +1,23 @@
+from .audit import audit, find_run, read_run
+from .classify import Classification, classify_folder, side
+from .doctor import CHECKS, Patient, examine
+from .job import Evaluation, check_fit, run_info
+from .loop import evaluate
+from .readings import worst_of
+
+__all__ = [
+    "CHECKS",
+    "Classification",
+    "Evaluation",
+    "Patient",
+    "audit",
+    "check_fit",
+    "classify_folder",
+    "evaluate",
+    "examine",
+    "find_run",
+    "read_run",
+    "run_info",
+    "side",
+    "worst_of",
+]

@@ -1,0 +1,223 @@
+"""A folder of images in, `filename,label` lines out: what CAAD 2018 asked of a defence.
+
+Source: Xie et al. 2019, released code: the whole image is resized to the network's size, without a
+crop, and the class with the highest logit is the answer. A network that resizes by itself gets the
+images as they are, and so gives the answers that an attack on it judges.
+
+What is known so far lies in a journal beside the output, a JSON line an image, so the same command
+continues wherever it was stopped; the output appears, whole, when all images are done.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import UInt8
+from torch import Tensor
+
+from fdbench.console import progress
+from fdbench.data import ENDINGS, open_rgb, to_images
+from fdbench.errors import BadValue, FdbenchError
+from fdbench.models import Defense, Model, Preprocessed
+from fdbench.store import Closing, Journal, whole_lines, write_atomically
+from fdbench.verdict import predict
+
+_LISTED = 10  # unreadable images that an error names
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One network on one folder; `px` is the side that every image is resized to, None for none."""
+
+    model: Model
+    folder: Path
+    output: Path
+    device: torch.device
+    px: int | None
+    label_base: int = 0
+    batch_size: int = 50
+    skip_bad: bool = False
+
+    @property
+    def journal(self) -> Path:
+        """Where the answers are kept, whatever the label base."""
+        return self.output.with_name(f"{self.output.name}.jsonl")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides an answer, the image aside."""
+        return {"model": self.model.name, "weights": self.model.weights, "px": self.px}
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What was done: images in the output, and the reason for each that isn't."""
+
+    count: int
+    skipped: dict[str, str]
+
+
+def side(model: Model, px: int | None) -> int | None:
+    """The size to resize to: as told, as the card says, or the network's attribute `px`.
+
+    None for a network that resizes by itself.
+    """
+    if isinstance(model.net, Defense):
+        raise BadValue(f"{model.ref} answers by itself: run its run_defense.sh instead.")
+    known = model.card.spec.px if model.card else getattr(model.net, "px", None)
+    found = known if px is None else px
+    if px is None and found is not None and isinstance(model.net, Preprocessed):
+        return None
+    if not isinstance(found, int) or found < 1:
+        raise BadValue(
+            f"the image size of {model.ref} isn't known.\n"
+            "Give --px 224, or let the network have an attribute px."
+        )
+    return found
+
+
+def whole_image(path: Path, px: int | None) -> UInt8[Tensor, "3 P Q"]:
+    """The image in RGB, px x px, its proportions not kept; None: as it is.
+
+    Bicubic with a = -0.75 and no widening when it shrinks, as the authors' OpenCV does it; the two
+    differ by rounding alone. Raises FdbenchError naming an unreadable file.
+    """
+    pixels = torch.from_numpy(np.array(open_rgb(str(path)))).permute(2, 0, 1)  # (3, H, W)
+    if px is None:
+        return pixels
+    resized = F.interpolate(pixels[None].float(), (px, px), mode="bicubic", align_corners=False)
+    return resized[0].round().clamp(0, 255).to(torch.uint8)
+
+
+class Answers(Closing):
+    """The answers so far, by file name, in a journal beside the output."""
+
+    def __init__(self, job: Classification) -> None:
+        path = job.journal
+        if job.output.exists() and not path.exists():
+            raise FdbenchError(
+                f"{job.output} exists, and {path.name}, which would say how it was made, does "
+                "not.\nMove it away, or name another OUTPUT_FILE."
+            )
+        self._journal = Journal(path)
+        try:
+            head, self.known = _answers_in(path)
+            _refuse_other(path, head, job.identity)
+            self._journal.trim()
+            if head is None:
+                self._journal.append([job.identity])
+        except BaseException:
+            self._journal.close()
+            raise
+
+    def append(self, found: dict[str, int]) -> None:
+        """Puts the answers on the disk; they are there when this returns."""
+        self._journal.append({"image": name, "class": label} for name, label in found.items())
+        self.known |= found
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._journal.close()
+
+
+def _answers_in(path: Path) -> tuple[dict[str, Any] | None, dict[str, int]]:
+    """The first line, which says of what the answers are, and the answers in the others."""
+    try:
+        head, *lines = [json.loads(line) for line in whole_lines(path).splitlines()] or [None]
+        return head, {str(line["image"]): int(line["class"]) for line in lines}
+    except (ValueError, KeyError, TypeError) as reason:
+        raise FdbenchError(f"{path} is not a journal of fdbench classify.") from reason
+
+
+def _refuse_other(path: Path, head: dict[str, Any] | None, identity: dict[str, Any]) -> None:
+    if head not in (None, identity):
+        raise FdbenchError(
+            f"{path} was written for another network or size: {head}.\n"
+            "Move it and the output away, or name another OUTPUT_FILE."
+        )
+
+
+def images_in(folder: Path) -> list[str]:
+    """The names of the image files in the folder itself, sorted."""
+    with os.scandir(folder) as entries:
+        files = [entry.name for entry in entries if entry.is_file()]
+    found = [f for f in files if f.lower().endswith(ENDINGS) and not f.startswith(".")]
+    if not found:
+        raise FdbenchError(f"{folder} holds no images ({', '.join(ENDINGS)}).")
+    return sorted(found)
+
+
+def _loaded(job: Classification, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The images by name, and what is wrong with those that can't be read."""
+
+    def load(name: str) -> Tensor | str:
+        try:
+            return whole_image(job.folder / name, job.px)
+        except FdbenchError as reason:
+            return reason.message
+
+    with ThreadPoolExecutor(os.cpu_count() or 1, "fdbench-decode") as pool:
+        read = dict(zip(names, pool.map(load, names), strict=True))
+    bad = {name: found for name, found in read.items() if isinstance(found, str)}
+    return {name: found for name, found in read.items() if isinstance(found, Tensor)}, bad
+
+
+def _labels(job: Classification, images: dict[str, Tensor]) -> dict[str, int]:
+    """The network's answers, images of one shape at a time."""
+    found: dict[str, int] = {}
+    for shape in {image.shape for image in images.values()}:
+        alike = {name: image for name, image in images.items() if image.shape == shape}
+        x = to_images(torch.stack(list(alike.values()))).to(job.device)
+        found |= zip(alike, predict(job.model.net, x).tolist(), strict=True)
+    return found
+
+
+def _classify_all(job: Classification, names: Sequence[str], answers: Answers) -> dict[str, str]:
+    """Answers for all readable images into the journal; the reasons for the others."""
+    todo = [name for name in names if name not in answers.known]
+    bad: dict[str, str] = {}
+    with progress(job.folder.name, len(names), "images", len(names) - len(todo)) as advance:
+        for start in range(0, len(todo), job.batch_size):
+            batch = todo[start : start + job.batch_size]
+            images, unreadable = _loaded(job, batch)
+            bad |= unreadable
+            answers.append(_labels(job, images))
+            advance(len(batch))
+    return bad
+
+
+def _lines(answers: dict[str, int], names: Sequence[str], base: int) -> bytes:
+    text = io.StringIO()
+    rows = ((name, answers[name] + base) for name in names if name in answers)
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def classify_folder(job: Classification) -> Classified:
+    """Writes `job.output`, a line an image in the order of their names.
+
+    Raises FdbenchError, naming them, where images can't be read and `skip_bad` is not set; what is
+    known of the others is kept.
+    """
+    names = images_in(job.folder)
+    job.model.net.to(job.device)
+    with Answers(job) as answers:
+        bad = _classify_all(job, names, answers)
+        if bad and not job.skip_bad:
+            more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
+            listed = "\n  ".join(list(bad.values())[:_LISTED])
+            raise FdbenchError(
+                f"{len(bad)} of {len(names)} images can't be read, the others are done:\n  {listed}"
+                f"{more}\nRepair them, or add --skip-bad to leave them out: the command goes on."
+            )
+        write_atomically(job.output, _lines(answers.known, names, job.label_base))
+    return Classified(len(names) - len(bad), bad)

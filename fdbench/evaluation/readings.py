@@ -1,0 +1,95 @@
+"""Readings in, rows out: what is kept of a batch, each image by its worst (contracts C4, C5)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from fdbench.attacks import Judge, Reading
+from fdbench.store import Row
+from fdbench.threat import Threat
+from fdbench.types import Batch, Images, Labels
+
+
+@dataclass
+class Worst:
+    """Per-image worst case over the readings that share a name (restarts)."""
+
+    pred: Labels
+    adv: Images
+    first_wrong: Labels | None
+    notes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def merge(self, pred: Labels, reading: Reading, label: Labels, target: Labels | None) -> None:
+        """Takes over the images on which `reading` is worse."""
+        rank, mine = _badness(pred, label, target), _badness(self.pred, label, target)
+        worse = rank > mine
+        self.pred = torch.where(worse, pred, self.pred)
+        self.adv = torch.where(worse[:, None, None, None], reading.adv, self.adv)
+        if self.first_wrong is not None and reading.first_wrong is not None:
+            self.first_wrong = _earliest(self.first_wrong, reading.first_wrong)
+
+
+def _badness(pred: Labels, label: Labels, target: Labels | None) -> Labels:
+    """0 right, 1 wrong, 2 what the attacker wanted: hitting the target is worse than missing it."""
+    wrong = (pred != label).long()
+    return wrong if target is None else wrong + (pred == target).long()
+
+
+def _earliest(one: Labels, other: Labels) -> Labels:
+    """The smaller, where 0 stands for never."""
+    both = torch.minimum(one, other)
+    return torch.where(both > 0, both, torch.maximum(one, other))
+
+
+def worst_of(
+    readings: Iterable[Reading], judge: Judge, label: Labels, target: Labels | None
+) -> dict[str, Worst]:
+    """Every reading judged; those that share a name merged."""
+    everything = torch.arange(len(label), device=label.device)
+    worst: dict[str, Worst] = {}
+    for reading in readings:
+        pred = judge(reading.adv, everything)
+        if reading.name in worst:
+            worst[reading.name].merge(pred, reading, label, target)
+        else:
+            worst[reading.name] = Worst(pred, reading.adv, reading.first_wrong, reading.notes)
+    return worst
+
+
+def _first_wrong(worst: dict[str, Worst], label: Labels) -> dict[str, list[int | None]]:
+    """The earliest wrong iterate under each reading; the last one is known from the verdict."""
+    found: dict[str, list[int | None]] = {}
+    for name, reading in worst.items():
+        if reading.first_wrong is not None:
+            broken = torch.where(reading.pred != label, int(name), 0)
+            earliest = _earliest(reading.first_wrong, broken)
+            found[name] = [int(step) or None for step in earliest]
+    return found
+
+
+def rows_of(
+    batch: Batch, target: Labels | None, clean: Labels, worst: dict[str, Worst], threat: Threat
+) -> list[Row]:
+    """One row an image (contract C5)."""
+    first_wrong = _first_wrong(worst, batch.label)
+    last = list(worst)[-1]
+    distance = threat.distance(worst[last].adv, batch.x)
+    rows = []
+    for i, image in enumerate(batch.ids):
+        row: Row = {
+            "image": image,
+            "label": int(batch.label[i]),
+            "target": None if target is None else int(target[i]),
+            "clean": int(clean[i]),
+            "pred": {name: int(reading.pred[i]) for name, reading in worst.items()},
+            "distance": round(float(distance[i]), 8),
+        }
+        if first_wrong:
+            row["first_wrong"] = first_wrong[last][i]
+            row["first_wrong_by"] = {name: steps[i] for name, steps in first_wrong.items()}
+        for reading in worst.values():
+            row |= {key: values[i] for key, values in reading.notes.items()}
+        rows.append(row)
+    return rows

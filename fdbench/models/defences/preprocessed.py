@@ -1,0 +1,85 @@
+"""Resizing and normalisation inside the function under attack."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fdbench.errors import BadValue, unknown
+
+INTERPOLATIONS = ("bilinear", "bicubic")  # those with both an antialiased form and a gradient
+
+
+def scaling(mean: Sequence[float], std: Sequence[float]) -> str:
+    """`mean 0.485 0.456 0.406, std 0.229 0.224 0.225`, as it is printed and recorded."""
+    texts = (" ".join(f"{value:.6g}" for value in values) for values in (mean, std))
+    return "mean {}, std {}".format(*texts)
+
+
+class Preprocessed(nn.Module):
+    """RGB images (B, 3, H, W) in [0, 1] of any size -> what `net` says of (x - mean) / std.
+
+    The whole image becomes px x px, whatever its shape: the images of the competition are made for
+    networks of several sizes, and a crop would hide part of them from the attack. Images of that
+    size already are left alone. Bicubic values beyond [0, 1] stay: clamped, they would have no
+    gradient. Resizing runs in float32 at least, also in a bf16 copy.
+
+    Args:
+        px: side of the images `net` was trained on; None: it takes them as they come.
+        mean, std: per channel, in image units: a network that wants (p - 127) / 128 of pixels
+            p = 0 .. 255 has 127/255 and 128/255.
+        interpolation: "bilinear" or "bicubic".
+        antialias: as Pillow resizes; without it, as TensorFlow does by default.
+
+    Raises BadValue for what can't be meant.
+    """
+
+    mean: Tensor  # (1, 3, 1, 1)
+    std: Tensor
+
+    def __init__(
+        self,
+        net: nn.Module,
+        px: int | None,
+        mean: Sequence[float],
+        std: Sequence[float],
+        interpolation: str = "bicubic",
+        *,
+        antialias: bool = True,
+    ) -> None:
+        super().__init__()
+        if interpolation not in INTERPOLATIONS:
+            raise unknown("interpolation", interpolation, INTERPOLATIONS)
+        if px is not None and px < 1:
+            raise BadValue(f"px must be 1 or more, or None, got {px}.")
+        if len(mean) != 3 or len(std) != 3 or not all(value > 0 for value in std):
+            raise BadValue(f"mean and std need three values, std above 0: got {mean}, {std}.")
+        self.net, self.px = net, px
+        self.interpolation, self.antialias = interpolation, antialias
+        self.description = f"{self._resizing()}, {scaling(mean, std)}"
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))
+
+    def _resizing(self) -> str:
+        if self.px is None:
+            return "no resize"
+        antialias = ", antialias" if self.antialias else ""
+        return f"resize to {self.px}x{self.px} ({self.interpolation}{antialias})"
+
+    def _resized(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 P Q"]:
+        if self.px is None or x.shape[2:] == (self.px, self.px):
+            return x
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        size = (self.px, self.px)
+        return F.interpolate(
+            x, size, mode=self.interpolation, align_corners=False, antialias=self.antialias
+        )
+
+    def forward(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K"]:
+        x = (self._resized(x) - self.mean) / self.std  # (B, 3, px, px)
+        return self.net(x.to(self.mean.dtype))  # .to(bf16) changes it along with the weights
+
+    def extra_repr(self) -> str:
+        return self.description

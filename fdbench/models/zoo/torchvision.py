@@ -1,0 +1,70 @@
+"""`tv:NAME[:WEIGHTS]`: torchvision's classifiers, with the preprocessing of their weights."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fdbench.errors import BadValue, FdbenchError, unknown
+from fdbench.models.defences.preprocessed import Preprocessed
+from fdbench.models.zoo.foreign import Foreign, verified_tensors
+
+
+@contextmanager
+def _in_place_of_download(weights: Any, tensors: dict[str, Tensor]) -> Iterator[None]:
+    """Inside, a torchvision builder that asks `weights` for its tensors is given these.
+
+    The builders know what a network needs besides (sizes, renamed tensors, heads for training);
+    by themselves they would unpickle without `weights_only`, and download what is not there.
+    """
+    weights.get_state_dict = lambda *_, **__: tensors
+    try:
+        yield
+    finally:
+        del weights.get_state_dict
+
+
+def _torchvision_weights(name: str, wanted: str) -> Any:
+    """The entry of torchvision's table of weights; `wanted` "" is its default."""
+    from torchvision import models
+
+    known = models.list_models(module=models)  # classifiers; its submodules hold detectors etc.
+    if name not in known:
+        raise unknown("torchvision model", name, known)
+    table = models.get_model_weights(name)
+    try:
+        weights = table[wanted or "DEFAULT"]
+    except KeyError:
+        raise unknown(f"weights of tv:{name}", wanted, [one.name for one in table]) from None
+    if not weights.meta["categories"]:
+        raise BadValue(f"tv:{name}:{wanted} is no classifier: its last layers were not trained.")
+    return weights
+
+
+def from_torchvision(rest: str) -> Foreign:
+    """The torchvision classifier of a reference `tv:NAME[:WEIGHTS]`, without its `tv:`.
+
+    Resizing, mean and std are those of the weights' own `transforms()`, but for its crop. Raises
+    BadValue for unknown names, FdbenchError where the file of weights is absent or damaged.
+    """
+    from torchvision import models
+
+    name, _, wanted = rest.partition(":")
+    weights = _torchvision_weights(name, wanted)
+    path = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
+    if not path.is_file():
+        raise FdbenchError(
+            f"tv:{name} has no weights on this disk: {path} is missing, and nothing is downloaded "
+            f"unasked.\nFetch it: curl --create-dirs -o '{path}' {weights.url}"
+        )
+    tensors = verified_tensors(path, weights.url)
+    # What a new network draws is overwritten; the generator it draws from is put back (C3).
+    with torch.random.fork_rng(devices=[]), _in_place_of_download(weights, tensors):
+        net = models.get_model(name, weights=weights)
+    own = weights.transforms()
+    px, kind = own.crop_size[0], own.interpolation.value
+    wrapped = Preprocessed(net, px, own.mean, own.std, kind, antialias=bool(own.antialias))
+    return Foreign(f"tv:{name}:{weights.name}", wrapped)

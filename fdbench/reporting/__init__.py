@@ -1,0 +1,5 @@
+"""Rows in, tables and figures out. Free of torch."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,151 @@
+"""The authors' own table: "error / attack success" of each network, measured beside published.
+
+Targeted PGD at linf 16/255 on 1000 classes, in the authors' steps (Xie et al. 2019, Sec. 6.1;
+released model table). Every number is one of whitebox.whitebox. Free of torch.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+from pandas import DataFrame
+
+from fdbench.reporting import whitebox
+from fdbench.reporting.layout import Section
+from fdbench.reporting.whitebox import missing
+from fdbench.specs import AttackSpec
+from fdbench.store import Run
+from fdbench.units import print_size
+
+BUDGETS = (10, 100, 1000, 2000)  # and 0, the clean image
+CLASSES = 1000
+PROTOCOL = AttackSpec(eps=16 / 255, targeted=True)
+COLUMNS = (
+    *("data", "split", "model", "weights", "iters", "n", "planned", "precision", "seed"),
+    *(f"{name}{end}" for name in ("error", "success") for end in ("", "_low", "_high")),
+    *("published_error", "published_success", "difference_error", "difference_success"),
+    *("note", "run"),
+)
+READING = (
+    "Cells: error / attack success, percent; intervals at 95 % (Wilson). Attackers compare "
+    "success, defenders accuracy (100 - error). Targets and random starts move both by about 0.3 "
+    "(released code)."
+)
+_NETWORK = ["data", "split", "model", "weights"]
+_COPIED = (*_NETWORK, "n", "planned", "precision", "seed", "note", "run")
+
+
+def _follows(run: Run) -> bool:
+    """Whether the run keeps to the authors' protocol, its step sizes aside."""
+    spec = run.info.attack
+    same = ("attack", "norm", "targeted", "restarts", "loss", "random_start")
+    return (
+        run.info.data.classes == CLASSES
+        and abs(spec.eps - PROTOCOL.eps) < 1e-9
+        and all(getattr(spec, name) == getattr(PROTOCOL, name) for name in same)
+    )
+
+
+def _compared(line: dict[str, Any], measured: str, published: str) -> dict[str, float]:
+    """Error and its interval, published error and their difference, from accuracies."""
+    error, known = 100 - line[measured], 100 - line[published]
+    return {
+        "error": error,
+        "error_low": 100 - line[f"{measured}_high"],
+        "error_high": 100 - line[f"{measured}_low"],
+        "published_error": known,
+        "difference_error": error - known,
+    }
+
+
+def _attacked(line: dict[str, Any]) -> dict[str, Any]:
+    success = {key: line[key] for key in ("success", "success_low", "success_high")}
+    known = line["published_success"]
+    return {
+        **{key: line[key] for key in (*_COPIED, "iters")},
+        **_compared(line, "robust", "published"),
+        **success,
+        "published_success": known,
+        "difference_success": line["success"] - known,
+    }
+
+
+def _clean(line: dict[str, Any]) -> dict[str, Any]:
+    """What a line says of the clean images."""
+    copied = {key: line[key] for key in _COPIED}
+    return {**copied, "iters": 0, **_compared(line, "clean", "published_clean")}
+
+
+def _records(lines: DataFrame) -> list[dict[str, Any]]:
+    """The lines as plain dictionaries; budgets as plain integers."""
+    found = [{str(key): value for key, value in line.items()} for line in lines.to_dict("records")]
+    return [{**line, "iters": int(line["iters"])} for line in found]
+
+
+def zoo(runs: Sequence[Run]) -> DataFrame:
+    """One line a network and budget, 0 for the clean images, in the columns COLUMNS.
+
+    Only runs under the authors' protocol count. Of several at one budget, the one with the most
+    images is taken, then the one with the lowest seed.
+    """
+    lines = whitebox.whitebox([run for run in runs if _follows(run)])
+    steps = {n: print_size(PROTOCOL.step(n), PROTOCOL.norm) for n in BUDGETS}
+    lines = lines[lines["alpha"] == lines["iters"].map(steps)]
+    lines = lines[lines["n"] > 0].sort_values(["n", "seed"], ascending=[False, True], kind="stable")
+    attacked = _records(lines.drop_duplicates([*_NETWORK, "iters"]))
+    clean = _records(lines.drop_duplicates(_NETWORK))
+    found = [*map(_clean, clean), *map(_attacked, attacked)]
+    table = DataFrame(found, columns=list(COLUMNS))
+    numbers = [n for n in COLUMNS if n.startswith(("error", "success", "published", "difference"))]
+    table[numbers] = table[numbers].astype(float).round(4)
+    return table.sort_values([*_NETWORK, "iters"], kind="stable", ignore_index=True)
+
+
+def _pair(line: dict[str, Any] | None, error: str, success: str, sign: str = "") -> str:
+    """`54.5 / 26.6`; only the first where there is no attack, `-` where there is neither."""
+    values = [line[key] for key in (error, success)] if line else []
+    return " / ".join(f"{value:{sign}.1f}" for value in values if not missing(value)) or "-"
+
+
+def _interval(line: dict[str, Any] | None, name: str) -> str:
+    if line is None or missing(line[name]):
+        return "-"
+    return f"{line[f'{name}_low']:.1f}-{line[f'{name}_high']:.1f}"
+
+
+def _block(name: str, lines: dict[int, dict[str, Any]], budgets: Sequence[int]) -> DataFrame:
+    """A network's lines of the table: what is not known for any budget is left out."""
+    at = [lines.get(budget) for budget in budgets]
+    readings = {
+        "measured": [_pair(line, "error", "success") for line in at],
+        "error 95 %": [_interval(line, "error") for line in at],
+        "succ. 95 %": [_interval(line, "success") for line in at],
+        "published": [_pair(line, "published_error", "published_success") for line in at],
+        "difference": [_pair(line, "difference_error", "difference_success", "+") for line in at],
+        "images": [str(line["n"]) if line else "-" for line in at],
+    }
+    told = {key: cells for key, cells in readings.items() if set(cells) != {"-"}}
+    headings = ["clean" if not budget else f"{budget} it" for budget in budgets]
+    table = DataFrame(list(told.values()), columns=headings)
+    table.insert(0, "reading", list(told))
+    table.insert(0, "model", name)
+    return table
+
+
+def sections(table: DataFrame) -> Iterator[Section]:
+    """The zoo as text, a section for each data set; `same` is the number of images, if one."""
+    for (data, split), lines in table.groupby(["data", "split"], sort=False):
+        budgets = sorted(map(int, lines["iters"].unique()))
+        twice = len(lines[_NETWORK].drop_duplicates()) > lines["model"].nunique()
+        blocks = []
+        for (model, weights), own in lines.groupby(["model", "weights"], sort=False):
+            by_budget = {line["iters"]: line for line in _records(own)}
+            name = f"{model}@{weights}" if twice else str(model)
+            blocks.append(_block(name, by_budget, budgets))
+        cells = pd.concat(blocks, ignore_index=True)
+        counts = lines["n"].unique()
+        if len(counts) == 1:
+            cells = cells[cells["reading"] != "images"]
+        same = f"n {counts[0]}" if len(counts) == 1 else ""
+        title = f"Zoo: {data} {split}, targeted PGD, linf 16/255, {CLASSES} classes"
+        yield Section(title, same, cells)

@@ -1,0 +1,107 @@
+"""Which network: the ResNet family and its denoising blocks, as frozen, validated data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fdbench.errors import BadValue
+from fdbench.specs.plain import pick, strict
+
+
+@dataclass(frozen=True)
+class Arch:
+    """One member of the ResNet family: the blocks of each stage and their widths."""
+
+    block: str  # "basic" or "bottleneck"
+    blocks: tuple[int, ...]  # residual blocks in each stage
+    width: int = 64  # channels of the first stage's inner convolutions
+    groups: int = 1
+    group_width: int | None = None  # ResNeXt's d: inner channels a group at width 64
+
+
+ARCHS: dict[str, Arch] = {
+    "r20": Arch("basic", (3, 3, 3), width=16),  # He et al. 2016, Sec. 4.2, the CIFAR-10 networks
+    "r18": Arch("basic", (2, 2, 2, 2)),  # He et al. 2016, Table 1
+    "r26": Arch("bottleneck", (2, 2, 2, 2)),  # r18's depths in bottlenecks
+    "r50": Arch("bottleneck", (3, 4, 6, 3)),
+    "r101": Arch("bottleneck", (3, 4, 23, 3)),
+    "r152": Arch("bottleneck", (3, 8, 36, 3)),
+    "r164": Arch("bottleneck", (4, 9, 37, 4)),  # r152 + 1 a stage: Xie et al. 2019, "+4 bottleneck"
+    "x50": Arch("bottleneck", (3, 4, 6, 3), groups=32, group_width=8),
+    "x101": Arch("bottleneck", (3, 4, 23, 3), groups=32, group_width=8),  # ResNeXt-101 32x8d
+}
+
+
+# name: "module:class", imported when a network is built. "none" is the baseline.
+DENOISERS: dict[str, str | None] = {
+    "none": None,
+    "nonlocal-gauss": "fdbench.models.denoise:NonlocalGauss",
+    "nonlocal-dot": "fdbench.models.denoise:NonlocalDot",
+    "bilateral-gauss": "fdbench.models.denoise:BilateralGauss",
+    "bilateral-dot": "fdbench.models.denoise:BilateralDot",
+    "mean": "fdbench.models.denoise:Mean",
+    "median": "fdbench.models.denoise:Median",
+    "null": "fdbench.models.denoise:Null",
+    "bottleneck": None,  # not a denoiser: one more residual block in its place, for comparison
+}
+
+
+PLACES = ("stages", "all")
+
+
+BLOCKS = ("full", "no-1x1", "no-residual")
+
+
+PADDINGS = ("symmetric", "same-tf")
+
+
+ORDERS = ("rgb", "bgr")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A network: everything that must be known to build it, weights aside."""
+
+    arch: str
+    denoise: str = "none"
+    denoise_at: str = "stages"  # after the last block of each stage, or after every block
+    block: str = "full"  # the denoising block, or one of its ablations (paper, Table 1)
+    width: int | None = None  # channels of the first stage; None: the architecture's own
+    classes: int = 1000
+    px: int = 224  # side of the square input; decides the stem
+    padding: str = "symmetric"  # "same-tf": TensorFlow's, as the authors' released weights need
+    order: str = "rgb"  # channel order the network wants; its public input is always RGB
+    # 2x - 1, in [-1, 1]: the authors' scaling (released code).
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+
+    def __post_init__(self) -> None:
+        pick("arch", self.arch, ARCHS)
+        pick("denoiser", self.denoise, DENOISERS)
+        pick("place for denoisers", self.denoise_at, PLACES)
+        pick("denoising block", self.block, BLOCKS)
+        pick("padding", self.padding, PADDINGS)
+        pick("channel order", self.order, ORDERS)
+        if self.width is not None and self.width < 1:
+            raise BadValue(f"--width must be at least 1, got {self.width}.")
+        if self.classes < 2 or self.px < 8:
+            raise BadValue(f"a network needs 2 classes and 8 px, got {self.classes}, {self.px}.")
+        if DENOISERS[self.denoise] is None and self.block != "full":
+            raise BadValue(f"--block {self.block} is an ablation of a denoising block: --denoise?")
+        if self.denoise == "none" and self.denoise_at != "stages":
+            raise BadValue(f"--denoise-at {self.denoise_at} needs a --denoise to place.")
+
+    @property
+    def name(self) -> str:
+        """`r152-nonlocal-gauss-all`: what the row, the checkpoint and the tables are called."""
+        parts = [self.arch]
+        parts += [self.denoise] if self.denoise != "none" else []
+        parts += [self.denoise_at] if self.denoise_at != "stages" else []
+        parts += [self.block] if self.block != "full" else []
+        parts += [f"w{self.width}"] if self.width not in (None, ARCHS[self.arch].width) else []
+        return "-".join(parts)
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any], where: str) -> "ModelSpec":
+        """From a recipe's or a card's table; unknown keys are an error that names `where`."""
+        return cls(**strict(cls, table, where))

@@ -1,0 +1,43 @@
+"""Plain data in, checked dataclasses out; hashes of plain data. Free of torch."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from fdbench.errors import unknown
+from fdbench.units import parse_size
+
+
+def pick(kind: str, given: str, allowed: Mapping[str, Any] | tuple[str, ...]) -> str:
+    """`given`, if it is in the table; else the error that names the nearest."""
+    if given not in allowed:
+        raise unknown(kind, given, allowed)
+    return given
+
+
+def strict(cls: type[Any], table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`table` as arguments of the dataclass `cls`: unknown keys are refused, lists made tuples."""
+    names = [field.name for field in fields(cls)]
+    for key in table:
+        if key not in names:
+            raise unknown(f"key in {where}", key, names)
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+
+
+def sizes(table: Mapping[str, Any]) -> dict[str, Any]:
+    """`table` with its textual sizes (`eps = "16/255"`) in image units."""
+    norm = table.get("norm", "linf")
+    return {
+        key: parse_size(value, norm, key)
+        if key in ("eps", "alpha") and isinstance(value, str)
+        else value
+        for key, value in table.items()
+    }
+
+
+def digest(content: Any) -> str:
+    """16 hex digits that change when the content does; `content` is plain data or a dataclass."""
+    plain = content if isinstance(content, dict | list) else asdict(content)
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,172 @@
+"""Find and read models/*.toml and attacks/*.toml. Recipes are read, never written, by commands.
+
+The packaged ones come first; a `models/` or `attacks/` folder in the working directory adds to them
+(and may not repeat a name: a row that silently means something else is worse than an error).
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fdbench.errors import BadValue, FdbenchError, unknown
+from fdbench.specs.attack import AttackerSpec, AttackSpec
+from fdbench.specs.model import ModelSpec
+from fdbench.specs.plain import pick, strict
+
+_PACKAGE = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published number and the exact conditions it was measured under.
+
+    A table shows it beside a measurement only where all of them agree. `accuracy` and `success` are
+    in percent; `iters` 0 is the clean image, None an attack without a budget. `trained` says on
+    what images the network was: "adversarial" or "clean".
+    """
+
+    data: str
+    accuracy: float
+    source: str
+    iters: int | None = None
+    success: float | None = None
+    attack: str = "pgd"
+    norm: str = "linf"
+    eps: str = "16/255"
+    targeted: bool = True
+    trained: str = "adversarial"
+
+    def __post_init__(self) -> None:
+        pick("training", self.trained, ("adversarial", "clean"))
+        if self.attack == "pgd" and self.iters is None:
+            raise BadValue(f"a published number of PGD needs its iters: {self.source}.")
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """A row of models/: a network, how it is trained on each data set, what was published."""
+
+    name: str
+    spec: ModelSpec
+    summary: str
+    train: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # data set -> settings
+    published: tuple[Published, ...] = ()
+    weights: str = ""  # where somebody else's trained weights are, if they are anywhere
+
+
+@dataclass(frozen=True)
+class Battery:
+    """A file of attacks/: attacks that are run together."""
+
+    name: str
+    summary: str
+    attacks: tuple[AttackSpec, ...]
+
+
+@dataclass(frozen=True)
+class AttackerBattery:
+    """A file of attacks/ for the black box: attackers that are scored together."""
+
+    name: str
+    summary: str
+    attackers: tuple[AttackerSpec, ...]
+
+
+def _folders(kind: str) -> list[Path]:
+    packaged = _PACKAGE / kind  # in a wheel, recipes lie beside their code
+    checkout = _PACKAGE.parent / kind
+    home = checkout if (_PACKAGE.parent / "pyproject.toml").is_file() else packaged
+    here = Path.cwd() / kind
+    return [home] + ([here] if here.is_dir() and here.resolve() != home.resolve() else [])
+
+
+def recipe_files(kind: str) -> dict[str, Path]:
+    """Recipe files of `kind` ("models" or "attacks") by name."""
+    found: dict[str, Path] = {}
+    for folder in _folders(kind):
+        for path in sorted(folder.glob("*.toml")):
+            if path.stem in found:
+                raise FdbenchError(
+                    f"two recipes are named {path.stem!r}: {found[path.stem]}, {path}"
+                )
+            found[path.stem] = path
+    return found
+
+
+def _read(kind: str, noun: str, name: str) -> tuple[dict[str, Any], Path]:
+    known = recipe_files(kind)
+    if name not in known:
+        hint = f"Rows live in {kind}/; `fdbench list {kind}` shows all {len(known)}."
+        raise unknown(noun, name, known, hint)
+    try:
+        return tomllib.loads(known[name].read_text()), known[name]
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as reason:
+        raise FdbenchError(f"{known[name]} is not a recipe: {reason}") from reason
+
+
+def _take(table: dict[str, Any], key: str, where: Path) -> Any:
+    if key not in table:
+        raise FdbenchError(f"{where} lacks {key!r}: see {where.parent.name}/README.md")
+    return table.pop(key)
+
+
+def model_recipe(name: str) -> ModelRecipe:
+    """The model row of that name. Raises FdbenchError for an unknown or malformed one."""
+    table, path = _read("models", "model", name)
+    where = str(path)
+    spec = ModelSpec.of(_take(table, "model", path), where)
+    published = tuple(
+        Published(**strict(Published, row, where)) for row in table.pop("published", [])
+    )
+    return ModelRecipe(name, spec, published=published, **strict(ModelRecipe, table, where))
+
+
+_KINDS = {  # what a battery's tables are called: the command that runs it
+    "attack": "fdbench attack suite",
+    "attacker": "fdbench attack transfer --attackers",
+}
+
+
+def _kind(table: Mapping[str, Any], path: Path) -> str:
+    for kind in _KINDS:
+        if kind in table:
+            return kind
+    raise FdbenchError(f"{path} has neither [[attack]] nor [[attacker]]: see attacks/README.md")
+
+
+def _battery(name: str, kind: str) -> tuple[dict[str, Any], Path]:
+    """The battery's table, if it is of that kind; else an error that names the right command."""
+    table, path = _read("attacks", "battery", name)
+    found = _kind(table, path)
+    if found != kind:
+        raise BadValue(f"{name} is of another kind.\nRun it: {_KINDS[found]} {name}")
+    return table, path
+
+
+def batteries() -> list[tuple[str, str, str]]:
+    """Name, summary and command of every battery."""
+    tables = [(name, *_read("attacks", "battery", name)) for name in recipe_files("attacks")]
+    return [
+        (name, str(table.get("summary", "")), f"{_KINDS[_kind(table, path)]} {name}")
+        for name, table, path in tables
+    ]
+
+
+def battery(name: str) -> Battery:
+    """The battery of that name. Raises FdbenchError for an unknown or malformed one."""
+    table, path = _battery(name, "attack")
+    attacks = tuple(AttackSpec.of(row, str(path)) for row in _take(table, "attack", path))
+    return Battery(name, attacks=attacks, **strict(Battery, table, str(path)))
+
+
+def attacker_battery(name: str) -> AttackerBattery:
+    """The battery of black-box attackers of that name. Raises FdbenchError as `battery` does."""
+    table, path = _battery(name, "attacker")
+    rows = tuple(AttackerSpec.of(row, str(path)) for row in _take(table, "attacker", path))
+    names = [one.name for one in rows]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise FdbenchError(f"{path} names an attacker twice: {', '.join(twice)}.")
+    return AttackerBattery(name, attackers=rows, **strict(AttackerBattery, table, str(path)))

@@ -1,0 +1,109 @@
+"""Adversarial images on disk: safetensors shards named by the hash of their bytes.
+
+A shard that was touched no longer fits its name. Rows (and sets' indices) say which shard holds
+which image, and are written after it: what they name is there, or was removed since.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from fdbench.errors import FdbenchError
+from fdbench.randomness import ImageId
+from fdbench.store.files import write_atomically
+from fdbench.store.tensors import pack, unpack
+from fdbench.types import Images
+from fdbench.units import pixels as pixels_text
+
+# Of a pixel, 1/255: how far outside the ball a rounded image may end, so that 8/255 is 8 whole
+# pixels in float32. verify.check allows 1e-6 of [0, 1], 2.55e-4 pixels; float32 itself needs 3e-5.
+_SLACK = 1e-4
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some images under each of an attack's readings; uint8 where whole pixels were asked for."""
+
+    ids: tuple[ImageId, ...]
+    tensors: Mapping[str, Tensor]  # (B, 3, H, W) each
+
+    def images(self, reading: str, ids: Sequence[ImageId]) -> Images:
+        """Those of one reading, in the order of `ids`, in [0, 1]."""
+        place = {image: i for i, image in enumerate(self.ids)}
+        return as_images(self.tensors[reading][[place[image] for image in ids]])
+
+
+def as_images(stored: Tensor) -> Images:
+    """Images in [0, 1] from what a shard holds."""
+    return stored.float() / 255 if stored.dtype == torch.uint8 else stored
+
+
+def write_shard(folder: Path, shard: Shard) -> str:
+    """Puts the shard into `folder`, whole or not at all, and returns its name.
+
+    Raises FdbenchError where the disk refuses.
+    """
+    content = pack(shard.tensors, {"ids": json.dumps(list(shard.ids))})
+    name = hashlib.sha256(content).hexdigest()[:32] + ".safetensors"
+    write_atomically(folder / name, content)
+    return name
+
+
+def read_shard(path: Path) -> Shard:
+    """The shard in a file. Raises FdbenchError if it is missing, changed, or no shard at all."""
+    try:
+        content = path.read_bytes()
+    except OSError as reason:
+        raise FdbenchError(f"{path} can't be read: {reason.strerror}.") from reason
+    if hashlib.sha256(content).hexdigest()[:32] != path.stem:
+        raise FdbenchError(f"{path} is not what was written: its bytes don't fit its name.")
+    try:
+        tensors, metadata = unpack(content)
+        return Shard(tuple(json.loads(metadata["ids"])), tensors)
+    except (ValueError, TypeError, KeyError) as reason:
+        raise FdbenchError(f"{path} is not a shard of images: {reason!r}.") from reason
+
+
+def whole_pixels(adv: Images, x: Images, eps: float) -> UInt8[Tensor, "B 3 H W"]:
+    """`adv` (linf) in whole pixels, 0 .. 255, rounded to the nearest that stays within eps of `x`.
+
+    Plain rounding would leave the ball wherever eps is not a whole number of pixels, or `x` is not.
+    Raises FdbenchError where none stays: an `x` between two whole pixels and an eps below half one.
+    """
+    low = (255 * (x - eps) - _SLACK).ceil().clamp(min=0)
+    high = (255 * (x + eps) + _SLACK).floor().clamp(max=255)
+    if (low > high).any():
+        raise FdbenchError(
+            f"eps {pixels_text(eps)} leaves no whole pixel near images that were resized or scaled."
+            "\nKeep the exact images instead: --save-adv float"
+        )
+    return (255 * adv).round().maximum(low).minimum(high).to(torch.uint8)
+
+
+def read_png(path: Path) -> UInt8[Tensor, "3 H W"]:
+    """What write_png wrote. Raises FdbenchError for anything else: a JPEG by that name, a grey."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            mode, array = image.mode, np.array(image)
+    except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as reason:
+        raise FdbenchError(f"{path} is not a readable PNG: {reason}.") from reason
+    if mode != "RGB":
+        raise FdbenchError(f"{path} is {mode}, not RGB.")
+    return torch.from_numpy(array).permute(2, 0, 1)
+
+
+def write_png(path: Path, pixels: UInt8[Tensor, "3 H W"]) -> None:
+    """One image as PNG, whole or not at all."""
+    buffer = BytesIO()
+    array = np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy())
+    Image.fromarray(array).save(buffer, format="PNG")
+    write_atomically(path, buffer.getvalue())

@@ -1,0 +1,153 @@
+"""What was run, on what and with what: the content of a run's run.json. Free of torch."""
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin
+
+from fdbench.errors import FdbenchError
+from fdbench.specs import AttackSpec, digest, strict
+from fdbench.store.files import write_atomically
+
+_T = TypeVar("_T")
+
+FORMAT = 1  # of run.json and of the rows; a reader refuses any other
+_LONGEST = 100  # characters of a run's name before its hash; file systems allow 255 in all
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The network that was judged; `weights` is the sha256 of its parameters, in hex."""
+
+    name: str
+    ref: str  # as given to --model
+    weights: str
+    spec: Mapping[str, Any] | None = None  # None: not one of our networks
+    train: Mapping[str, Any] | None = None  # how it was trained, where its card says so
+    preprocessing: str = ""  # what it does to images first; not hashed with its weights
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """The data set; `count` is all of it, not only what the run takes."""
+
+    name: str
+    split: str
+    fingerprint: str
+    classes: int
+    count: int
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def command_line() -> str:
+    program = Path(sys.argv[0])
+    if program.name == "__main__.py":  # of `python -m fdbench`
+        program = program.parent
+    return shlex.join([program.name, *sys.argv[1:]])
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One network under one attack on one data set: what run.json holds.
+
+    `further` is whatever else changes a verdict: the sources of a transfer, the batch size of an
+    attack that draws its random numbers per batch. `found` changes none: it says what a choice that
+    was left open (a precision) came to, and why.
+    """
+
+    model: ModelInfo
+    data: DataInfo
+    attack: AttackSpec
+    seed: int
+    precision: str
+    images: int  # planned
+    limit: int | None
+    batch_size: int | None  # None: as large as memory allowed
+    environment: Mapping[str, str | int | None]
+    further: Mapping[str, Any] = field(default_factory=dict)
+    started: str = field(default_factory=now)  # ISO 8601, UTC
+    command: str = field(default_factory=command_line)  # as it was first typed
+    seconds: float = 0.0  # wall time, summed over resumes
+    warnings: tuple[str, ...] = ()
+    found: Mapping[str, Any] = field(default_factory=dict)  # what was measured before the attack
+    format: int = FORMAT
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that can change a verdict; neither batch size nor device nor rank does (C3)."""
+        ours = self.model.spec is not None or not self.model.preprocessing
+        return {
+            "weights": self.model.weights,
+            **({} if ours else {"preprocessing": self.model.preprocessing}),
+            "data": [self.data.name, self.data.split, self.data.fingerprint],
+            "limit": self.limit,
+            "attack": self.attack.identity,
+            "seed": self.seed,
+            "precision": self.precision,
+            "further": dict(self.further),
+        }
+
+    @property
+    def name(self) -> str:
+        """`r20-nonlocal-gauss-cifar10-pgd-100-u-linf-8-0123456789abcdef`."""
+        parts = (safe(self.model.name), safe(self.data.name), safe(self.attack.name))
+        return f"{'-'.join(parts)[:_LONGEST]}-{digest(self.identity)}"
+
+
+def safe(name: str) -> str:
+    """A name's last path part in characters that every file system takes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name.rstrip("/").split("/")[-1]).strip(".-") or "x"
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value from JSON is of an annotation's outermost kind; an int may stand for 1.0."""
+    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    plain = tuple(get_origin(one) or one for one in kinds)
+    return isinstance(value, (*plain, int) if float in plain else plain)
+
+
+def parsed(cls: type[_T], table: Any, where: str) -> _T:
+    """`table` as the dataclass `cls`; a wrong, missing or unknown field is an error."""
+    if not isinstance(table, dict):
+        raise FdbenchError(f"{where}: expected a table, found {table!r}.")
+    values = strict(cls, table, where)
+    for one in fields(cls):  # type: ignore[arg-type]
+        if one.name in values and not _fits(values[one.name], one.type):
+            raise FdbenchError(f"{where}: {one.name} can't be {values[one.name]!r}.")
+    try:
+        return cls(**values)
+    except TypeError as reason:  # a field is missing
+        raise FdbenchError(f"{where} is incomplete: {reason}") from reason
+
+
+def read_info(path: Path) -> RunInfo:
+    """The RunInfo in a run.json. Raises FdbenchError, naming the file, where it is malformed."""
+    try:
+        table = json.loads(path.read_text())
+        version = table.pop("format")
+        del table["name"]  # derived
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as reason:
+        raise FdbenchError(
+            f"{path} is not a run's description: {reason!r}.\n"
+            f"Move {path.parent} away and run the attack again."
+        ) from reason
+    if version != FORMAT:
+        raise FdbenchError(f"{path} has format {version!r}; this fdbench reads format {FORMAT}.")
+    parts = {"model": ModelInfo, "data": DataInfo, "attack": AttackSpec}
+    for key, cls in parts.items():
+        table[key] = parsed(cls, table.get(key), f"{path}, {key}")
+    return parsed(RunInfo, table, str(path))
+
+
+def write_info(path: Path, info: RunInfo) -> None:
+    """Puts `info` into a run.json, whole or not at all."""
+    write_atomically(path, json.dumps({"name": info.name, **asdict(info)}, indent=2) + "\n")

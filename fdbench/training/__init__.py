@@ -1,0 +1,5 @@
+"""Training of networks, and of the feed-forward attacker."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,73 @@
+"""Is this a legal adversarial image, and what does the float32 network say of it (contract C4)?
+
+The only source of verdicts. Never takes an attack's word, ours included; written so that NaN fails.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fdbench.errors import FdbenchError, SanityFailed
+from fdbench.threat import Threat
+from fdbench.types import Batch, Images, Labels
+from fdbench.units import print_size
+
+# float32 leaves x + (adv - x) up to 6e-8 off; other packages' attacks up to 1e-6 (AutoAttack, FAB).
+ROUNDING = 1e-6
+
+
+class IllegalAdversary(SanityFailed):
+    """An attack returned something outside its threat model; nothing of it was recorded."""
+
+
+def limit(threat: Threat) -> float:
+    """The largest distance that passes: eps and rounding, in proportion where eps is large."""
+    return threat.eps + ROUNDING * max(1.0, threat.eps)
+
+
+def check(adv: Tensor, x: Images, threat: Threat) -> None:
+    """Passes if `adv` is `x` moved by at most threat.eps, within [0, 1].
+
+    Raises IllegalAdversary naming by how much it is not.
+    """
+    if adv.shape != x.shape:
+        raise IllegalAdversary(f"the attack returned {tuple(adv.shape)} for {tuple(x.shape)}.")
+    low, high = adv.min().item(), adv.max().item()
+    if not (low >= 0 and high <= 1):
+        raise IllegalAdversary(
+            f"the attack returned values from {low:.6g} to {high:.6g}; images lie in [0, 1].\n"
+            "NaN comes from a network whose gradient is not finite."
+        )
+    moved = threat.distance(adv, x).max().item()
+    if not moved <= limit(threat):
+        raise IllegalAdversary(
+            f"the attack moved an image by {print_size(moved, threat.norm)} in {threat.norm}, "
+            f"limit {print_size(threat.eps, threat.norm)}."
+        )
+
+
+@torch.no_grad()
+def predict(net: nn.Module, x: Images, most: int | None = None) -> Labels:
+    """The class of each image, `most` of them at a time.
+
+    Raises FdbenchError if a logit is not finite.
+    """
+    logits = torch.cat([net(part) for part in torch.split(x, most or len(x))])
+    if not torch.isfinite(logits).all():
+        raise FdbenchError("the network's logits are not finite on legal images: is it trained?")
+    return logits.argmax(1)
+
+
+@dataclass(frozen=True)
+class Referee:
+    """Judges adversaries of some images of a batch, given by their indices in it."""
+
+    net: nn.Module
+    batch: Batch
+    threat: Threat
+    most: int | None = None  # images a forward pass
+
+    def __call__(self, adv: Images, index: Labels) -> Labels:
+        check(adv, self.batch.x[index], self.threat)
+        return predict(self.net, adv, self.most)

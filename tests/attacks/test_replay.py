@@ -1,0 +1,289 @@
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+from test_make import linear, plan, silent
+
+from fdbench.attacks import replay
+from fdbench.attacks.protocol import Setting, Subject
+from fdbench.attacks.targets import draw_targets
+from fdbench.blackbox.attackers import Known
+from fdbench.blackbox.make import make_set
+from fdbench.commands.train_attacker import train_attacker
+from fdbench.commands.transfer import transfer
+from fdbench.data.open import open_data
+from fdbench.errors import BadValue, FdbenchError
+from fdbench.evaluation.job import Evaluation
+from fdbench.evaluation.loop import evaluate
+from fdbench.reporting import blackbox
+from fdbench.specs.attack import AttackSpec
+from fdbench.store.advset import AdvSet
+from fdbench.store.runs import read_runs
+from fdbench.store.scratch import BatchScratch
+from fdbench.threat import Threat
+
+
+def made(results: Path, **changes: Any) -> AdvSet:
+    return AdvSet.open(results, make_set(plan(results, **changes), silent).name)
+
+
+def forbidden(*_: Any) -> Any:
+    raise AssertionError("asked")
+
+
+def test_the_runner_gives_the_sets_images_and_asks_nobody(tmp_path: Path) -> None:
+    found = made(tmp_path)
+    batch = open_data("fashion-mini", "test").fetch([9, 2, 17])
+    shares: list[float] = []
+    asked = torch.nn.Module()
+    scratch = BatchScratch(tmp_path / "scratch", batch.ids)
+    subject = Subject(
+        asked, batch, None, Threat("linf", 8 / 255), 0, forbidden,
+        lambda share=1.0: shares.append(share), 10, scratch, tmp_path, 250,
+    )  # fmt: skip
+    readings = {one.name: one for one in replay.run_stored(subject, found.spec)}
+    assert set(readings) == {"one", "two"}
+    for name, reading in readings.items():
+        assert torch.equal(reading.adv, found.images(name, batch.ids))
+        assert reading.notes == {}
+    assert sum(shares) == replay.count_steps(found.spec)
+
+
+def test_a_judge_records_every_attacker_and_who_they_were(tmp_path: Path) -> None:
+    found = made(tmp_path, known=Known((linear(3),), (1.0,)))
+    victim, data = linear(0), open_data("fashion-mini", "test")
+    job = Evaluation(
+        victim, data, found.spec, tmp_path, torch.device("cpu"), limit=20, batch_size=6
+    )
+    folder = evaluate(job, silent)
+    rows = [json.loads(line) for line in (folder / "rows-0.jsonl").read_text().splitlines()]
+    assert len(rows) == 20
+    for name in ("one", "two"):
+        adv = found.images(name, range(20))
+        wanted = victim.net(adv).argmax(1).tolist()
+        assert [row["pred"][name] for row in rows] == wanted
+    further = json.loads((folder / "run.json").read_text())["further"]
+    assert further["set"] == found.info.digest
+    assert further["surrogates"] == [{"name": "linear-3", "weights": linear(3).weights}]
+    assert further["attackers"] == ["one", "two"]
+
+
+def test_a_set_made_anew_otherwise_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
+    old = made(tmp_path, name="mine")
+    for path in sorted(old.path.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    made(tmp_path, name="mine", seed=1)
+    with pytest.raises(FdbenchError, match="mine is not the one that was asked for"):
+        replay.describe(tmp_path, old.spec)
+
+
+WRONG_SPECS: list[dict[str, Any]] = [{"eps": 16 / 255}, {"norm": "l2"}, {"targeted": True}]
+
+
+@pytest.mark.parametrize("change", WRONG_SPECS, ids=lambda change: next(iter(change)))
+def test_a_set_stands_for_no_other_threat_model(tmp_path: Path, change: dict[str, Any]) -> None:
+    spec: AttackSpec = replace(made(tmp_path).spec, **change)
+    with pytest.raises(BadValue, match="was made untargeted, in linf, with eps 8/255"):
+        replay.open_stored(tmp_path, spec)
+
+
+def test_a_set_of_other_images_is_refused(tmp_path: Path) -> None:
+    found, data = made(tmp_path), open_data("fashion-mini", "test")
+    replay.check(tmp_path, found.spec, data, data.ids[:30])
+    with pytest.raises(FdbenchError, match="has 30 of these 31 images"):
+        replay.check(tmp_path, found.spec, data, data.ids[:31])
+    other = open_data("fashion-mini", "held-out")
+    with pytest.raises(BadValue, match=r"from fashion-mini \(test.*not from fashion-mini \(held"):
+        replay.check(tmp_path, found.spec, other, data.ids[:30])
+
+
+def test_a_victim_that_the_attackers_know_is_warned_of(tmp_path: Path) -> None:
+    found = made(tmp_path, known=Known((linear(3),), (1.0,)))
+    (text,) = replay.warnings_for(found.spec, Setting(tmp_path, linear(3).weights, 10))
+    assert text == "the attackers know this network, linear-3: white-box"
+    assert replay.warnings_for(found.spec, Setting(tmp_path, linear(0).weights, 10)) == []
+
+
+_NETS = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from conftest import Linear
+class Late(Linear):
+    def forward(self, x):
+        done = [p.read_text().count("\\n") for p in Path("results/sets").glob("*/index-*")]
+        assert done == [6], "the victim was asked before the set was made"
+        return super().forward(x)
+def known(): return Linear(10, 28, 0)
+def other(): return Linear(10, 28, 1)
+def victim(): return Late(10, 28, 2)
+def thousand(): return Linear(1000, 28, 3)
+"""
+_BATTERY = """
+summary = "two"
+[[attacker]]
+name = "mi"
+method = "momentum"
+iters = 2
+[[attacker]]
+name = "coin"
+method = "noise"
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "attacks").mkdir()
+    (tmp_path / "attacks" / "duo.toml").write_text(_BATTERY)
+    (tmp_path / "attacks" / "mi.toml").write_text(_BATTERY.rpartition("[[attacker]]")[0])
+    (tmp_path / "threenets.py").write_text(_NETS.format(tests=str(Path(__file__).parent.parent)))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "threenets", raising=False)
+    return tmp_path
+
+
+def run(words: str) -> Result:
+    return CliRunner().invoke(transfer, words.split())
+
+
+MAKE = "--attackers duo --surrogate threenets:known --surrogate threenets:other=0.5"
+
+
+def test_made_once_and_judged_by_any_number_of_victims(here: Path) -> None:
+    first = run(f"{MAKE} --make mine --limit 12 --batch-size 6 --model threenets:victim")
+    assert first.exit_code == 0, first.output
+    folder, judged = first.stdout.splitlines()
+    assert folder == "results/sets/mine"
+    again = run(f"--use {folder} --model threenets:victim --model threenets:known --json")
+    assert again.exit_code == 0, again.output
+    told = json.loads(again.stdout)
+    assert told["set"]["surrogates"][1]["weight"] == 0.5
+    assert set(told["set"]["seconds"]) == {"mi", "coin"}
+    assert Path(judged).name == told["runs"][0]["name"], "the same images are the same run"
+    rows = (Path(judged) / "rows-0.jsonl").read_text().splitlines()
+    assert len(rows) == 12
+    assert set(json.loads(rows[0])["pred"]) == {"mi", "coin"}
+
+
+AIMED = "--attackers mi --surrogate threenets:known --model threenets:known --batch-size 6"
+
+
+def aimed(words: str) -> tuple[AdvSet, list[dict[str, Any]]]:
+    """The set that a command made, and the rows of the victim that it judged by it."""
+    result = run(words)
+    assert result.exit_code == 0, result.output
+    folder, judged = map(Path, result.stdout.splitlines())
+    rows = (judged / "rows-0.jsonl").read_text().splitlines()
+    return AdvSet.open(Path("results"), folder.name), [json.loads(row) for row in rows]
+
+
+def test_a_targeted_set_is_judged_with_the_targets_it_was_made_towards(here: Path) -> None:
+    found, rows = aimed(f"{AIMED} --targeted --limit 12 --seed 3")
+    batch = open_data("fashion-mini", "test").fetch(range(12))
+    assert [row["target"] for row in rows] == draw_targets(batch, 10, 3).tolist()
+    assert found.info.targets == "random"
+    hits = sum(row["pred"]["mi"] == row["target"] for row in rows)
+    assert hits > 3, "the surrogate is the victim"
+    table = blackbox.blackbox(read_runs(Path("results")))
+    assert table["success"][0] == pytest.approx(100 * hits / 12, abs=0.001)
+    assert table["targeted"][0] == "targeted"
+
+
+def test_targets_come_from_a_file_and_an_image_without_one_stops_it(here: Path) -> None:
+    labels = open_data("fashion-mini", "test").labels[:12]
+    wanted = ((labels + 4) % 10).tolist()
+    lines = [f"{image},{target}" for image, target in enumerate(wanted)]
+    Path("wanted.csv").write_text("\n".join(["image,target", *lines]) + "\n")
+    result = run(f"{AIMED} --targets wanted.csv --limit 13")
+    assert result.exit_code == 2
+    assert "no target is given for 12" in result.stderr
+    assert not (here / "results").exists()
+    found, rows = aimed(f"{AIMED} --targets wanted.csv --limit 12")
+    assert [row["target"] for row in rows] == wanted
+    assert str(found.info.targets).startswith("given ")
+
+
+def test_the_competitions_images_bring_their_targets(here: Path) -> None:
+    (here / "nips" / "images").mkdir(parents=True)
+    table = ["ImageId,TrueLabel,TargetClass", "b,1,5", "a,2,1000", "c,3,2"]
+    (here / "nips" / "images.csv").write_text("\n".join(table))
+    for i, name in enumerate("bac"):
+        pixels = np.random.default_rng(i).integers(0, 256, (28, 28, 3), np.uint8)
+        Image.fromarray(pixels).save(here / "nips" / "images" / f"{name}.png")
+    words = "--attackers mi --surrogate threenets:thousand --model threenets:thousand"
+    found, rows = aimed(f"{words} --data caad:nips --targeted")
+    assert {row["image"]: row["target"] for row in rows} == {"b": 4, "a": 999, "c": 1}
+    assert found.info.eps == 16 / 255
+    (here / "nips" / "images.csv").write_text("ImageId,TrueLabel\nb,1\na,2\nc,3\n")
+    result = run(f"{words} --data caad:nips --targeted")
+    assert "no column TargetClass" in result.stderr
+    assert "--targets random" in result.stderr
+    drawn, _ = aimed(f"{words} --data caad:nips --targets random")
+    assert drawn.info.targets == "random"
+
+
+def test_a_generator_that_is_not_trained_comes_with_the_command_that_trains_it(here: Path) -> None:
+    known = "--surrogate threenets:known --surrogate threenets:other=0.5"
+    result = run(f"{known} --eps 4/255 --limit 3")
+    assert result.exit_code == 1
+    command = (
+        "fdbench train-attacker --data fashion-mini --surrogate threenets:known "
+        "--surrogate threenets:other --eps 4/255"
+    )
+    assert command in result.stderr.splitlines()
+    assert not (here / "results").exists()
+    short = [*command.split()[2:], "--limit", "4", "--epochs", "1"]
+    assert CliRunner().invoke(train_attacker, short).exit_code == 0
+    assert (here / "results" / "attackers" / "generator.safetensors").is_file()
+
+
+def test_more_images_than_the_set_holds_are_refused_before_any_is_judged(here: Path) -> None:
+    result = run(f"{MAKE} --make mine --limit 3")
+    assert result.stdout.splitlines() == ["results/sets/mine"]
+    result = run("--use mine --limit 5 --model threenets:other")
+    assert result.exit_code == 1
+    assert "has 3 of these 5 images" in result.stderr
+    assert not (here / "results" / "runs").exists()
+
+
+WRONG = {
+    "nobody": ("--model threenets:victim", "nobody attacks: give --surrogate"),
+    "nothing to judge by": ("--use mine", "--use needs a --model"),
+    "a set is as it was made": (
+        "--use mine --eps 8/255 --seed 0 --model x:y",
+        "--eps, --seed can't change it",
+    ),
+    "a battery without surrogates": ("--attackers duo --adv-dir .", "needs a --surrogate"),
+    "limit of nobody": (f"{MAKE} --time-limit 5", "--time-limit is a --submission's"),
+    "a path as a name": (f"{MAKE} --make ../x", "plain file name"),
+    "weight": ("--surrogate threenets:known=much", "'much' is not a weight"),
+    "no weight": ("--surrogate threenets:known=-1", "weights of surrogates must be"),
+    "no such battery": ("--attackers solo --surrogate threenets:known", "no battery 'solo'"),
+    "who cannot aim": (f"{MAKE} --targeted", "coin (method noise) can't aim at a class"),
+    "who cannot aim by default": (
+        "--surrogate threenets:known --targeted",
+        "generator (method generator) can't aim at a class",
+    ),
+    "targets of nobody": (f"{MAKE} --untargeted --targets random", "contradicts --untargeted"),
+    "neither kind nor file": (f"{MAKE} --targets most", "'most' is neither random nor a CSV file"),
+    "targets of a made set": ("--use mine --targeted --model x:y", "--targeted can't change it"),
+    "eps": (f"{MAKE} --eps 8", "Did you mean --eps 8/255?"),
+    "no such set": ("--use mine --model threenets:known", "no set 'mine'"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_input_gets_one_clear_text_and_writes_nothing(here: Path, what: str) -> None:
+    words, text = WRONG[what]
+    result = run(words)
+    assert text in " ".join(result.stderr.split())
+    assert result.exit_code == 2, result.output
+    assert not (here / "results").exists()

@@ -1,0 +1,101 @@
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from fdbench.data.open import open_data
+from fdbench.errors import FdbenchError
+
+Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+
+
+def make_arrays(count: int = 60, px: int = 16, channels: int = 3, seed: int = 0) -> Arrays:
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 256, (count, px, px, channels), np.uint8)
+    return x, np.arange(count, dtype=np.int64) % 5
+
+
+def save_npz(path: Path, **arrays: npt.NDArray[Any]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return f"npz:{path}"
+
+
+GOOD_X, GOOD_Y = make_arrays(6)
+BAD_ARRAYS: dict[str, tuple[dict[str, npt.NDArray[Any]], str]] = {
+    "no x": ({"y": GOOD_Y}, "lacks x"),
+    "no y": ({"x": GOOD_X}, "lacks y"),
+    "float x": ({"x": GOOD_X / 255, "y": GOOD_Y}, r"x is float64.*\n?.*uint8"),
+    "channels first": ({"x": GOOD_X.transpose(0, 3, 1, 2), "y": GOOD_Y}, "channels first"),
+    "four channels": ({"x": np.zeros((6, 8, 8, 4), np.uint8), "y": GOOD_Y}, r"\(6, 8, 8, 4\)"),
+    "not square": ({"x": np.zeros((6, 8, 9, 3), np.uint8), "y": GOOD_Y}, "square"),
+    "flat x": ({"x": np.zeros((6, 64), np.uint8), "y": GOOD_Y}, r"\(6, 64\)"),
+    "float y": ({"x": GOOD_X, "y": GOOD_Y / 1.0}, "y is float64"),
+    "one-hot y": ({"x": GOOD_X, "y": np.eye(6, dtype=np.int64)}, r"y is int64 \(6, 6\)"),
+    "negative label": ({"x": GOOD_X, "y": GOOD_Y - 1}, "label -1"),
+    "too few labels": ({"x": GOOD_X, "y": GOOD_Y[:5]}, "6 images in x, but 5 labels"),
+    "unnamed class": (
+        {"x": GOOD_X, "y": GOOD_Y, "class_names": np.array(["a", "b"])},
+        "label 4, but there are 2 classes",
+    ),
+    "pickled x": ({"x": np.array([None] * 6), "y": GOOD_Y}, "can't be read"),
+    "empty": ({"x": GOOD_X[:0], "y": GOOD_Y[:0]}, r"y is int64 \(0,\)"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARRAYS)
+def test_malformed_arrays_are_refused_by_name(case: str, tmp_path: Path) -> None:
+    arrays, message = BAD_ARRAYS[case]
+    with pytest.raises(FdbenchError, match=message) as caught:
+        open_data(save_npz(tmp_path / "mine.npz", **arrays), "test")
+    assert "mine.npz" in caught.value.message
+
+
+def test_a_test_label_unknown_in_training_is_refused(tmp_path: Path) -> None:
+    save_npz(tmp_path / "train.npz", x=GOOD_X, y=GOOD_Y)
+    save_npz(tmp_path / "test.npz", x=GOOD_X, y=GOOD_Y + 3)
+    with pytest.raises(FdbenchError, match="label 7, but there are 5 classes"):
+        open_data(f"npz:{tmp_path}", "test")
+
+
+def test_class_names_count_the_classes(tmp_path: Path) -> None:
+    names = np.array(["a", "b", "c", "d", "e", "f", "g"])
+    ref = save_npz(tmp_path / "a.npz", x=GOOD_X[..., :1], y=GOOD_Y, class_names=names)
+    data = open_data(ref, "test")
+    assert (data.classes, data.class_names) == (7, tuple("abcdefg"))
+
+
+@pytest.mark.parametrize("keep", [0, 100, -30])
+def test_a_truncated_npz_is_refused(keep: int, tmp_path: Path) -> None:
+    path = tmp_path / "cut.npz"
+    save_npz(path, x=GOOD_X, y=GOOD_Y)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(FdbenchError, match=r"cut\.npz is not a \.npz file, or is cut short"):
+        open_data(f"npz:{path}", "test")
+
+
+def test_an_npz_with_flipped_bits_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "flipped.npz"
+    save_npz(path, x=GOOD_X, y=GOOD_Y)
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 255
+    path.write_bytes(bytes(content))
+    with pytest.raises(FdbenchError, match=r"flipped\.npz has an array that can't be read"):
+        open_data(f"npz:{path}", "test")
+    assert zipfile.is_zipfile(path)
+
+
+def test_a_single_file_has_no_training_set(tmp_path: Path) -> None:
+    ref = save_npz(tmp_path / "a.npz", x=GOOD_X, y=GOOD_Y)
+    for split in ("train", "held-out"):
+        with pytest.raises(FdbenchError, match="has no training set"):
+            open_data(ref, split)
+
+
+def test_too_few_images_to_hold_any_out_are_refused(tmp_path: Path) -> None:
+    save_npz(tmp_path / "train.npz", x=GOOD_X, y=GOOD_Y)
+    with pytest.raises(FdbenchError, match="at least 12"):
+        open_data(f"npz:{tmp_path}", "train")

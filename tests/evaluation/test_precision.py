@@ -1,0 +1,62 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Small, frozen
+from torch import nn
+
+from fdbench.evaluation import precision
+from fdbench.specs.attack import AttackSpec
+from fdbench.types import Batch
+
+
+def test_both_precisions_are_tried_on_the_same_images(tiny_net: nn.Module, batch: Batch) -> None:
+    found = precision.compare(tiny_net, batch, AttackSpec(iters=(5, 50)), seed=0)
+    assert found["images"] == 12
+    assert found["iters"] == 20, "a fraction of the run"
+    assert set(found["seconds"]) == set(found["robust"]) == {"fp32", "bf16"}
+
+
+class _Blunt(nn.Module):
+    """Hides its gradient from low precision: what bfloat16 may do to a network, made certain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Small()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        seen = x.float() if x.dtype == torch.float32 else x.float().detach() + 0 * x.float()
+        return self.inner.float()(seen).to(x.dtype)
+
+
+@pytest.mark.parametrize("net", ["as it is", "blunt"])
+def test_bf16_is_taken_only_if_its_attack_is_no_weaker(
+    net: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.rand((64, 3, 8, 8), generator=rng)
+    judged = frozen(Small() if net == "as it is" else _Blunt())
+    batch = Batch(x, judged(x).argmax(1), tuple(range(64)))
+    clock = iter([0.0, 10.0, 10.0, 11.0])  # fp32 takes 10 s, bf16 then 1 s
+    monkeypatch.setattr("fdbench.evaluation.precision.time.perf_counter", lambda: next(clock))
+    found = precision.compare(judged, batch, AttackSpec(eps=0.5, iters=(10,)), seed=0)
+    assert found["seconds"]["bf16"] < found["seconds"]["fp32"]
+    assert found["chosen"] == ("bf16" if net == "as it is" else "fp32"), found
+
+
+def test_the_first_process_settles_it_for_all(tmp_path: Path) -> None:
+    def never() -> dict[str, Any]:
+        raise AssertionError("measured twice")
+
+    assert precision.settle(tmp_path, lambda: {"chosen": "bf16"}) == {"chosen": "bf16"}
+    assert precision.settle(tmp_path, never) == {"chosen": "bf16"}
+    assert [path.name for path in tmp_path.iterdir()] == ["precision.json"]
+
+
+def test_a_process_that_measured_too_takes_what_the_first_one_wrote(tmp_path: Path) -> None:
+    def late() -> dict[str, Any]:
+        (tmp_path / "precision.json").write_text('{"chosen": "fp32"}')
+        return {"chosen": "bf16"}
+
+    assert precision.settle(tmp_path, late) == {"chosen": "fp32"}

@@ -1,0 +1,261 @@
+"""From a reference to a network: every form that --model takes."""
+
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Small
+from torch import nn
+
+from fdbench.errors import BadValue, FdbenchError
+from fdbench.models import load, resnet
+from fdbench.models.checkpoint import Card, save_card, weights_hash
+from fdbench.models.defences.preprocessed import Preprocessed
+from fdbench.models.load import hash_elsewhere, open_model, plugins
+from fdbench.specs.model import DENOISERS, ModelSpec
+
+
+def saved(results: Path, spec: ModelSpec, name: str = "mine") -> nn.Module:
+    """A network with odd weights, written as `train` writes it."""
+    net = resnet.build(spec)
+    rng = torch.Generator().manual_seed(5)
+    for tensor in net.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.rand(tensor.shape, generator=rng) / 9 + 0.1)
+        else:
+            tensor.fill_(17)  # batches that were seen
+    state = net.state_dict()
+    path = results / "checkpoints" / f"{name}.safetensors"
+    save_card(path, state, Card(name, spec, weights=weights_hash(state)))
+    return net.eval()
+
+
+def tiny(**fields: object) -> ModelSpec:
+    return ModelSpec(**{"arch": "r20", "width": 4, "classes": 3, "px": 16, **fields})  # type: ignore[arg-type]
+
+
+# --- our own checkpoints
+
+
+@pytest.fixture
+def filled_with_nan() -> Iterator[None]:
+    """Memory that nobody wrote to reads as NaN, not as whatever lay there."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+SPECS = [tiny(denoise=name) for name in DENOISERS]
+SPECS += [
+    tiny(arch="r26", denoise="nonlocal-gauss", px=96, padding="same-tf", order="bgr"),
+    tiny(arch="r26", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)),
+]
+
+
+@pytest.mark.usefixtures("filled_with_nan")
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.name}-{spec.px}")
+def test_what_is_loaded_is_what_was_saved(spec: ModelSpec, tmp_path: Path) -> None:
+    assert torch.empty(1).isnan().all(), "this test sees what is left unwritten"
+    net = saved(tmp_path, spec)
+    found = open_model("mine", tmp_path)
+    for tensors in (nn.Module.named_parameters, nn.Module.named_buffers):  # not only the state dict
+        theirs = dict(tensors(found.net))
+        assert theirs.keys() == dict(tensors(net)).keys()
+        for name, tensor in tensors(net):
+            assert torch.equal(theirs[name], tensor), name
+    x = torch.rand((2, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(found.net(x), net(x))
+    assert found.weights == weights_hash(net.state_dict())
+
+
+def test_a_loaded_network_is_frozen_and_in_inference_mode(tmp_path: Path) -> None:
+    saved(tmp_path, tiny())
+    net = open_model("mine", tmp_path).net
+    assert not any(module.training for module in net.modules())
+    assert not any(parameter.requires_grad for parameter in net.parameters())
+    assert {tensor.device.type for tensor in net.buffers()} == {"cpu"}
+
+
+def test_loading_draws_no_initial_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path, tiny())
+
+    def drawn(*_: object) -> None:
+        pytest.fail("weights were drawn that the file overwrites")
+
+    monkeypatch.setattr(resnet, "initialise", drawn)
+    before = torch.get_rng_state()
+    open_model("mine", tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:
+    state = resnet.build(tiny()).state_dict()
+    state["fc.extra"] = state.pop("fc.bias")
+    card = Card("mine", tiny(), weights=weights_hash(state))
+    save_card(tmp_path / "checkpoints" / "mine.safetensors", state, card)
+    with pytest.raises(FdbenchError, match=r"missing fc\.bias\n  unexpected fc\.extra"):
+        open_model("mine", tmp_path)
+
+
+def test_a_checkpoint_says_its_preprocessing(tmp_path: Path) -> None:
+    saved(tmp_path, tiny(order="bgr", std=(0.25, 0.5, 0.5)))
+    assert open_model("mine", tmp_path).preprocessing == (
+        "no resize, BGR, mean 0.5 0.5 0.5, std 0.25 0.5 0.5"
+    )
+
+
+# --- entry points
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, str]) -> None:
+    """As if packages were installed that offer these models."""
+
+    def entry_points(*, group: str) -> list[EntryPoint]:
+        return [EntryPoint(name, value, group) for name, value in entries]
+
+    monkeypatch.setattr(load, "entry_points", entry_points)
+
+
+def raw() -> nn.Module:
+    return Small()
+
+
+def wrapped() -> nn.Module:
+    return Preprocessed(Small(), 8, (0.5,) * 3, (0.25,) * 3)
+
+
+def not_a_network() -> int:
+    return 3
+
+
+HERE = "test_load"
+
+
+def test_a_package_can_offer_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    offer(monkeypatch, ("theirs", f"{HERE}:wrapped"), ("another", f"{HERE}:raw"))
+    assert plugins() == {"another": f"{HERE}:raw", "theirs": f"{HERE}:wrapped"}
+    model = open_model("theirs", tmp_path)
+    assert (model.name, model.ref, model.card) == ("theirs", "theirs", None)
+    assert model.preprocessing.startswith("resize to 8x8 (bicubic")
+    assert model.weights == hash_elsewhere(model.ref, wrapped())
+    assert not model.net.training
+
+
+def test_the_group_of_the_entry_points_is_fdbench_models() -> None:
+    assert load.GROUP == "fdbench.models"
+    assert plugins() == {}, "fdbench itself offers none"
+
+
+def test_weights_on_this_disk_come_before_a_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, ("mine", f"{HERE}:raw"), ("r152", f"{HERE}:raw"))
+    saved(tmp_path, tiny())
+    assert open_model("mine", tmp_path).card is not None
+    with pytest.raises(FdbenchError, match="model 'r152' has no weights"):
+        open_model("r152", tmp_path)
+
+
+def test_two_packages_may_not_offer_one_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, ("theirs", f"{HERE}:raw"), ("theirs", f"{HERE}:wrapped"))
+    with pytest.raises(FdbenchError, match="two installed packages offer a model 'theirs'"):
+        open_model("theirs", tmp_path)
+    offer(monkeypatch, ("theirs", f"{HERE}:raw"), ("theirs", f"{HERE}:raw"))
+    assert open_model("theirs", tmp_path).name == "theirs", "one package, found twice"
+
+
+def test_a_misspelt_model_of_a_package_is_proposed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, ("theirs", f"{HERE}:raw"))
+    with pytest.raises(BadValue, match=r"Did you mean 'theirs'\?(.|\n)*tv:NAME"):
+        open_model("their", tmp_path)
+
+
+# --- functions and other forms
+
+
+@pytest.mark.parametrize(
+    ("function", "said"), [("raw", ""), ("wrapped", "resize to 8x8 (bicubic, antialias), mean")]
+)
+def test_a_function_says_its_preprocessing_if_it_can(
+    function: str, said: str, tmp_path: Path
+) -> None:
+    model = open_model(f"{HERE}:{function}", tmp_path)
+    assert model.name == f"{HERE}:{function}"
+    assert model.preprocessing.startswith(said)
+    assert bool(model.preprocessing) == bool(said)
+
+
+def test_a_function_must_return_a_network(tmp_path: Path) -> None:
+    with pytest.raises(FdbenchError, match=r"returned int, not a torch\.nn\.Module"):
+        open_model(f"{HERE}:not_a_network", tmp_path)
+
+
+def test_a_misspelt_function_is_proposed(tmp_path: Path) -> None:
+    with pytest.raises(BadValue, match="Did you mean 'wrapped'"):
+        open_model(f"{HERE}:wraped", tmp_path)
+
+
+def test_a_module_is_found_where_the_user_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_own_networks.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Flatten()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert isinstance(open_model("my_own_networks:make", tmp_path).net, nn.Flatten)
+
+
+def test_a_module_that_lacks_an_import_keeps_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_broken_networks.py").write_text("import no_such_package_anywhere\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(ModuleNotFoundError, match="no_such_package_anywhere"):
+        open_model("my_broken_networks:make", tmp_path)
+
+
+@pytest.mark.parametrize("ref", ["rb:Carmon2019", "hf:org/name", "TV:resnet18", ":x", "x:", "tv:"])
+def test_an_unknown_form_is_answered_with_those_there_are(ref: str, tmp_path: Path) -> None:
+    with pytest.raises(BadValue, match=r"tv:NAME.*timm:NAME, defense:DIR or module:function"):
+        open_model(ref, tmp_path)
+
+
+def test_a_path_is_a_file_whatever_it_ends_in(tmp_path: Path) -> None:
+    with pytest.raises(FdbenchError, match="no file"):
+        open_model(f"{tmp_path}/mine", tmp_path)
+
+
+def test_torchvision_is_opened_by_its_prefix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(FdbenchError, match="tv:alexnet has no weights on this disk"):
+        open_model("tv:alexnet", tmp_path)
+
+
+def test_other_code_around_the_same_parameters_is_another_network() -> None:
+    net = wrapped()
+    assert hash_elsewhere("mine:plain", net) != hash_elsewhere("mine:masked", net)
+    assert hash_elsewhere("mine:plain", net) == hash_elsewhere("mine:plain", wrapped())
+
+
+def test_what_a_function_prints_stays_off_stdout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "import torch\ndef net():\n    print('loaded')\n    return torch.nn.Flatten()\n"
+    (tmp_path / "talkative.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    open_model("talkative:net", tmp_path)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "loaded" in said.err

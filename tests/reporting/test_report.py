@@ -1,0 +1,256 @@
+"""What is written and printed: all numbers in the files, a table that fits on the screen."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from madeup import decaying, info, row, store
+from rich.console import Console
+
+from fdbench import console
+from fdbench.errors import BadValue, FdbenchError
+from fdbench.reporting.layout import fit, sections
+from fdbench.reporting.report import FORMATS, write_report
+from fdbench.store.findings import Check, Findings, write_findings
+
+ROBUST = {0: 90, 10: 60, 100: 40}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    for model in ("r20", "r20-nonlocal-gauss"):
+        decaying(tmp_path, model, ROBUST)
+    return tmp_path
+
+
+def printed(
+    results: Path, capsys: pytest.CaptureFixture[str], fmt: str = "table", width: int = 100
+) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console, "out", Console(width=width, markup=False, highlight=False))
+        write_report(results, fmt)
+    return capsys.readouterr().out
+
+
+def test_no_runs_says_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(FdbenchError, match=r"(?s)no runs.*fdbench train.*fdbench attack pgd"):
+        write_report(tmp_path)
+
+
+def test_unknown_format_is_refused_before_anything_is_written(results: Path) -> None:
+    with pytest.raises(BadValue, match=r"no format 'cvs'.*'csv'"):
+        write_report(results, "cvs")
+    assert not (results / "whitebox.csv").exists()
+
+
+def test_files_hold_the_tables_and_the_figure(results: Path) -> None:
+    found = write_report(results, "csv")
+    names = {path.name for path in results.iterdir()}
+    stem = {f"whitebox.{ending}" for ending in ("csv", "md", "png", "svg")}
+    assert names == {*stem, "paired.csv", "runs"}
+    read = pd.read_csv(results / "whitebox.csv")
+    assert read["robust"].to_list() == found.whitebox["robust"].to_list()
+    assert len(pd.read_csv(results / "paired.csv")) == 2
+
+
+def test_report_twice_writes_the_same_bytes(results: Path) -> None:
+    def content() -> dict[str, bytes]:
+        write_report(results, "html")
+        return {path.name: path.read_bytes() for path in results.glob("*.*")}
+
+    assert content() == content()
+
+
+@pytest.mark.parametrize("width", [100, 80, 60])
+@pytest.mark.parametrize("targeted", [True, False])
+def test_table_fits_the_screen_and_keeps_its_names(
+    results: Path, capsys: pytest.CaptureFixture[str], width: int, targeted: bool
+) -> None:
+    decaying(results, "r152-nonlocal-gauss", ROBUST, targeted=targeted, eps=16 / 255)
+    text = printed(results, capsys, width=width)
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    for word in ("r152-nonlocal-gauss", "r20-nonlocal-gauss ", "40.0 [30.9, 49.8]"):
+        assert word in text
+
+
+def test_columns_that_never_change_go_to_the_caption(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = printed(results, capsys)
+    assert "fashion-mini test, linf 8/255, untargeted, white-box" in text
+    assert "All rows: n 100, attack pgd, loss ce, restarts 1, alpha 2/255, precision fp32" in text
+    assert "published" not in text
+    decaying(results, "r20", ROBUST, restarts=5)
+    header = next(line for line in printed(results, capsys).splitlines() if "model" in line)
+    assert "restarts" in header
+
+
+def test_what_a_narrow_screen_loses_is_said_and_stays_in_the_markdown(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "Shortened" not in printed(results, capsys, width=100)
+    assert "Shortened to 60 columns" in printed(results, capsys, width=60)
+    assert "| 90.0 [82.6, 94.5] | 40.0 [30.9, 49.8] |" in (results / "whitebox.md").read_text()
+
+
+def test_wide_table_is_not_shortened(results: Path) -> None:
+    for section in sections(write_report(results, "csv").whitebox):
+        cells, shortened = fit(section.cells, 200)
+        assert not shortened
+        assert cells.equals(section.cells)
+
+
+def test_unfinished_runs_and_warnings_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = replace(info(), warnings=("the gradient vanishes",))
+    store(tmp_path, told, [row(0, None, (10, 100))])
+    store(tmp_path, info("r18"), [])
+    text = printed(tmp_path, capsys)
+    for word in ("1/100", "0/100", "incomplete", "no rows yet", "r20: the gradient vanishes"):
+        assert word in text
+    assert "- r20: the gradient vanishes" in (tmp_path / "whitebox.md").read_text()
+
+
+def test_weights_are_shown_only_where_a_name_repeats(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "weights" not in printed(results, capsys)
+    again = info()
+    other = replace(again.model, weights="ab" * 32)
+    store(results, replace(again, model=other, started="2026"), [row(0, None, (10, 100))])
+    text = printed(results, capsys)
+    for word in ("weights", "abababab", "older weights"):
+        assert word in text
+
+
+def test_markdown_says_how_to_make_each_run_again(results: Path) -> None:
+    write_report(results, "csv")
+    text = (results / "whitebox.md").read_text()
+    for word in ("`fdbench attack pgd --model r20`", "torch 2.11.0", "cpu a processor"):
+        assert word in text
+
+
+def test_bars_in_names_do_not_break_the_markdown(tmp_path: Path) -> None:
+    decaying(tmp_path, "a|b", ROBUST)
+    write_report(tmp_path, "csv")
+    assert "| a\\|b | 10 |" in (tmp_path / "whitebox.md").read_text()
+
+
+def test_page_needs_no_other_file_and_trusts_no_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decaying(tmp_path, "<b>$x</b>", ROBUST)
+    assert printed(tmp_path, capsys, "html").strip() == str(tmp_path / "whitebox.html")
+    page = (tmp_path / "whitebox.html").read_text()
+    assert "<svg" in page
+    assert "<b>" not in page
+    assert "<img" not in page
+    assert "<link" not in page
+    assert "&lt;b&gt;$x&lt;/b&gt;" in page
+
+
+def test_json_is_the_tables(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = json.loads(printed(results, capsys, "json"))
+    assert [line["robust"] for line in said["whitebox"]] == [60, 40, 60, 40]
+    assert said["paired"][0]["difference"] == 0
+    assert said["warnings"] == []
+
+
+def test_only_some_of_many_comparisons_are_printed_and_all_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for model in ("r20", "r20-mean", "r20-null", "r20-median", "r20-nonlocal-dot"):
+        decaying(tmp_path, model, {0: 90, 1: 80, 10: 60, 100: 40})
+    text = printed(tmp_path, capsys)
+    assert "Only those with r20; all 30 are in paired.csv" in " ".join(text.split())
+    assert len(pd.read_csv(tmp_path / "paired.csv")) == 30
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_run_just_begun_crashes_no_format(tmp_path: Path, fmt: str) -> None:
+    store(tmp_path, info(), [])
+    write_report(tmp_path, fmt)
+    assert not (tmp_path / "whitebox.png").exists()
+
+
+@pytest.fixture
+def both(results: Path) -> Path:
+    """White-box runs of two networks, and black-box ones of the same."""
+    for model in ("r20", "r20-nonlocal-gauss"):
+        options = {"set": "madeup", "digest": "0123456789abcdef"}
+        told = info(model, (), 4, attack="transfer", options=options)
+        further = {"attackers": ["noise", "momentum", "smooth"]}
+        says = [(3, 3, 3), (3, 5, 3), (5, 5, 3), (5, 5, 5)]
+        pred = [dict(zip(further["attackers"], said, strict=True)) for said in says]
+        rows = [{**row(i, None, ()), "pred": pred[i]} for i in range(4)]
+        store(results, replace(told, further=further), rows)
+    return results
+
+
+def test_black_box_has_tables_and_files_of_its_own(
+    both: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = printed(both, capsys, width=120)
+    assert text.index("white-box") < text.index("Black box: fashion-mini test, linf 8/255")
+    assert "r20-nonlocal-gauss  100.0 [51.0, 100.0]" in text
+    assert set(pd.read_csv(both / "whitebox.csv")["attack"]) == {"pgd"}
+    assert len(pd.read_csv(both / "paired.csv")) == 2
+    assert set(pd.read_csv(both / "blackbox-paired.csv")["attack"]) >= {"noise", "all-or-nothing"}
+    read = pd.read_csv(both / "blackbox.csv").set_index(["model", "denominator"])
+    assert read.loc[("r20", "all images"), "all-or-nothing"] == 25
+    assert read.loc[("r20", "all images"), "all but 2"] == 75
+    assert len(pd.read_csv(both / "blackbox-curve.csv")) == 2 * 2 * 3
+    counts = both / "blackbox" / "madeup-01234567" / "accuracy_on_attacks.csv"
+    assert counts.read_text().startswith(",r20,r20-nonlocal-gauss\nnoise,2,2\n")
+    assert (both / "blackbox.png").is_file()
+    said = (both / "blackbox.md").read_text()
+    assert "![All-or-nothing accuracy against the number of attackers](blackbox.png)" in said
+    assert "| model | clean | noise | momentum | smooth | all-or-nothing | all but 2 |" in said
+    assert "Black box" not in (both / "whitebox.md").read_text()
+
+
+@pytest.mark.parametrize("fmt", ["md", "csv", "html", "json"])
+def test_every_format_has_both_chapters(
+    both: Path, capsys: pytest.CaptureFixture[str], fmt: str
+) -> None:
+    text = printed(both, capsys, fmt)
+    if fmt == "html":
+        text = (both / "whitebox.html").read_text()
+        assert text.count("<svg") == 2
+    assert "all-or-nothing" in text
+    assert "any_iterate" in text or "any iterate" in text
+
+
+def test_black_box_alone_writes_no_empty_white_box(tmp_path: Path) -> None:
+    told = info("r20", (), 1, attack="transfer", options={"set": "s", "digest": "d"})
+    store(tmp_path, told, [{**row(0, None, ()), "pred": {"one": 3}}])
+    write_report(tmp_path, "table")
+    assert (tmp_path / "blackbox.csv").is_file()
+    assert not list(tmp_path.glob("whitebox*"))
+
+
+def test_what_the_doctor_found_stands_under_each_table_of_that_network(
+    both: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ill = Check("noise", "fail", "random noise does as well as PGD")
+    write_findings(both, Findings("r20", info().model.weights, "cifar10", (ill,), "2025"))
+    write_findings(both, Findings("r18", "9" * 64, "cifar10", (ill,), "2025"))
+    line = "r20 on cifar10: doctor: noise: random noise does as well as PGD"
+    text = printed(both, capsys)
+    assert text.count(line) == 5, "two chapters' tables, and their comparisons"
+    assert "r18" not in text
+    assert (both / "whitebox.md").read_text().count(line) == 2
+    assert (both / "blackbox.md").read_text().count(line) == 3
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write_findings anywhere")
+def test_read_only_results_are_named(results: Path) -> None:
+    results.chmod(0o500)
+    with pytest.raises(
+        FdbenchError, match=r"(?s)can't write_findings .*whitebox\.csv.*--results DIR"
+    ):
+        write_report(results)

@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from fdbench.store.scratch import BatchScratch
+
+
+def test_what_was_saved_of_a_batch_comes_back(tmp_path: Path) -> None:
+    scratch = BatchScratch(tmp_path / "scratch-0", [3, "four"])
+    assert scratch.load() is None
+    scratch.save({"adv": torch.full((2, 3), 0.25), "stage": torch.tensor([2])})
+    again = BatchScratch(tmp_path / "scratch-0", [3, "four"]).load()
+    assert again is not None
+    assert again["adv"].tolist() == [[0.25] * 3] * 2
+    assert again["stage"].item() == 2
+
+
+def test_another_batchs_scratch_is_as_good_as_none(tmp_path: Path) -> None:
+    BatchScratch(tmp_path / "scratch-0", [3, 4]).save({"adv": torch.zeros(1)})
+    assert BatchScratch(tmp_path / "scratch-0", [4, 3]).load() is None
+
+
+def test_another_versions_scratch_is_as_good_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    BatchScratch(tmp_path / "scratch-0", [3, 4]).save({"adv": torch.zeros(1)})
+    monkeypatch.setattr("fdbench.store.scratch.version", lambda package: "0.0.1")
+    assert BatchScratch(tmp_path / "scratch-0", [3, 4]).load() is None
+
+
+def test_a_cleared_scratch_is_gone(tmp_path: Path) -> None:
+    scratch = BatchScratch(tmp_path / "scratch-0", [1])
+    scratch.save({"adv": torch.zeros(1)})
+    scratch.clear()
+    assert list(tmp_path.iterdir()) == []
+    scratch.clear()
