@@ -9,6 +9,7 @@ from .scratch import BatchScratch
 from .setfolder import SetFolder
 from .setinfo import CLEAN, Line, SetInfo, Surrogate
 from .tensors import read_tensors, write_tensors
+from .workspace import Workspace
 
 __all__ = [
     "CLEAN",
@@ -29,6 +30,7 @@ __all__ = [
     "SetInfo",
     "Shard",
     "Surrogate",
+    "Workspace",
     "as_images",
     "findings_about",
     "read_findings",
