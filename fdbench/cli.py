@@ -1,23 +1,24 @@
 """The command line's face: which command lives where. Free of torch, so that --help is instant."""
 
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
 import click
 
-from fdbench.registry import imported
+from fdbench import commands
 
-COMMANDS = {  # name: "module:command", imported when named or listed
-    "train": "fdbench.commands.train:train",
-    "train-attacker": "fdbench.commands.train_attacker:train_attacker",
-    "attack": "fdbench.commands.attack:attack",
-    "verify": "fdbench.commands.verify:verify",
-    "doctor": "fdbench.commands.doctor:doctor",
-    "report": "fdbench.commands.report:report",
-    "import": "fdbench.commands.import_:import_",
-    "submission": "fdbench.commands.submission:submission",
-    "classify": "fdbench.commands.classify:classify",
-    "list": "fdbench.commands.list:list_group",
+COMMANDS: dict[str, Callable[[], click.Command]] = {  # imported when named or listed
+    "train": lambda: commands.train,
+    "train-attacker": lambda: commands.train_attacker,
+    "attack": lambda: commands.attack,
+    "verify": lambda: commands.verify,
+    "doctor": lambda: commands.doctor,
+    "report": lambda: commands.report,
+    "import": lambda: commands.import_,
+    "submission": lambda: commands.submission,
+    "classify": lambda: commands.classify,
+    "list": lambda: commands.list_group,
 }
 
 
@@ -30,8 +31,7 @@ class _Table(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = imported(COMMANDS[cmd_name])
-        return command
+        return COMMANDS[cmd_name]()
 
 
 # Each option is also an environment variable: FDBENCH_TRAIN_EPOCHS, FDBENCH_ATTACK_PGD_ITERS, ...

@@ -4,7 +4,9 @@ import ctypes
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata
 from math import inf
 from pathlib import Path
@@ -13,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fdbench.types import Images
+from fdbench.errors import BadValue
+from fdbench.types import Batch, Images
 
 # Half of what is free: the other half is for convolutions' workspaces, the allocator's holes, the
 # attack's own images (a few a batch against hundreds of activations) and other processes.
@@ -66,6 +69,37 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _CPU_WORDS)
+
+
+@dataclass
+class BatchLimit:
+    """How many images a batch may have: halved whenever memory runs out, for the whole session.
+
+    `note` is called with the size that did not fit and the size that work goes on with.
+    """
+
+    device: torch.device
+    note: Callable[[int, int], None]
+    most: int = sys.maxsize
+
+    def run(self, batch: Batch, work: Callable[[Batch], None]) -> None:
+        """`work` on the batch or, where memory does not hold that, on its halves in order."""
+        size = len(batch.ids)
+        half = (size + 1) // 2
+        if size <= self.most:
+            try:
+                work(batch)
+            except (RuntimeError, MemoryError) as reason:
+                if not is_out_of_memory(reason) or size == 1:
+                    raise
+            else:
+                return
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.most = half
+            self.note(size, half)
+        self.run(batch.part(slice(None, half)), work)
+        self.run(batch.part(slice(half, None)), work)
 
 
 class _Kept:
@@ -200,3 +234,21 @@ def environment(device: torch.device) -> dict[str, str | int | None]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "revision": _revision(),
     }
+
+
+def start_torch(device: str, threads: int | None) -> torch.device:
+    """The torch.device to compute on, with the thread count set.
+
+    TF32 stays off: attacks and verdicts are in float32. Raises BadValue for a missing GPU.
+    """
+    keep_freed()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    gpu = torch.cuda.is_available()
+    if device == "cuda" and not gpu:
+        raise BadValue("--device cuda: PyTorch sees no GPU here. Use --device cpu or auto.")
+    if not gpu or device == "cpu":
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))  # torchrun: a GPU each

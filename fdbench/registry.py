@@ -1,10 +1,110 @@
-"""What a table names as "module:object", imported when it is used."""
+"""What a name stands for: an attack, a loss, a data set; built in or offered by another package.
 
-from importlib import import_module
-from typing import Any
+A built-in entry is a lambda over a package's lazy door, so type checkers follow it and nothing is
+imported before it is used. Other packages add entries through the entry point group of a registry.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar
+
+from fdbench.errors import FdbenchError, unknown
+
+T = TypeVar("T")
 
 
-def imported(where: str) -> Any:
-    """The object behind "module:object"."""
-    module, _, name = where.partition(":")
-    return getattr(import_module(module), name)
+@cache
+def _offered(group: str) -> dict[str, EntryPoint]:
+    """Entry points of installed packages by name; scanned once a process.
+
+    Raises FdbenchError where two packages claim one name for different objects.
+    """
+    known: dict[str, EntryPoint] = {}
+    for entry in sorted(entry_points(group=group), key=lambda entry: entry.name):
+        other = known.setdefault(entry.name, entry)
+        if other.value != entry.value:
+            raise FdbenchError(
+                f"two installed packages offer {entry.name!r} in {group}: {other.value} and "
+                f"{entry.value}.\nUninstall one of them."
+            )
+    return known
+
+
+@dataclass(frozen=True)
+class Registry(Generic[T]):
+    """Objects of one kind by name, imported when they are used.
+
+    Attributes:
+        kind: what one entry is called in messages, such as "loss".
+        group: entry point group through which other packages add entries.
+        built_in: a function without arguments for each name, which imports and returns the object.
+        fits: whether an object from another package can be used as one of these.
+        wanted: what `fits` asks for, in words.
+        hint: what an error about an unknown name adds.
+    """
+
+    kind: str
+    group: str
+    built_in: Mapping[str, Callable[[], T]]
+    fits: Callable[[object], bool]
+    wanted: str
+    hint: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, built-in ones first; imports none of the objects.
+
+        Raises FdbenchError where an installed package claims a built-in name.
+        """
+        offered = _offered(self.group)
+        for name in offered:
+            if name in self.built_in:
+                raise FdbenchError(
+                    f"{offered[name].value} claims the name of fdbench's own {self.kind} {name!r}."
+                    "\nUninstall that package, or ask its authors for another name."
+                )
+        return (*self.built_in, *offered)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __getitem__(self, name: str) -> T:
+        """The object of that name.
+
+        Raises BadValue for an unknown name, and FdbenchError for an entry of another package that
+        can't be imported or is not what is wanted.
+        """
+        self.check(name)
+        if name in self.built_in:
+            return self.built_in[name]()
+        return self._load(_offered(self.group)[name])
+
+    def get(self, name: str) -> T | None:
+        """The object of that name, None if there is none."""
+        if name not in self:
+            return None
+        return self[name]
+
+    def check(self, name: str) -> str:
+        """`name`, if there is such an entry. Raises BadValue, proposing the nearest name."""
+        if name not in self.names:
+            raise unknown(self.kind, name, self.names, self.hint)
+        return name
+
+    def _load(self, entry: EntryPoint) -> T:
+        try:
+            loaded: T = entry.load()
+        except (ImportError, AttributeError) as reason:
+            raise FdbenchError(
+                f"the {self.kind} {entry.name!r} can't be imported from {entry.value}: {reason}"
+            ) from reason
+        if not self.fits(loaded):
+            raise FdbenchError(
+                f"the {self.kind} {entry.name!r} ({entry.value}) is {loaded!r}, not {self.wanted}."
+            )
+        return loaded

@@ -21,6 +21,10 @@ class Batch:
     label: Labels
     ids: tuple[ImageId, ...]
 
+    def part(self, places: slice) -> "Batch":
+        """Some of the images, in their order."""
+        return Batch(self.x[places], self.label[places], self.ids[places])
+
     def to(self, device: torch.device) -> "Batch":
         """The same images where the network is."""
         return Batch(self.x.to(device), self.label.to(device), self.ids)

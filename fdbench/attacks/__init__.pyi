@@ -1,44 +1,63 @@
-from .autoattack.attack import square
-from .autoattack.cascade import parse_options
-from .catalogue import ATTACKS, Entry
-from .foolbox import check_foolbox, foolbox_attacks, foolbox_norm, parse_foolbox_settings
-from .losses import LOSSES, loss_named
-from .pgd import gradient, random_start, trajectory
-from .protocol import Judge, Reading, Runner, Setting, Subject
+from .autoattack.attack import AutoAttack, square
+from .catalogue import ATTACKS, LOSSES, checked, parameters_of
+from .foolbox import Foolbox, check_foolbox, foolbox_attacks, foolbox_norm, parse_foolbox_settings
+from .losses import Loss, cross_entropy, dlr, margin
+from .pgd import PGD, gradient, last_iterate, random_start, trajectory
+from .protocol import Attack, Draws, Judge, NoScratch, Reading, Scratch, Subject, Tick
+from .replay import Replay
 from .targets import choose_targets, draw_targets, from_file, given
-from .transfer import METHODS, complete, count_steps
-from .transfer.craft import craft
-from .transfer.ensemble import Ensemble, Objective
-from .transfer.generator import Painter, load_painter
+from .transfer import (
+    METHODS,
+    Ensemble,
+    Method,
+    Objective,
+    Painter,
+    complete,
+    count_passes,
+    craft,
+    load_painter,
+)
 
 __all__ = [
     "ATTACKS",
     "LOSSES",
     "METHODS",
+    "PGD",
+    "Attack",
+    "AutoAttack",
+    "Draws",
     "Ensemble",
-    "Entry",
+    "Foolbox",
     "Judge",
+    "Loss",
+    "Method",
+    "NoScratch",
     "Objective",
     "Painter",
     "Reading",
-    "Runner",
-    "Setting",
+    "Replay",
+    "Scratch",
     "Subject",
+    "Tick",
     "check_foolbox",
+    "checked",
     "choose_targets",
     "complete",
-    "count_steps",
+    "count_passes",
     "craft",
+    "cross_entropy",
+    "dlr",
     "draw_targets",
     "foolbox_attacks",
     "foolbox_norm",
     "from_file",
     "given",
     "gradient",
+    "last_iterate",
     "load_painter",
-    "loss_named",
+    "margin",
+    "parameters_of",
     "parse_foolbox_settings",
-    "parse_options",
     "random_start",
     "square",
     "trajectory",

@@ -1,49 +1,52 @@
-"""Every attack by name: where its code is, and what the loop must know of it. Free of torch."""
+"""Every attack and every loss by name. Free of torch."""
 
-from dataclasses import dataclass
+from fdbench import attacks
+from fdbench.registry import Registry
+from fdbench.specs import PARAMETERS, AttackSpec, Parameters, RecordedParameters
+
+# `transfer` is not here: it replays a set that has to be opened first (attacks/replay.py).
+ATTACKS: Registry["attacks.Attack"] = Registry(
+    kind="attack",
+    group="fdbench.attacks",
+    built_in={
+        "pgd": lambda: attacks.PGD(),
+        "autoattack": lambda: attacks.AutoAttack(),
+        "foolbox": lambda: attacks.Foolbox(),
+    },
+    fits=lambda offered: isinstance(offered, attacks.Attack),
+    wanted="an instance of fdbench.attacks.Attack",
+    hint="`fdbench list attacks` shows all.",
+)
+
+LOSSES: Registry["attacks.Loss"] = Registry(
+    kind="loss",
+    group="fdbench.losses",
+    built_in={
+        "ce": lambda: attacks.cross_entropy,
+        "margin": lambda: attacks.margin,
+        "dlr": lambda: attacks.dlr,
+    },
+    fits=callable,
+    wanted="a function (logits, label, target or None) -> (B,) values",
+)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """Where an attack's code is, as "module:function", imported when it runs."""
+def parameters_of(attack: str) -> type[Parameters]:
+    """The parameters of an attack; those of built-in ones without importing torch.
 
-    run: str  # (Subject, AttackSpec) -> readings
-    steps: str  # AttackSpec -> how often it ticks for a batch, at most
-    # Draws random numbers per batch: the batch boundaries are part of the run, and a batch is
-    # attacked whole or not at all (contract C3).
-    whole_batches: bool = False
-    # Without acceleration it is given all images of the run, as its package would be, and makes its
-    # batches itself.
-    whole_run: bool = False
-    blind: bool = False  # black box: never given the network it is judged on
-    warns: str | None = None  # (AttackSpec, Setting) -> what the run's readers must know
-    # (results folder, AttackSpec) -> what besides the spec decides its images (RunInfo.further)
-    describes: str | None = None
-    # (results folder, AttackSpec, image ids) -> (B,) the classes that a targeted attack's images
-    # were made towards, where they were made before; None: chosen as AttackSpec.targets says
-    targets: str | None = None
+    Raises BadValue for an unknown attack.
+    """
+    ATTACKS.check(attack)
+    return PARAMETERS[attack] if attack in PARAMETERS else ATTACKS[attack].parameters
 
 
-ATTACKS = {
-    "pgd": Entry("fdbench.attacks.pgd:run_pgd", "fdbench.attacks.pgd:count_steps"),
-    "autoattack": Entry(
-        "fdbench.attacks.autoattack.attack:run_autoattack",
-        "fdbench.attacks.autoattack.attack:count_steps",
-        whole_batches=True,
-        whole_run=True,
-        warns="fdbench.attacks.autoattack.attack:warnings_for",
-    ),
-    "foolbox": Entry(
-        "fdbench.attacks.foolbox:run_foolbox",
-        "fdbench.attacks.foolbox:count_steps",
-        whole_batches=True,
-    ),
-    "transfer": Entry(
-        "fdbench.attacks.replay:run_stored",
-        "fdbench.attacks.replay:count_steps",
-        blind=True,
-        warns="fdbench.attacks.replay:warnings_for",
-        describes="fdbench.attacks.replay:describe",
-        targets="fdbench.attacks.replay:targets",
-    ),
-}
+def checked(spec: AttackSpec) -> AttackSpec:
+    """`spec` with its attack's own parameters, where a battery or a run held them as plain data.
+
+    Raises BadValue for an unknown attack or parameter.
+    """
+    if not isinstance(spec.parameters, RecordedParameters):
+        return spec
+    kind = parameters_of(spec.attack)
+    own = kind.of(spec.parameters.plain, f"the parameters of {spec.attack}")
+    return AttackSpec(spec.attack, spec.norm, spec.eps, spec.targeted, spec.targets, own)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float32
 from torch import Tensor
 
-from fdbench.errors import BadValue, unknown
+from fdbench.errors import BadValue
 from fdbench.types import Labels, Logits
 
 Values = Float32[Tensor, " B"]
@@ -56,13 +56,3 @@ def dlr(logits: Logits, label: Labels, target: Labels | None) -> Values:
         return (_best_other(logits, label) - _chosen(logits, label)) / (spread + 1e-12)
     spread = top[:, 0] - (top[:, 2] + top[:, 3]) / 2
     return (_chosen(logits, target) - _chosen(logits, label)) / (spread + 1e-12)
-
-
-LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
-
-
-def loss_named(name: str) -> Loss:
-    """The loss of that name. Raises BadValue for an unknown one."""
-    if name not in LOSSES:
-        raise unknown("loss", name, LOSSES)
-    return LOSSES[name]

@@ -14,11 +14,14 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from fdbench import randomness
-from fdbench.attacks.losses import Loss, loss_named
-from fdbench.attacks.protocol import Judge, Reading, Subject, Tick
-from fdbench.specs import AttackSpec
+from fdbench.attacks.catalogue import LOSSES
+from fdbench.attacks.losses import Loss, cross_entropy
+from fdbench.attacks.protocol import Attack, Judge, Reading, Subject, Tick
+from fdbench.specs import AttackSpec, PGDParameters
 from fdbench.threat import Threat
-from fdbench.types import Images, Labels, Logits
+from fdbench.types import Batch, Images, Labels, Logits
+
+_TRIAL = 20  # iterations that tell whether a precision weakens the attack
 
 
 @dataclass(frozen=True)
@@ -165,54 +168,121 @@ def trajectory(
     return Trajectory({b: iterates.get(b, front.settled) for b in sorted(budgets)}, first_wrong)
 
 
+def last_iterate(
+    net: nn.Module,
+    batch: Batch,
+    threat: Threat,
+    *,
+    iters: int,
+    alpha: float,
+    stream: str | None,
+    seed: int,
+    target: Labels | None = None,
+    loss: Loss = cross_entropy,
+    eot: int = 1,
+    tick: Tick = lambda share=1.0: None,
+) -> Images:
+    """The last iterate of one trajectory; `stream` names the numbers of its random start.
+
+    From the clean images where `stream` is None. Legal where the network's gradient is finite.
+    """
+    start = batch.x
+    if stream is not None:
+        start = random_start(batch.ids, batch.x, threat, stream, seed)
+    path = trajectory(
+        net,
+        batch.x,
+        batch.label,
+        threat,
+        budgets=[iters],
+        alpha=alpha,
+        start=start,
+        target=target,
+        loss=loss,
+        eot=eot,
+        tick=tick,
+    )
+    return path.iterates[iters]
+
+
+def _known(spec: AttackSpec) -> PGDParameters:
+    """The spec's parameters, which are PGD's."""
+    if not isinstance(spec.parameters, PGDParameters):
+        raise TypeError(f"{spec.attack} is not PGD")
+    return spec.parameters
+
+
 def _by_step_size(spec: AttackSpec) -> dict[float, list[int]]:
     """Budgets that share a step size share a trajectory; the paper's PGD-10 has its own."""
     groups: dict[float, list[int]] = {}
-    for budget in sorted(spec.iters):
-        groups.setdefault(spec.step(budget), []).append(budget)
+    for budget in sorted(_known(spec).iters):
+        groups.setdefault(_known(spec).step(spec, budget), []).append(budget)
     return groups
-
-
-def count_steps(spec: AttackSpec) -> int:
-    """How often `run_pgd` ticks for a batch, at most: its forward and backward passes."""
-    steps = sum(max(budgets) for budgets in _by_step_size(spec).values())
-    return spec.restarts * spec.eot * steps
-
-
-def _start(subject: Subject, spec: AttackSpec, restart: int) -> Images:
-    x, key = subject.batch.x, f"start-{restart}"
-    if not spec.random_start:
-        return x
-    return random_start(subject.batch.ids, x, subject.threat, key, subject.seed)
-
-
-def run_pgd(subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
-    """A reading for each budget and restart, named by the budget."""
-    x, label = subject.batch.x, subject.batch.label
-    paths: dict[float, Trajectory] = {}
-    for restart in range(spec.restarts):
-        for alpha, budgets in _by_step_size(spec).items():
-            path = trajectory(
-                subject.net,
-                x,
-                label,
-                subject.threat,
-                budgets=budgets,
-                alpha=alpha,
-                start=_start(subject, spec, restart),
-                target=subject.target,
-                loss=loss_named(spec.loss),
-                judge=subject.judge,
-                tick=subject.tick,
-                eot=spec.eot,
-                stop_early=spec.stop_early,
-                earlier=paths.get(alpha),
-            )
-            if spec.stop_early:
-                paths[alpha] = path
-            for budget, adv in path.iterates.items():
-                yield Reading(str(budget), adv, _up_to(path.first_wrong, budget))
 
 
 def _up_to(first_wrong: Tensor, budget: int) -> Tensor:
     return torch.where(first_wrong <= budget, first_wrong, 0)
+
+
+class PGD(Attack):
+    """White-box PGD, read at every budget of `iters` (paper, Sec. 6.1)."""
+
+    name = "pgd"
+    parameters = PGDParameters
+
+    def check(self, spec: AttackSpec) -> None:
+        """Raises BadValue for a norm without gradient steps."""
+        Threat(spec.norm, spec.eps).check_steps()
+        LOSSES.check(_known(spec).loss)
+
+    def cost(self, spec: AttackSpec) -> int:
+        """Forward and backward passes: the longest trajectory of each step size and restart."""
+        steps = sum(max(budgets) for budgets in _by_step_size(spec).values())
+        return _known(spec).restarts * _known(spec).eot * steps
+
+    def trial(self, spec: AttackSpec) -> AttackSpec:
+        """One start and at most 20 iterations: enough to converge nearly, a fraction of the run."""
+        iters = min(max(_known(spec).iters), _TRIAL)
+        return spec.with_parameters(iters=(iters,), restarts=1, stop_early=False)
+
+    def run(self, subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
+        """A reading for each budget and restart, named by the budget."""
+        own = _known(spec)
+        paths: dict[float, Trajectory] = {}
+        for restart in range(own.restarts):
+            for alpha, budgets in _by_step_size(spec).items():
+                path = self._path(subject, own, restart, alpha, budgets, paths.get(alpha))
+                if own.stop_early:
+                    paths[alpha] = path
+                for budget, adv in path.iterates.items():
+                    yield Reading(str(budget), adv, _up_to(path.first_wrong, budget))
+
+    def _path(
+        self,
+        subject: Subject,
+        own: PGDParameters,
+        restart: int,
+        alpha: float,
+        budgets: list[int],
+        earlier: Trajectory | None,
+    ) -> Trajectory:
+        batch, threat = subject.batch, subject.threat
+        start = batch.x
+        if own.random_start:
+            start = random_start(batch.ids, batch.x, threat, f"start-{restart}", subject.seed)
+        return trajectory(
+            subject.net,
+            batch.x,
+            batch.label,
+            threat,
+            budgets=budgets,
+            alpha=alpha,
+            start=start,
+            target=subject.target,
+            loss=LOSSES[own.loss],
+            judge=subject.judge,
+            tick=subject.tick,
+            eot=own.eot,
+            stop_early=own.stop_early,
+            earlier=earlier,
+        )

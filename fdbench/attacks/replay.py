@@ -1,14 +1,13 @@
-"""The transfer attack as a victim meets it: images that were made without it (fdbench/sets/)."""
+"""The transfer attack as a victim meets it: adversarial images that were made without it."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from fdbench.attacks.protocol import Reading, Setting, Subject
-from fdbench.data import Dataset
+from fdbench.attacks.protocol import Attack, Reading, Subject
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.randomness import ImageId
-from fdbench.specs import AttackSpec
+from fdbench.specs import AttackSpec, TransferParameters
 from fdbench.store import AdvSet
 from fdbench.types import Labels
 from fdbench.units import print_size
@@ -19,80 +18,77 @@ def _threat(spec: AttackSpec) -> str:
     return f"{kind}, in {spec.norm}, with eps {print_size(spec.eps, spec.norm)}"
 
 
-def open_stored(results: Path, spec: AttackSpec) -> AdvSet:
-    """The set that `spec` names. Raises FdbenchError if it is not there, or not that one any more,
-    BadValue for a threat model that is not the set's.
-    """
-    found = AdvSet.open(results, spec.options["set"])
-    if found.info.digest != spec.options["digest"]:
-        raise FdbenchError(
-            f"set {found.name} is not the one that was asked for: it was made anew, otherwise.\n"
-            f"Judge what it holds now: fdbench attack transfer --use {found.name}"
-        )
-    made = found.spec
-    if (made.norm, made.eps, made.targeted) != (spec.norm, spec.eps, spec.targeted):
-        raise BadValue(
-            f"set {found.name} was made {_threat(made)}; it can't stand for {_threat(spec)}."
-        )
-    return found
+@dataclass(frozen=True)
+class Replay(Attack):
+    """Judges a stored set: one reading an attacker; asks no network."""
 
+    stored: AdvSet
 
-def targets(results: Path, spec: AttackSpec, ids: Sequence[ImageId]) -> Labels:
-    """The classes that a targeted set's images were made towards.
+    name = "transfer"
+    parameters = TransferParameters
 
-    Raises FdbenchError for images that it has not.
-    """
-    return open_stored(results, spec).targets(ids)
+    def check(self, spec: AttackSpec) -> None:
+        """Raises FdbenchError if `spec` names other images, BadValue if it has another threat."""
+        own, made = spec.parameters, self.stored.spec
+        if not isinstance(own, TransferParameters) or own.digest != self.stored.info.digest:
+            raise FdbenchError(
+                f"set {self.stored.name} is not the one that was asked for: it was made anew, "
+                "otherwise.\n"
+                f"Judge what it holds now: fdbench attack transfer --use {self.stored.name}"
+            )
+        if (made.norm, made.eps, made.targeted) != (spec.norm, spec.eps, spec.targeted):
+            raise BadValue(
+                f"set {self.stored.name} was made {_threat(made)}; it can't stand for "
+                f"{_threat(spec)}."
+            )
 
+    def cost(self, spec: AttackSpec) -> int:
+        """One: it ticks in shares."""
+        return 1
 
-def describe(results: Path, spec: AttackSpec) -> dict[str, Any]:
-    """What besides the spec decides the images (RunInfo.further): the set, and who made it."""
-    found = open_stored(results, spec)
-    return {
-        "set": found.info.digest,
-        "attackers": list(found.attackers),
-        "surrogates": [{"name": s.name, "weights": s.weights} for s in found.info.surrogates],
-    }
+    @property
+    def sources(self) -> Mapping[str, Any]:
+        """The set's digest, its attackers, and the surrogates they knew."""
+        info = self.stored.info
+        return {
+            "set": info.digest,
+            "attackers": list(self.stored.attackers),
+            "surrogates": [{"name": s.name, "weights": s.weights} for s in info.surrogates],
+        }
 
+    def targets(self, ids: Sequence[ImageId]) -> Labels | None:
+        """The classes that a targeted set's images were made towards.
 
-def check(results: Path, spec: AttackSpec, data: Dataset, ids: Sequence[ImageId]) -> None:
-    """Nothing, if the set holds these images of these data under all its attackers.
+        Raises FdbenchError for images that the set lacks.
+        """
+        return self.stored.targets(ids) if self.stored.spec.targeted else None
 
-    Raises BadValue or FdbenchError saying what it holds.
-    """
-    open_stored(results, spec).check_fit(data, ids)
+    def warnings(self, spec: AttackSpec, weights: str, classes: int) -> list[str]:
+        """Whether the attackers knew this network, and which images they left alone."""
+        stored = self.stored
+        known = [one.name for one in stored.info.surrogates if one.weights == weights]
+        warnings = list(stored.warnings)
+        if known:
+            warnings.insert(0, f"the attackers know this network, {', '.join(known)}: white-box")
+        for name, images in stored.unattacked.items():
+            if images:
+                warnings.append(
+                    f"{name} left {len(images)} images unattacked: missing or no such PNG"
+                )
+        return warnings
 
+    def run(self, subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
+        """A reading for each attacker of the set.
 
-def warnings_for(spec: AttackSpec, setting: Setting) -> list[str]:
-    """What a reader must know of this set on a network with such weights."""
-    found = open_stored(setting.results, spec)
-    known = [one.name for one in found.info.surrogates if one.weights == setting.weights]
-    warnings = list(found.warnings)
-    if known:
-        warnings.insert(0, f"the attackers know this network, {', '.join(known)}: white-box")
-    for name, images in found.unattacked.items():
-        if images:
-            warnings.append(f"{name} left {len(images)} images unattacked: missing or no such PNG")
-    return warnings
-
-
-def count_steps(spec: AttackSpec) -> int:
-    """How often `run_stored` ticks for a batch: once, in shares."""
-    return 1
-
-
-def run_stored(subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
-    """A reading for each attacker of the set; asks no network.
-
-    Rows note under `unattacked` which attackers left an image as it was. Raises FdbenchError if an
-    image is missing or was touched.
-    """
-    found, ids = open_stored(subject.results, spec), subject.batch.ids
-    found.check_complete(ids)
-    names = found.attackers
-    idle = [[name for name in names if image in found.unattacked[name]] for image in ids]
-    notes = {"unattacked": idle} if any(found.unattacked.values()) else {}
-    for name in names:
-        adv = found.images(name, ids).to(subject.batch.x.device)
-        yield Reading(name, adv, notes=notes)
-        subject.tick(1 / len(names))
+        Rows note under `unattacked` which attackers left an image as it was. Raises FdbenchError if
+        an image is missing or was changed.
+        """
+        stored, ids = self.stored, subject.batch.ids
+        stored.check_complete(ids)
+        names = stored.attackers
+        idle = [[name for name in names if image in stored.unattacked[name]] for image in ids]
+        notes = {"unattacked": idle} if any(stored.unattacked.values()) else {}
+        for name in names:
+            adv = stored.images(name, ids).to(subject.batch.x.device)
+            yield Reading(name, adv, notes=notes)
+            subject.tick(1 / len(names))

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from fdbench import submission
-from fdbench.attacks import METHODS, Ensemble, complete, count_steps, craft
+from fdbench.attacks import METHODS, Ensemble, complete, count_passes, craft
 from fdbench.data import Dataset
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.models import Model, accelerate
@@ -87,7 +87,7 @@ def by_method(
     """
     knobs = complete(spec.method, spec.knobs)
     if targeted and not METHODS[spec.method].targeted:
-        able = ", ".join(name for name, method in METHODS.items() if method.targeted)
+        able = ", ".join(name for name in METHODS if METHODS[name].targeted)
         raise BadValue(
             f"the attacker {spec.name} (method {spec.method}) can't aim at a class: leave out "
             f"--targeted,\nor give --attackers a battery of methods that can: {able}."
@@ -101,7 +101,7 @@ def by_method(
 
     paths = [Path(value) for value in knobs.values() if isinstance(value, str)]
     files = {str(path): file_hash(path) for path in paths}
-    steps = count_steps(spec.method, knobs, len(ensemble.nets))
+    steps = count_passes(spec.method, knobs, len(ensemble.nets))
     return Attacker(AttackerSpec(spec.name, spec.method, knobs), run, steps, files)
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,9 +12,9 @@ from fdbench import verdict
 from fdbench.attacks import draw_targets, given
 from fdbench.blackbox.attackers import Attacker, Known
 from fdbench.console import progress
-from fdbench.data import Dataset, caad
+from fdbench.data import Dataset, caad_targets
 from fdbench.errors import BadValue
-from fdbench.machine import environment, is_out_of_memory, rank_and_world, tidy
+from fdbench.machine import BatchLimit, environment, rank_and_world, tidy
 from fdbench.randomness import ImageId
 from fdbench.specs import digest
 from fdbench.store import (
@@ -59,7 +60,7 @@ def known_targets(data: Dataset) -> dict[ImageId, int] | None:
     kind, _, folder = data.name.partition(":")
     if kind != "caad":
         return None
-    return dict(caad.targets(Path(folder).expanduser()).items())
+    return dict(caad_targets(Path(folder).expanduser()).items())
 
 
 @dataclass(frozen=True)
@@ -154,13 +155,13 @@ def make_set(plan: SetPlan, say: Callable[[str], None]) -> Path:
 
 @dataclass
 class _Session:
-    """What all batches of a session share; `most` are the images made at once."""
+    """What all batches of a session share."""
 
     plan: SetPlan
     folder: SetFolder
     advance: Callable[[float], None]
     say: Callable[[str], None]
-    most: dict[str, int] = field(default_factory=dict)  # by attacker, where memory ran out
+    limits: dict[str, BatchLimit] = field(default_factory=dict)  # by attacker
     news: dict[str, list[str]] = field(default_factory=dict)  # by attacker: not yet in a line
 
     def make(self, batch: Batch) -> None:
@@ -172,43 +173,26 @@ class _Session:
         for attacker in self.plan.attackers:
             part = self._undone(attacker.spec.name, batch)
             if part.ids:
-                self._attack_or_halve(attacker, part)
+                self._limit(attacker.spec.name).run(part, partial(self._attack, attacker))
+
+    def _limit(self, name: str) -> BatchLimit:
+        note = partial(self._note_halving, name)
+        return self.limits.setdefault(name, BatchLimit(self.plan.device, note))
 
     def _undone(self, name: str, batch: Batch) -> Batch:
         """The images of the batch that the set has not under that attacker."""
         index = [i for i, image in enumerate(batch.ids) if (name, image) not in self.folder.done]
         return Batch(batch.x[index], batch.label[index], tuple(batch.ids[i] for i in index))
 
-    def _attack_or_halve(self, attacker: Attacker, batch: Batch) -> None:
-        """The batch's images; where memory runs out, its halves': the numbers drawn are the same.
-
-        The set keeps a warning of it.
-        """
-        name, size = attacker.spec.name, len(batch.ids)
-        half = (size + 1) // 2
-        if size <= self.most.get(name, size):
-            try:
-                self._attack(attacker, batch.to(self.plan.device))
-            except (RuntimeError, MemoryError) as reason:
-                if not is_out_of_memory(reason) or size == 1:
-                    raise
-            else:
-                return
-            self._note_halving(name, size, half)
-        for part in (slice(None, half), slice(half, None)):
-            halved = Batch(batch.x[part], batch.label[part], batch.ids[part])
-            self._attack_or_halve(attacker, halved)
-
     def _note_halving(self, name: str, size: int, half: int) -> None:
-        if self.plan.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self.most[name] = half
+        """The set keeps a warning of it; the numbers drawn are the same."""
         text = f"{name}: out of memory at {size} images a batch: went on with {half}"
         self.say(f"warning: {text}")
         self.news.setdefault(name, []).append(text)
 
-    def _attack(self, attacker: Attacker, batch: Batch) -> None:
+    def _attack(self, attacker: Attacker, cpu: Batch) -> None:
         """One attacker's images, verified, on the disk."""
+        batch = cpu.to(self.plan.device)
         plan, name, began = self.plan, attacker.spec.name, time.monotonic()
         target = plan.aim.at(batch, plan.data.classes, plan.seed) if plan.aim else None
         done = 0.0

@@ -1,1 +1,5 @@
-"""The commands: each turns flags into specs and makes one call. Torch is imported in the bodies."""
+"""The commands: each turns flags into one call of fdbench.api, and prints what comes back."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

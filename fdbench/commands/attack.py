@@ -1,230 +1,181 @@
-"""fdbench attack: pgd, autoattack, foolbox, transfer, and suites of attacks from attacks/."""
+"""fdbench attack: a command for each attack of the registry, and suites of attacks/.
 
-from pathlib import Path
-from typing import Any
+The options of an attack are made of its parameters (specs/parameters.py), so that an attack of
+another package has a command like the built-in ones.
+"""
+
+from collections.abc import Callable
+from dataclasses import Field, fields
+from typing import Any, get_args
 
 import click
 
-from fdbench.commands.options import Budgets, all_of, size
-from fdbench.commands.runs import (
-    Wish,
-    attack_all,
-    attack_norms,
+from fdbench import api
+from fdbench.commands.foolbox import foolbox
+from fdbench.commands.options import (
+    Budgets,
+    Names,
     eps_option,
-    reference_option,
     run_options,
+    size,
+    taken,
 )
+from fdbench.commands.results import show_runs
 from fdbench.commands.transfer import transfer
 from fdbench.errors import BadValue
-from fdbench.specs import AttackSpec, battery
+from fdbench.specs import Parameters, battery
 
-
-@click.group()
-def attack() -> None:
-    """Attack models; rows are kept under results/runs and continued if stopped."""
-
-
-precision_option = click.option(
-    "--precision",
-    type=click.Choice(["fp32", "bf16", "auto"]),
-    default="fp32",
-    show_default=True,
-    help="Of PGD's gradients; steps and verdicts are float32 always. auto: bf16 if it is "
-    "faster and no weaker on the run's first images.",
-)
 targeted_option = click.option(
     "--targeted/--untargeted",
     default=None,
     help="Towards a wrong class, or away from the label [default: targeted from 100 classes on].",
 )
-
-pgd_options = all_of(
-    click.option(
-        "--iters",
-        type=Budgets(),
-        default="100",
-        show_default=True,
-        help="Budgets; those that share a step size come from one trajectory.",
-    ),
-    eps_option,
-    click.option(
-        "--alpha",
-        default="auto",
-        show_default=True,
-        help="Step size like --eps; auto: max(1/255, eps/iters) targeted, eps/4 untargeted.",
-    ),
-    click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True),
-    targeted_option,
-    click.option(
-        "--targets",
-        default="random",
-        show_default=True,
-        help="Of a targeted attack: random, least-likely, or a CSV file (image,target).",
-    ),
-    click.option(
-        "--loss", type=click.Choice(["ce", "margin", "dlr"]), default="ce", show_default=True
-    ),
-    click.option(
-        "--restarts",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        help="Random starts; each image counts by its worst.",
-    ),
-    click.option("--random-start/--clean-start", default=True, show_default=True),
-    click.option(
-        "--stop-early",
-        is_flag=True,
-        help="Images leave at their first wrong iterate: faster, and only that can be read.",
-    ),
-    click.option(
-        "--eot",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        help="Gradients averaged over N passes, for networks that draw random numbers.",
-    ),
-    precision_option,
+reference_option = click.option(
+    "--reference/--accelerated",
+    default=False,
+    show_default=True,
+    help="Attack the network as it is, or its BN-folded copy (same function, faster).",
+)
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "auto"]),
+    default="fp32",
+    show_default=True,
+    help="Of the attack's gradients; steps and verdicts are float32 always. auto: bf16 if it is "
+    "faster and no weaker on the run's first images.",
+)
+targets_option = click.option(
+    "--targets",
+    default="random",
+    show_default=True,
+    help="Of a targeted attack: random, least-likely, or a CSV file (image,target).",
 )
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-@attack.command()
-@pgd_options
-@run_options
-def pgd(
-    iters: tuple[int, ...],
-    eps: str | None,
-    alpha: str,
-    norm: str,
-    targeted: bool | None,
-    targets: str,
-    precision: str,
-    loss: str,
-    restarts: int,
-    random_start: bool,
-    stop_early: bool,
-    eot: int,
-    **run: Any,
-) -> None:
-    """White-box PGD, read at every budget of --iters (paper, Sec. 6.1)."""
-    kind, wanted = _targets(targets)
-    spec = AttackSpec(
-        norm=norm,
-        targeted=kind != "random",
-        iters=tuple(sorted(iters)),
-        alpha=size(alpha, norm, "alpha"),
-        restarts=restarts,
-        loss=loss,
-        random_start=random_start,
-        targets=kind,
-        stop_early=stop_early,
-        eot=eot,
+
+def _kind_of(one: "Field[Any]") -> Any:
+    """The click type that reads a parameter, by its annotation."""
+    choices, least = one.metadata["choices"], one.metadata["least"]
+    if choices:
+        return click.Choice(api.choices(choices) if isinstance(choices, str) else choices)
+    kinds = [kind for kind in (get_args(one.type) or (one.type,)) if kind is not type(None)]
+    if one.metadata["size"]:
+        return str
+    if tuple[int, ...] in (one.type, *kinds):
+        return Budgets()
+    if tuple[str, ...] in (one.type, *kinds):
+        return Names()
+    return click.IntRange(min=least) if kinds[0] is int else kinds[0]
+
+
+def option_of(one: "Field[Any]") -> Decorator:
+    """The command-line option of a parameter."""
+    name = one.metadata["flag"] or f"--{one.name.replace('_', '-')}"
+    text, default = one.metadata["help"], one.default
+    if one.type is bool:
+        return click.option(name, one.name, default=default, show_default=default, help=text)
+    if one.metadata["size"]:
+        default = "auto" if default is None else default
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default))
+    shown = default is not None
+    return click.option(
+        name, one.name, type=_kind_of(one), default=default, show_default=shown, help=text
     )
-    if kind != "random":
+
+
+def _options(kind: type[Parameters]) -> list[Decorator]:
+    """All options of an attack, in the order in which help shows them."""
+    own = {one.name: option_of(one) for one in fields(kind) if one.metadata.get("help")}
+    norms = kind.norms or api.choices("norms")
+    norm = click.option("--norm", type=click.Choice(norms), default=norms[0], show_default=True)
+    threat: list[Decorator] = [eps_option, *([norm] if len(norms) > 1 else [])]
+    goal = [targeted_option, targets_option] if len(kind.goals) > 1 else []
+    precision = [precision_option] if "bf16" in kind.precisions else []
+    return [*own.values(), *threat, *goal, *precision, reference_option, run_options]
+
+
+def _request(attack: str, kind: type[Parameters], flags: dict[str, Any]) -> api.AttackRequest:
+    """What was typed of an attack, taken out of the flags."""
+    norm = flags.pop("norm", (*kind.norms, "linf")[0])
+    typed = {one.name: flags.pop(one.name) for one in fields(kind) if one.metadata.get("help")}
+    for one in fields(kind):
+        if one.metadata.get("size"):
+            typed[one.name] = size(typed[one.name], norm, one.name)
+    parameters = kind.typed(**typed)
+    targeted, given = flags.pop("targeted", None), flags.pop("targets", "random")
+    targets, wanted = api.targets_named(given)
+    if targets != "random":
         if targeted is False:
-            raise BadValue(f"--targets {targets} contradicts --untargeted.")
+            raise BadValue(f"--targets {given} contradicts --untargeted.")
         targeted = True
-    if stop_early:
+    if parameters.only_any_iterate:
         if targeted:
             raise BadValue("--stop-early needs --untargeted: a wrong image is not yet a hit.")
         targeted = False
-    attack_all([Wish(spec, size(eps, norm, "eps"), targeted, precision, wanted)], **run)
+    return api.AttackRequest(
+        attack, parameters, norm, size(flags.pop("eps"), norm, "eps"), targeted, targets, wanted,
+        _precision(flags.pop("precision", "fp32"), flags.pop("reference")),
+    )  # fmt: skip
 
 
-def _targets(given: str) -> tuple[str, dict[Any, int]]:
-    """The kind of targets, and those of a file."""
-    if given in ("random", "least-likely"):
-        return given, {}
-    if not Path(given).is_file():
-        raise BadValue(f"--targets {given!r} is neither random, least-likely, nor a CSV file.")
-
-    from fdbench.attacks import from_file
-
-    return "file", from_file(Path(given))
+def _precision(precision: str, reference: bool) -> str:
+    if reference and precision != "fp32":
+        raise BadValue(
+            f"--reference attacks the network as it is: leave --precision {precision} out."
+        )
+    return "reference" if reference else precision
 
 
-@attack.command()
-@click.option(
-    "--version",
-    type=click.Choice(["standard", "plus", "rand"]),
-    default="standard",
-    show_default=True,
-    help="Which of its attacks; rand is for networks that draw random numbers.",
-)
-@click.option(
-    "--only",
-    "names",
-    help="A list of your own instead: apgd-ce,apgd-dlr,apgd-t,fab,fab-t,square.",
-)
-@eps_option
-@click.option("--norm", type=click.Choice(attack_norms), default="linf", show_default=True)
-@reference_option
-@run_options
-def autoattack(
-    version: str, names: str | None, eps: str | None, norm: str, reference: bool, **run: Any
-) -> None:
-    """AutoAttack: four attacks in a row, each on what the earlier ones left (Croce & Hein 2020)."""
-    from fdbench.attacks import parse_options
-
-    options: dict[str, Any] = {"version": version}
-    if names is not None:
-        if version != "standard":
-            raise BadValue(f"--only is a version of its own: leave --version {version} out.")
-        options = {"version": "custom", "attacks": names.split(",")}
-    parse_options(options)
-    spec = AttackSpec("autoattack", norm, iters=(), options=options)
-    precision = "reference" if reference else "fp32"
-    attack_all([Wish(spec, size(eps, norm, "eps"), targeted=False, precision=precision)], **run)
+def run(requests: list[api.AttackRequest], flags: dict[str, Any]) -> None:
+    """Each attack on each model; prints the run folders, one a line."""
+    as_json, models, results = (flags.pop(name) for name in ("as_json", "models", "results"))
+    data, asked = taken(api.DataRequest, flags), taken(api.RunRequest, flags)
+    compute = taken(api.Compute, flags)
+    show_runs(api.attack_models(requests, models, data, asked, results, compute), as_json)
 
 
-@attack.command()
-@click.option(
-    "--attack", "name", required=True, help="One of Foolbox's: `fdbench list attacks --foolbox`."
-)
-@click.option("--set", "pairs", multiple=True, help="key=value of the attack; may be repeated.")
-@eps_option
-@click.option(
-    "--norm",
-    type=click.Choice(["linf", "l2", "l1", "l0"]),
-    help="Of attacks that know several [default: the attack's].",
-)
-@targeted_option
-@reference_option
-@run_options
-def foolbox(
-    name: str,
-    pairs: tuple[str, ...],
-    eps: str | None,
-    norm: str | None,
-    targeted: bool | None,
-    reference: bool,
-    **run: Any,
-) -> None:
-    """Any of Foolbox's attacks, judged and recorded like ours (Rauber et al. 2020)."""
-    from fdbench.attacks import check_foolbox, foolbox_norm, parse_foolbox_settings
+def command_of(attack: str) -> click.Command:
+    """The command of an attack, made of its parameters."""
+    kind = api.attack_parameters(attack)
 
-    known = foolbox_norm(name, norm)
-    towards = bool(targeted)
-    settings = check_foolbox(name, parse_foolbox_settings(pairs), known, towards)
-    spec = AttackSpec(
-        "foolbox", known, iters=(), targeted=towards, options={"name": name, "settings": settings}
-    )
-    precision = "reference" if reference else "fp32"
-    attack_all([Wish(spec, size(eps, known, "eps"), towards, precision=precision)], **run)
+    def attack_command(**flags: Any) -> None:
+        run([_request(attack, kind, flags)], flags)
+
+    callback: Callable[..., Any] = attack_command
+    for decorate in reversed(_options(kind)):
+        callback = decorate(callback)
+    return click.command(attack, help=kind.summary)(callback)
 
 
-@attack.command()
+@click.command()
 @click.argument("name", metavar="BATTERY")
 @precision_option
 @run_options
-def suite(name: str, precision: str, **run: Any) -> None:
+def suite(name: str, precision: str, **flags: Any) -> None:
     """Run all attacks of a battery: `fdbench list attacks`."""
     attacks = battery(name).attacks
-    wishes = [
-        Wish(spec, spec.eps, spec.targeted, precision if spec.attack == "pgd" else "fp32")
-        for spec in attacks
-    ]
-    attack_all(wishes, **run)
+    run([api.AttackRequest.of(spec, precision) for spec in attacks], flags)
 
 
-attack.add_command(transfer)
+# Commands that need more than the options of an attack's parameters.
+_WRITTEN: dict[str, click.Command] = {"foolbox": foolbox, "transfer": transfer, "suite": suite}
+
+
+class _Attacks(click.Group):
+    """A command for each attack; its parameters are read when it is named or listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        generated = [name for name in api.choices("attacks") if name not in _WRITTEN]
+        return [*generated, *_WRITTEN]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _WRITTEN:
+            return _WRITTEN[cmd_name]
+        return command_of(cmd_name) if cmd_name in api.choices("attacks") else None
+
+
+@click.group(cls=_Attacks)
+def attack() -> None:
+    """Attack models; rows are kept under results/runs and continued if stopped."""

@@ -1,10 +1,13 @@
 """fdbench classify."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from fdbench.commands.options import compute_options, results_option, start_torch
+from fdbench import api
+from fdbench.commands.options import compute_options, results_option, taken
+from fdbench.console import out, say
 
 
 @click.command()
@@ -31,38 +34,14 @@ from fdbench.commands.options import compute_options, results_option, start_torc
 @click.option("--skip-bad", is_flag=True, help="List images that can't be read, and go on.")
 @results_option
 @compute_options
-def classify(
-    model: str,
-    input_dir: Path,
-    output_file: Path,
-    label_base: int,
-    px: int | None,
-    batch_size: int,
-    skip_bad: bool,
-    results: Path,
-    device: str,
-    threads: int | None,
-) -> None:
+def classify(model: str, input_dir: Path, output_file: Path, **flags: Any) -> None:
     """Classify the images in INPUT_DIR into lines `filename,label` (CAAD 2018's task).
 
     Whole images are resized, bicubic, without a crop, unless the network resizes them by itself.
     The same command continues what was stopped; OUTPUT_FILE.jsonl holds what is known until then.
     """
-    where = start_torch(device, threads)
-
-    from fdbench.console import out, say
-    from fdbench.evaluation import Classification, side
-    from fdbench.evaluation import classify_folder as run
-    from fdbench.models import open_model
-
-    opened = open_model(model, results)
-    size = side(opened, px)
-    resized = f"at {size} px" if size else f"as they are ({opened.preprocessing})"
-    say(f"{opened.name} on {input_dir}: whole images {resized}, labels from {label_base}")
-    job = Classification(
-        opened, input_dir, output_file, where, size, label_base, batch_size, skip_bad
-    )
-    done = run(job)
+    compute = taken(api.Compute, flags)
+    done = api.classify(model, input_dir, output_file, **flags, compute=compute)
     for reason in done.skipped.values():
         say(f"skipped: {reason}")
     say(f"{done.count} images classified, {len(done.skipped)} skipped")

@@ -1,12 +1,14 @@
 """fdbench import."""
 
 from pathlib import Path
-from typing import Any
 
 import click
+from rich.table import Table
 
+from fdbench import api
 from fdbench.commands.options import plain_name, results_option
-from fdbench.errors import FdbenchError
+from fdbench.console import err, out, say
+from fdbench.errors import unknown
 from fdbench.specs import PLACES, ModelSpec
 
 
@@ -34,72 +36,25 @@ def import_(
     Architecture and denoiser are read off the variables. The weights go to results/checkpoints,
     with a card that names their licence, source and preprocessing.
     """
-    told = {"arch": arch, "denoise": denoise, "denoise_at": denoise_at}
-    ModelSpec(arch=arch or "r152", denoise=denoise or "none")  # refuses an unknown name at once
+    ModelSpec(arch=arch or "r152")  # refuses an unknown name at once
+    known = api.choices("denoisers")
+    if denoise is not None and denoise not in known:
+        raise unknown("denoiser", denoise, known)
     if name is not None:
         plain_name(name)
-
-    from fdbench.console import err, out, say
-    from fdbench.models import read_pack
-
-    pack = read_pack(file, told)
+    pack = api.read_release(file, {"arch": arch, "denoise": denoise, "denoise_at": denoise_at})
     name = name or pack.spec.name
+    facts = _table(api.release_facts(pack, name))
     if dry_run:
-        out.print(_table(pack, name))
+        out.print(facts)
         return
-    err.print(_table(pack, name))
-    path = results / "checkpoints" / f"{name}.safetensors"
-    _save(pack, name, path, replace)
-    out.print(str(path), soft_wrap=True)
+    err.print(facts)
+    out.print(str(api.import_release(pack, name, replace, results)), soft_wrap=True)
     say(f"Next: fdbench attack suite whitebox --model {name}")
 
 
-def _table(pack: Any, name: str) -> Any:
-    """What the file holds, for the eye."""
-    from rich.table import Table
-
-    from fdbench.models import LICENCE, SOURCE
-
-    spec = pack.spec
-    placed = "" if spec.denoise == "none" else f", {spec.denoise_at}"
+def _table(facts: dict[str, str]) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
-    for key, value in {
-        "name": name,
-        "architecture": spec.arch,
-        "denoiser": f"{spec.denoise}{placed}",
-        "variables": f"{pack.variables / 1e6:.6f} million, batch norm's statistics included",
-        "input": f"RGB in [0, 1]; inside: {spec.order}, (x - 0.5) / 0.5, {spec.padding} padding",
-        "source": SOURCE,
-        "licence": LICENCE,
-        "sha256": pack.sha256,
-    }.items():
+    for key, value in facts.items():
         table.add_row(key, value, style="bold" if key == "name" else "")
     return table
-
-
-def _save(pack: Any, name: str, path: Path, replace: bool) -> None:
-    """Weights and card; the same weights again are no error, other ones are."""
-    import torch
-
-    from fdbench.machine import environment
-    from fdbench.models import LICENCE, SOURCE, Card, load_card, save_card, weights_hash
-
-    weights = weights_hash(pack.tensors)
-    if path.exists() and not replace:
-        if load_card(path)[1].weights == weights:
-            return
-        raise FdbenchError(
-            f"{path} holds other weights.\nGive another --name, or --replace to overwrite them."
-        )
-    card = Card(
-        name=name,
-        spec=pack.spec,
-        data={"name": "imagenet", "classes": pack.spec.classes, "px": pack.spec.px},
-        finished=True,
-        environment=environment(torch.device("cpu")),
-        weights=weights,
-        licence=LICENCE,
-        source=SOURCE,
-        source_sha256=pack.sha256,
-    )
-    save_card(path, pack.tensors, card)

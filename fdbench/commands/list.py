@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.table import Table
 
+from fdbench import api
 from fdbench.commands.options import results_option
 from fdbench.console import err, out
 from fdbench.specs import batteries, model_recipe, recipe_files
+from fdbench.store import Workspace, read_runs
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="For scripts.")
 
@@ -19,8 +22,6 @@ def list_group() -> None:
 
 
 def _show(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
-    from rich.table import Table
-
     if as_json:
         out.print(json.dumps(rows), soft_wrap=True)
         return
@@ -40,25 +41,16 @@ def _show(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
 @results_option
 def models(as_json: bool, results: Path) -> None:
     """Rows of models/ and weights on this disk."""
-    on_disk = {path.stem for path in (results / "checkpoints").glob("*.safetensors")}
-    known = recipe_files("models")
+    on_disk, known = Workspace(results).weights(), recipe_files("models")
     rows = [
         {
             "model": name,
             "weights": "here" if name in on_disk else "-",
             "what": model_recipe(name).summary if name in known else "trained here",
         }
-        for name in [*known, *sorted(on_disk - set(known))]
+        for name in [*known, *sorted(set(on_disk) - set(known))]
     ]
     _show(rows, as_json, "no model")
-
-
-_OWN = {
-    "pgd": "white-box PGD, linf and l2",
-    "autoattack": "AutoAttack: standard, plus, rand, or a list; linf, l2, l1",
-    "foolbox": "any of Foolbox's: fdbench list attacks --foolbox",
-    "transfer": "black box: surrogates, submissions, or images made elsewhere",
-}
 
 
 @list_group.command()
@@ -67,14 +59,11 @@ _OWN = {
 def attacks(foolbox: bool, as_json: bool) -> None:
     """Attacks, and the batteries of attacks/."""
     if foolbox:
-        from fdbench.attacks import foolbox_attacks
-
-        known = [{"attack": a.name, "norm": a.norm, "kind": a.kind} for a in foolbox_attacks()]
-        _show(known, as_json, "no attack")
+        _show(api.foolbox_list(), as_json, "no attack")
         return
     rows = [
         {"attack": name, "command": f"fdbench attack {name}", "what": what}
-        for name, what in _OWN.items()
+        for name, what in api.attack_summaries().items()
     ]
     for name, summary, command in batteries():
         rows.append({"attack": name, "command": command, "what": summary})
@@ -85,9 +74,7 @@ def attacks(foolbox: bool, as_json: bool) -> None:
 @_json_option
 def data(as_json: bool) -> None:
     """Data sets, and the forms that name your own."""
-    from fdbench.data import DATA
-
-    _show([{"data": name, "what": what} for name, what in DATA.items()], as_json, "no data")
+    _show(api.data_kinds(), as_json, "no data")
 
 
 @list_group.command()
@@ -95,10 +82,8 @@ def data(as_json: bool) -> None:
 @results_option
 def runs(as_json: bool, results: Path) -> None:
     """Attacks that were run, finished or not."""
-    from fdbench.store import read_runs
-
     rows = [
         {"run": run.info.name, "images": f"{len(run.rows)}/{run.info.images}"}
-        for run in read_runs(results)
+        for run in read_runs(Workspace(results))
     ]
     _show(rows, as_json, f"no runs under {results}/runs yet: fdbench attack pgd --iters 100")

@@ -1,16 +1,18 @@
 """Options that several commands share, and the types that read them."""
 
-import os
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from fdbench.errors import BadValue
+from fdbench.specs import SAVE
 from fdbench.units import parse_size
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class Budgets(click.ParamType[tuple[int, ...]]):
@@ -27,6 +29,17 @@ class Budgets(click.ParamType[tuple[int, ...]]):
             return tuple(int(part) for part in str(value).split(","))
         except ValueError:
             self.fail(f"{value!r} is not a whole number, nor several as in 10,20,50", param, ctx)
+
+
+class Names(click.ParamType[tuple[str, ...]]):
+    """`apgd-ce,square`: names."""
+
+    name = "NAME[,NAME...]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        return value if isinstance(value, tuple) else tuple(str(value).split(","))
 
 
 class Fraction(click.ParamType[float]):
@@ -72,7 +85,15 @@ def size(text: str | None, norm: str, option: str) -> float | None:
     return None if text in (None, "auto") else parse_size(str(text), norm, option)
 
 
+def taken(request: type[T], flags: dict[str, Any]) -> T:
+    """The request whose fields are among the flags, which are taken out of them."""
+    names = [one.name for one in fields(request)]  # type: ignore[arg-type]
+    return request(**{name: flags.pop(name) for name in names if name in flags})
+
+
 def all_of(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """The decorators as one, in the order in which help shows their options."""
+
     def decorate(function: F) -> F:
         for decorator in reversed(decorators):
             function = decorator(function)
@@ -113,24 +134,48 @@ compute_options = all_of(
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: all cores]."),
 )
 
-
-def start_torch(device: str, threads: int | None) -> Any:
-    """The torch.device to compute on, with the thread count set.
-
-    TF32 stays off: attacks and verdicts are in float32. Raises BadValue for a missing GPU.
-    """
-    import torch
-
-    from fdbench.machine import keep_freed
-
-    keep_freed()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    gpu = torch.cuda.is_available()
-    if device == "cuda" and not gpu:
-        raise BadValue("--device cuda: PyTorch sees no GPU here. Use --device cpu or auto.")
-    if not gpu or device == "cpu":
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))  # torchrun: a GPU each
+split_option = click.option(
+    "--split",
+    type=click.Choice(["test", "val", "held-out", "train"]),
+    default="test",
+    show_default=True,
+    help="Which of its images; val, as ImageNet calls it, is test.",
+)
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), help="Attack the first N images only."
+)
+seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
+eps_option = click.option(
+    "--eps", help="8/255, 8px or 0.0314 [default: the model's own, else 8/255, 16/255 on imagenet]."
+)
+models_option = click.option(
+    "--model",
+    "models",
+    multiple=True,
+    help="A name, a .safetensors file, tv:NAME, timm:NAME, defense:DIR or module:function; may be "
+    "repeated [default: all weights on this disk].",
+)
+run_options = all_of(
+    models_option,
+    data_options,
+    split_option,
+    limit_option,
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        help="[default: 250, or what memory holds]",
+    ),
+    click.option("--compile", is_flag=True, help="Let torch.compile fuse kernels (GPUs)."),
+    click.option(
+        "--save-adv",
+        type=click.Choice(SAVE),
+        is_flag=False,
+        flag_value="float",
+        help="Keep the adversarial images, for fdbench verify; png: as whole pixels besides.",
+    ),
+    seed_option,
+    json_option,
+    results_option,
+    compute_options,
+)

@@ -4,15 +4,16 @@ import json
 import shlex
 import shutil
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 
 import click
 
+from fdbench import api
 from fdbench.commands.options import results_option
 from fdbench.console import out, say
 from fdbench.errors import FdbenchError
 from fdbench.store import write_atomically, writing
+from fdbench.submission import attack_template
 
 _RUN_ATTACK = """\
 #!/bin/sh
@@ -56,7 +57,7 @@ def attack(directory: Path) -> None:
     DIR must be empty or absent. It gets a small Python script with NumPy and Pillow; any other
     language does, as what counts is run_attack.sh INPUT_DIR OUTPUT_DIR EPS, PNG in and PNG out.
     """
-    script = (files("fdbench.submission.template") / "attack.py").read_text(encoding="utf-8")
+    script = attack_template()
     _write(
         directory, "attack", "run_attack.sh", {"run_attack.sh": _RUN_ATTACK, "attack.py": script}
     )
@@ -76,7 +77,7 @@ def defense(directory: Path, model: str, results: Path) -> None:
     not, and has to be put there.
     """
     _refuse_full(directory)
-    weights = _weights(model, results)
+    weights = api.weights_behind(model, results)
     # $here is the shell's: the folder of the script, wherever it is called from.
     named = f'"$here/{_WEIGHTS}"' if weights else shlex.quote(model)
     script = _RUN_DEFENSE.format(model=named)
@@ -89,17 +90,6 @@ def defense(directory: Path, model: str, results: Path) -> None:
     say("Next:")
     say(f"  {shlex.quote(str(directory / 'run_defense.sh'))} INPUT_DIR OUTPUT_FILE")
     out.print(str(directory), soft_wrap=True)
-
-
-def _weights(model: str, results: Path) -> Path | None:
-    """The file behind a model, seen to open; None for a module:function."""
-    if ":" in model and not model.endswith(".safetensors"):
-        return None
-
-    from fdbench.models import checkpoints, open_model
-
-    open_model(model, results)
-    return checkpoints(results).get(model, Path(model))
 
 
 def _refuse_full(directory: Path) -> None:

@@ -7,9 +7,84 @@ from typing import Any
 
 import click
 
-from fdbench.commands.making import Typed, making_options, plan, refuse_contradictions
-from fdbench.commands.options import compute_options, data_options, results_option, start_torch
-from fdbench.commands.runs import Wish, attack_one, json_option, limit_option, open_all
+from fdbench import api
+from fdbench.commands.options import (
+    all_of,
+    compute_options,
+    data_options,
+    json_option,
+    limit_option,
+    results_option,
+    size,
+    taken,
+)
+from fdbench.commands.results import show_runs
+from fdbench.console import out
+from fdbench.errors import BadValue
+
+_LIMIT_S = 500  # a submission's, for 100 images: the competition's own (NIPS 2017 rules)
+_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+# What says how a set is made; with --use it is made already.
+_MAKING = {
+    "attackers": "--attackers",
+    "surrogates": "--surrogate",
+    "submissions": "--submission",
+    "folders": "--adv-dir",
+    "name": "--make",
+    "eps": "--eps",
+    "seed": "--seed",
+    "targeted": "--targeted",
+    "targets": "--targets",
+    "time_limit": "--time-limit",
+}
+
+making_options = all_of(
+    click.option(
+        "--attackers", help="A battery of methods: `fdbench list attacks` [default: caad2017]."
+    ),
+    click.option(
+        "--surrogate",
+        "surrogates",
+        multiple=True,
+        metavar="M[=WEIGHT]",
+        help="A network the attackers know, like --model, and the weight of its logits; may be "
+        "repeated.",
+    ),
+    click.option(
+        "--submission",
+        "submissions",
+        type=_DIRECTORY,
+        multiple=True,
+        help="A competition's attack (run_attack.sh), as one more attacker; may be repeated.",
+    ),
+    click.option(
+        "--adv-dir",
+        "folders",
+        type=_DIRECTORY,
+        multiple=True,
+        help="PNGs made elsewhere, ID.png each, as one more attacker; may be repeated.",
+    ),
+    click.option(
+        "--make", "name", metavar="SET", help="Name of the set [default: readable, and a hash]."
+    ),
+    click.option("--eps", help="8/255, 8px or 0.0314 [default: 8/255, 16/255 on ImageNet's]."),
+    click.option("--seed", type=click.IntRange(min=0), help="[default: 0]"),
+    click.option(
+        "--targeted/--untargeted",
+        default=None,
+        help="Towards a wrong class, or away from what the surrogates see [default: untargeted].",
+    ),
+    click.option(
+        "--targets",
+        help="Of a targeted set: random, or a CSV file (image,target) [default: the data's own, as "
+        "caad:DIR has; else random].",
+    ),
+    click.option(
+        "--time-limit",
+        type=click.FloatRange(min=0, min_open=True),
+        help=f"Seconds a submission has for 100 images [default: {_LIMIT_S}].",
+    ),
+)
 
 
 @click.command()
@@ -36,18 +111,11 @@ from fdbench.commands.runs import Wish, attack_one, json_option, limit_option, o
 def transfer(
     use: str | None,
     models: tuple[str, ...],
-    results: Path,
-    device: str,
-    threads: int | None,
-    data: str | None,
-    split: str | None,
     limit: int | None,
     batch_size: int | None,
     as_json: bool,
-    data_dir: Path | None,
-    download: bool,
-    px: int | None,
-    **making: Any,
+    results: Path,
+    **flags: Any,
 ) -> None:
     """Attack models by attackers who never see them (paper, Sec. 6.2).
 
@@ -55,82 +123,53 @@ def transfer(
     elsewhere, kept as a set under results/sets/, and judged by every --model. An image counts only
     if it survives every attacker: fdbench report shows that, and each attacker.
     """
-    refuse_contradictions(use, models, making)
-    part = "test" if split == "val" else split
-    further = {"data_dir": data_dir, "download": download, "px": px}
-    typed = Typed(results, start_torch(device, threads), data, part, limit, batch_size, further)
-    stored, images = _used(typed, use) if use else _made(typed, making)
-    runs = _judged(typed, stored, images, models)
-    _show(stored, runs, as_json)
+    refuse_contradictions(use, models, flags)
+    data, compute = taken(api.DataRequest, flags), taken(api.Compute, flags)
+    if use:
+        opened = api.use_set(use, data, results, compute)
+    else:
+        flags["eps"] = size(flags["eps"], "linf", "eps")
+        request = api.SetRequest(**flags)
+        opened = api.make_set(request, data, limit, batch_size, results, compute)
+    _show(opened, api.judge(opened, models, limit, batch_size), as_json)
 
 
-def _used(typed: Typed, use: str) -> tuple[Any, Any]:
-    """The set that is there already, and the data it was made from."""
-    from fdbench.data import open_data
-    from fdbench.store import AdvSet
-
-    stored = AdvSet.open(typed.results, use)
-    made = stored.info.data
-    return stored, open_data(typed.data or made.name, typed.split or made.split, **typed.further)
-
-
-def _made(typed: Typed, making: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The set, made as far as it was not, and the data."""
-    from fdbench import submission
-    from fdbench.blackbox import make_set
-    from fdbench.console import say, stoppable
-    from fdbench.store import AdvSet
-
-    work = plan(typed, making)
-    names = ", ".join(attacker.spec.name for attacker in work.attackers)
-    kind = f"targeted ({work.aim.name.split()[0]})" if work.aim else "untargeted"
-    say(f"{names} on {work.data.name}, linf, eps {255 * work.threat.eps:g}/255, {kind}")
-    for warning in work.warnings:
-        say(f"warning: {warning}")
-    with stoppable():
-        folder = make_set(work, say)
-    stored = AdvSet.open(typed.results, folder.name)
-    for name, counts in stored.counts.items():
-        for line in submission.summary(counts) if counts else []:
-            say(f"{name}: {line}")
-    return stored, work.data
-
-
-def _judged(typed: Typed, stored: Any, images: Any, models: tuple[str, ...]) -> list[Path]:
-    """The set on every victim: the runs' folders."""
+def refuse_contradictions(
+    use: str | None, models: tuple[str, ...], making: Mapping[str, Any]
+) -> None:
+    """Raises BadValue for what can't be meant together."""
+    if use is None:
+        _refuse_to_make(making)
+        return
+    given = [flag for key, flag in _MAKING.items() if making[key] not in (None, ())]
+    if given:
+        raise BadValue(f"--use takes a set as it was made: {', '.join(given)} can't change it.")
     if not models:
-        return []
-    from fdbench.machine import rank_and_world
+        raise BadValue("--use needs a --model to judge the set by.")
 
-    rank, world = rank_and_world()
-    count = min(typed.limit or stored.info.images, len(images))
-    # This process judges what it made: others may still be at it.
-    stored.check_fit(images, images.ids[rank:count:world])
-    wish = Wish(stored.spec, stored.info.eps, targeted=stored.spec.targeted)
-    return [
-        attack_one(
-            model,
-            wish,
-            typed.results,
-            typed.device,
-            data=images.name,
-            split=images.split,
-            limit=count if count < len(images) else None,
-            batch_size=typed.batch_size,
-            seed=stored.info.seed,
-            **typed.further,
+
+def _refuse_to_make(making: Mapping[str, Any]) -> None:
+    sources = (making["surrogates"], making["submissions"], making["folders"])
+    if not any(sources):
+        raise BadValue(
+            "nobody attacks: give --surrogate MODEL, --submission DIR, --adv-dir DIR, or --use SET."
         )
-        for model in open_all(models, typed.results)
-    ]
+    if making["attackers"] and not making["surrogates"]:
+        raise BadValue(f"--attackers {making['attackers']} needs a --surrogate to know.")
+    if making["targets"] is not None and making["targeted"] is False:
+        raise BadValue(f"--targets {making['targets']} contradicts --untargeted.")
+    if making["time_limit"] is not None and not making["submissions"]:
+        raise BadValue("--time-limit is a --submission's.")
+    name = making["name"]
+    if name is not None and (not name or Path(name).name != name or name.startswith(".")):
+        raise BadValue(f"--make {name!r} must be a plain file name.")
 
 
-def _show(stored: Any, runs: list[Path], as_json: bool) -> None:
+def _show(opened: api.OpenedSet, runs: list[Path], as_json: bool) -> None:
     """The set's folder and the runs' on stdout, one a line, or what their descriptions say."""
-    from fdbench.console import out
-
+    stored = opened.stored
     if not as_json:
-        for folder in (stored.path, *runs):
-            out.print(str(folder), soft_wrap=True)
+        show_runs([stored.path, *runs], as_json=False)
         return
     described = {
         "set": {

@@ -1,17 +1,34 @@
-from .caad import LABEL_BASE, read_classes
-from .folder import ENDINGS, open_rgb
-from .memory import to_images
-from .open import DATA, Augment, Dataset, check_images, open_data
+from .caad import LABEL_BASE, caad_targets, open_caad, read_classes
+from .catalogue import DATA, DataKind
+from .dataset import SPLITS, Augment, Dataset, Request
+from .folder import ENDINGS, open_folder, open_rgb
+from .imagenet import open_imagenet
+from .memory import in_memory, to_images
+from .named import open_fashion_mini, open_fashion_mnist, open_torchvision
+from .npz import open_npz
+from .open import check_images, open_data
 
 __all__ = [
     "DATA",
     "ENDINGS",
     "LABEL_BASE",
+    "SPLITS",
     "Augment",
+    "DataKind",
     "Dataset",
+    "Request",
+    "caad_targets",
     "check_images",
+    "in_memory",
+    "open_caad",
     "open_data",
+    "open_fashion_mini",
+    "open_fashion_mnist",
+    "open_folder",
+    "open_imagenet",
+    "open_npz",
     "open_rgb",
+    "open_torchvision",
     "read_classes",
     "to_images",
 ]

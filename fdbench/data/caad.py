@@ -94,7 +94,7 @@ def _column(path: Path, column: str) -> dict[str, int]:
     return _unique(path, pairs)
 
 
-def targets(root: Path) -> dict[str, int]:
+def caad_targets(root: Path) -> dict[str, int]:
     """The class, 0 .. 999, that a targeted attack wants of each image, by id.
 
     From root/target_class.csv where there is one, else from the table's column TargetClass. Raises

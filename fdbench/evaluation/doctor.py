@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fdbench import randomness
-from fdbench.attacks import Ensemble, craft, gradient, loss_named, random_start, square, trajectory
+from fdbench.attacks import Ensemble, craft, cross_entropy, gradient, last_iterate, square
 from fdbench.stats import paired, wilson
 from fdbench.store import Check
 from fdbench.threat import Threat
@@ -56,20 +56,17 @@ class Patient:
 
     def attacked(self, iters: int, eps: float | None = None) -> Images:
         """The last iterate of untargeted PGD in this threat, or at another eps."""
-        x, label = self.batch.x, self.batch.label
         threat = self.threat if eps is None else Threat("linf", eps)
-        path = trajectory(
+        return last_iterate(
             self.net,
-            x,
-            label,
+            self.batch,
             threat,
-            budgets=[iters],
+            iters=iters,
             alpha=threat.eps / 4,
-            start=random_start(self.batch.ids, x, threat, "doctor", self.seed),
-            loss=loss_named("ce"),
+            stream="doctor",
+            seed=self.seed,
             eot=self.eot,
         )
-        return path.iterates[iters]
 
     @cached_property
     def randomness(self) -> float:
@@ -199,7 +196,7 @@ def no_optimisation(patient: Patient) -> Found:
 
 def gradients(patient: Patient) -> Found:
     label = patient.batch.label
-    grad, _ = gradient(patient.net, patient.batch.x, label, None, loss_named("ce"))
+    grad, _ = gradient(patient.net, patient.batch.x, label, None, cross_entropy)
     flat = grad.flatten(1)
     if not torch.isfinite(flat).all():
         return "fail", "the loss's gradient is not finite on clean images"

@@ -9,14 +9,13 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from fdbench.attacks import draw_targets, loss_named, random_start, trajectory
+from fdbench.attacks import Attack, NoScratch, Subject, draw_targets
 from fdbench.models import accelerate
 from fdbench.specs import AttackSpec
 from fdbench.stats import paired
@@ -26,69 +25,62 @@ from fdbench.types import Batch
 from fdbench.verdict import Referee
 
 IMAGES = 128  # of the run, to try on
-_ITERS = 20  # of the attack, at most: enough to converge nearly, a fraction of the run
 _NOISE = 0.05  # p of McNemar's test, above which a higher robust accuracy is noise
 
 
-def _timed(net: nn.Module, judged: nn.Module, batch: Batch, spec: AttackSpec, seed: int) -> Any:
-    """Which images survive PGD on `net`, judged by `judged`, and the seconds it took."""
-    threat = Threat(spec.norm, spec.eps)
-    with torch.no_grad():
-        classes = int(judged(batch.x[:1]).shape[1])
-    iters = spec.iters[-1]
-    start = random_start(batch.ids, batch.x, threat, "start-0", seed)
-
-    def attack(count: int) -> torch.Tensor:
-        return trajectory(
-            net,
-            batch.x,
-            batch.label,
-            threat,
-            budgets=[count],
-            alpha=spec.step(iters),
-            start=start,
-            target=draw_targets(batch, classes, seed) if spec.targeted else None,
-            loss=loss_named(spec.loss),
-        ).iterates[count]
-
-    attack(1)  # the first pass chooses kernels
-    began = time.perf_counter()
-    adv = attack(iters)
-    if adv.is_cuda:
-        torch.cuda.synchronize()
-    seconds = time.perf_counter() - began
-    everything = torch.arange(len(batch.ids), device=batch.label.device)
-    verdict = Referee(judged, batch, threat)(adv, everything) == batch.label
-    return verdict.tolist(), seconds
+def _ignored(share: float = 1.0) -> None:
+    """No progress is shown of a trial."""
 
 
-def compare(net: nn.Module, batch: Batch, spec: AttackSpec, seed: int) -> dict[str, Any]:
-    """What was `found`, and the precision `chosen` by it.
+def _survivors(attack: Attack, spec: AttackSpec, subject: Subject) -> list[bool]:
+    """Which images survive every reading of the attack."""
+    label = subject.batch.label
+    everything = torch.arange(len(label), device=label.device)
+    survived = torch.ones_like(label, dtype=torch.bool)
+    for reading in attack.run(subject, spec):
+        survived &= subject.judge(reading.adv, everything) == label
+    return [bool(one) for one in survived]
+
+
+def compare(
+    net: nn.Module, batch: Batch, attack: Attack, spec: AttackSpec, seed: int
+) -> dict[str, Any]:
+    """How both precisions did on a short form of the attack, and the one `chosen` by it.
 
     bf16 is chosen if it is faster and its robust accuracy is not higher than fp32's by more than
     noise (McNemar, p < 0.05).
     """
-    spec = replace(spec, iters=(min(max(spec.iters), _ITERS),), restarts=1, stop_early=False)
+    spec, threat = attack.trial(spec), Threat(spec.norm, spec.eps)
+    with torch.no_grad():
+        classes = int(net(batch.x[:1]).shape[1])
+    target = draw_targets(batch, classes, seed) if spec.targeted else None
+    judge = Referee(net, batch, threat)
     verdicts, seconds = {}, {}
     for name in ("fp32", "bf16"):
         fast, _ = accelerate(net, batch.x[:16], name)
-        verdicts[name], seconds[name] = _timed(fast, net, batch, spec, seed)
+        fast(batch.x)  # the first pass chooses kernels
+        subject = Subject(
+            fast, batch, target, threat, seed, judge, _ignored, classes, NoScratch(),
+            len(batch.ids),
+        )  # fmt: skip
+        began = time.perf_counter()
+        verdicts[name] = _survivors(attack, spec, subject)
+        seconds[name] = time.perf_counter() - began  # judging waits for the device
     test = paired(verdicts["bf16"], verdicts["fp32"])
     weaker = test.difference > 0 and test.p < _NOISE
     faster = seconds["bf16"] < seconds["fp32"]
-    robust = {name: round(100 * sum(v) / len(v), 2) for name, v in verdicts.items()}
     return {
         "chosen": "bf16" if faster and not weaker else "fp32",
         "images": len(batch.ids),
-        "iters": spec.iters[0],
-        "robust": robust,
+        "iters": max(spec.parameters.budgets, default=None),
+        "robust": {name: round(100 * sum(v) / len(v), 2) for name, v in verdicts.items()},
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "p": round(test.p, 4),
     }
 
 
 def settle(folder: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What was found for the run in `folder`: measured once, whichever process comes first.
+    """The comparison for the run in `folder`: made once, whichever process comes first.
 
     Later sessions and other processes take what is written, so that a run has one precision.
     """
@@ -99,5 +91,5 @@ def settle(folder: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any
         with suppress(FileExistsError):
             os.link(mine, kept)  # never replaces another process's
         mine.unlink()
-    found: dict[str, Any] = json.loads(kept.read_text())
-    return found
+    known: dict[str, Any] = json.loads(kept.read_text())
+    return known

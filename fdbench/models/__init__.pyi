@@ -1,26 +1,47 @@
 from .attention import attend
+from .catalogue import DENOISERS, OFFERED, ZOO, denoise_choices
 from .checkpoint import Card, fill, load_card, save_card, weights_hash
 from .defences.preprocessed import Preprocessed
+from .denoise import BilateralDot, BilateralGauss, Mean, Median, NonlocalDot, NonlocalGauss, Null
 from .fast import RELATIVE, Folded, accelerate
-from .load import Model, checkpoints, open_model
+from .load import Model, checkpoints, in_memory_model, open_model
 from .resnet import build
-from .tensorpack import LICENCE, SOURCE, read_pack
+from .tensorpack import LICENCE, SOURCE, Pack, read_pack
+from .zoo.foreign import Foreign
 from .zoo.submission import Defense
+from .zoo.timm import from_timm
+from .zoo.torchvision import from_torchvision
 
 __all__ = [
+    "DENOISERS",
     "LICENCE",
+    "OFFERED",
     "RELATIVE",
     "SOURCE",
+    "ZOO",
+    "BilateralDot",
+    "BilateralGauss",
     "Card",
     "Defense",
     "Folded",
+    "Foreign",
+    "Mean",
+    "Median",
     "Model",
+    "NonlocalDot",
+    "NonlocalGauss",
+    "Null",
+    "Pack",
     "Preprocessed",
     "accelerate",
     "attend",
     "build",
     "checkpoints",
+    "denoise_choices",
     "fill",
+    "from_timm",
+    "from_torchvision",
+    "in_memory_model",
     "load_card",
     "open_model",
     "read_pack",

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,14 @@ import torch
 from torch import nn
 
 from fdbench.errors import BadValue, FdbenchError, unknown
+from fdbench.models.catalogue import OFFERED, ZOO
 from fdbench.models.checkpoint import Card, fill, load_card, weights_hash
 from fdbench.models.defences.preprocessed import Preprocessed, scaling
 from fdbench.models.resnet import ResNet, build
-from fdbench.models.zoo.catalogue import FOREIGN
 from fdbench.models.zoo.submission import Defense
 from fdbench.specs import ModelSpec, model_recipe, recipe_files
 from fdbench.submission import fingerprint, open_submission
 
-GROUP = "fdbench.models"  # entry points of other packages: name = "module:function"
 FORMS = "a name, a .safetensors file, tv:NAME[:WEIGHTS], timm:NAME, defense:DIR or module:function"
 
 
@@ -49,26 +47,6 @@ def checkpoints(results: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted((results / "checkpoints").glob("*.safetensors"))}
 
 
-def _plugins() -> dict[str, EntryPoint]:
-    found: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=GROUP):
-        other = found.setdefault(entry.name, entry)
-        if other.value != entry.value:
-            raise FdbenchError(
-                f"two installed packages offer a model {entry.name!r}: {other.value}, "
-                f"{entry.value}.\nGive the one you mean as module:function, or uninstall the other."
-            )
-    return found
-
-
-def plugins() -> dict[str, str]:
-    """Networks that installed packages offer: name -> "module:function".
-
-    Raises FdbenchError where two of them claim one name.
-    """
-    return {name: entry.value for name, entry in sorted(_plugins().items())}
-
-
 def open_model(ref: str, results: Path) -> Model:
     """The model behind a reference. Raises BadValue or FdbenchError saying what to type instead.
 
@@ -77,8 +55,8 @@ def open_model(ref: str, results: Path) -> Model:
     prefix, _, rest = ref.partition(":")
     if ref.endswith(".safetensors") or "/" in prefix:
         return _from_file(Path(ref), ref)
-    if rest and prefix in FOREIGN:
-        found = FOREIGN[prefix](rest)
+    if rest and prefix in ZOO:
+        found = ZOO[prefix](rest)
         return _from_elsewhere(found.name, ref, found.net)
     if rest and prefix == "defense":
         return _from_submission(Path(rest), ref)
@@ -90,11 +68,10 @@ def open_model(ref: str, results: Path) -> Model:
     rows = recipe_files("models")
     if ref in rows:
         raise FdbenchError(f"model {ref!r} has no weights in {results}/checkpoints.\n{_ways(ref)}")
-    offered = _plugins()
-    if ref in offered:
-        return _made_by(offered[ref].load(), ref)
+    if ref in OFFERED:
+        return _made_by(OFFERED[ref], ref)
     hint = f"--model takes {FORMS}.\n`fdbench list models` shows all names."
-    raise unknown("model", ref, [*rows, *known, *offered], hint)
+    raise unknown("model", ref, [*rows, *known, *OFFERED], hint)
 
 
 def _ways(row: str) -> str:
@@ -142,6 +119,12 @@ def _from_elsewhere(name: str, ref: str, net: nn.Module) -> Model:
     net = _frozen(net)
     words = net.description if isinstance(net, Preprocessed) else ""
     return Model(name, ref, net, hash_elsewhere(ref, net), None, words)
+
+
+def in_memory_model(net: nn.Module) -> Model:
+    """A network that only this process has; it is frozen."""
+    name = type(net).__name__
+    return _from_elsewhere(name, f"memory:{type(net).__module__}.{type(net).__qualname__}", net)
 
 
 def hash_elsewhere(ref: str, net: nn.Module) -> str:

@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fdbench.errors import BadValue
+from fdbench.models.catalogue import DENOISERS
 from fdbench.models.denoise import DESIGNS, DenoiseBlock, Embedding, Features
-from fdbench.registry import imported
-from fdbench.specs import ARCHS, DENOISERS, Arch, ModelSpec
+from fdbench.specs import ARCHS, BOTTLENECK, NO_DENOISER, Arch, ModelSpec
 
 # Up to this size a network keeps the resolution of its input in the first stage (He et al. 2016,
 # Sec. 4.2, for 32 px; 64 px is Tiny-ImageNet). Above it, the stem of ImageNet halves it twice.
@@ -185,10 +185,9 @@ def _stem(width: int, px: int, same: bool) -> nn.Module:
 
 def _denoiser(spec: ModelSpec) -> Callable[[int], nn.Module] | None:
     """What makes a denoising block for so many channels; None if the spec asks for none."""
-    path = DENOISERS[spec.denoise]
-    if path is None:
+    if spec.denoise in (NO_DENOISER, BOTTLENECK):
         return None
-    operation = imported(path)
+    operation = DENOISERS[spec.denoise]
     return lambda channels: DenoiseBlock(channels, operation(channels), DESIGNS[spec.block])
 
 
@@ -199,7 +198,7 @@ def _depths(spec: ModelSpec) -> tuple[int, ...]:
     r164 (Xie et al. 2019, "+4 bottleneck").
     """
     depths = ARCHS[spec.arch].blocks
-    if spec.denoise != "bottleneck":
+    if spec.denoise != BOTTLENECK:
         return depths
     return tuple(2 * d if spec.denoise_at == "all" else d + 1 for d in depths)
 
@@ -299,7 +298,8 @@ def build(spec: ModelSpec, seed: int = 0, device: torch.device | str | None = No
     """The network of `spec`, freshly initialised from `seed`, in training mode.
 
     `device` None is torch's default one; on "meta" only shapes exist. The same seed gives the same
-    weights on all devices. Raises BadValue for a width that its groups do not divide.
+    weights on all devices. Raises BadValue for an unknown denoiser, and for a width that its groups
+    do not divide.
     """
     device = torch.device(device) if device is not None else torch.get_default_device()
     with torch.device("meta"):  # so that nothing is allocated, drawn or filled twice

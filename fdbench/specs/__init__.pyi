@@ -1,6 +1,18 @@
-from .attack import SAVE, AttackerSpec, AttackSpec, default_eps, default_targeted
-from .model import ARCHS, BLOCKS, DENOISERS, PLACES, Arch, ModelSpec
-from .plain import digest, pick, strict
+from .attack import (
+    PARAMETERS,
+    SAVE,
+    TARGETS,
+    AttackerSpec,
+    AttackSpec,
+    default_eps,
+    default_targeted,
+)
+from .autoattack import EOT, MEMBERS, VERSIONS, AutoAttackParameters
+from .foolbox import FoolboxParameters
+from .model import ARCHS, BLOCKS, BOTTLENECK, NO_DENOISER, PLACES, Arch, ModelSpec
+from .parameters import Parameters, RecordedParameters, parameter
+from .pgd import PGDParameters
+from .plain import digest, parsed, pick, strict
 from .recipes import (
     Battery,
     Published,
@@ -11,21 +23,34 @@ from .recipes import (
     recipe_files,
 )
 from .training import SMALL, TrainSpec
+from .transfer import TransferParameters
 
 __all__ = [
     "ARCHS",
     "BLOCKS",
-    "DENOISERS",
+    "BOTTLENECK",
+    "EOT",
+    "MEMBERS",
+    "NO_DENOISER",
+    "PARAMETERS",
     "PLACES",
     "SAVE",
     "SMALL",
+    "TARGETS",
+    "VERSIONS",
     "Arch",
     "AttackSpec",
     "AttackerSpec",
+    "AutoAttackParameters",
     "Battery",
+    "FoolboxParameters",
     "ModelSpec",
+    "PGDParameters",
+    "Parameters",
     "Published",
+    "RecordedParameters",
     "TrainSpec",
+    "TransferParameters",
     "attacker_battery",
     "batteries",
     "battery",
@@ -33,6 +58,8 @@ __all__ = [
     "default_targeted",
     "digest",
     "model_recipe",
+    "parameter",
+    "parsed",
     "pick",
     "recipe_files",
     "strict",

@@ -32,20 +32,9 @@ ARCHS: dict[str, Arch] = {
 }
 
 
-# name: "module:class", imported when a network is built. "none" is the baseline.
-DENOISERS: dict[str, str | None] = {
-    "none": None,
-    "nonlocal-gauss": "fdbench.models.denoise:NonlocalGauss",
-    "nonlocal-dot": "fdbench.models.denoise:NonlocalDot",
-    "bilateral-gauss": "fdbench.models.denoise:BilateralGauss",
-    "bilateral-dot": "fdbench.models.denoise:BilateralDot",
-    "mean": "fdbench.models.denoise:Mean",
-    "median": "fdbench.models.denoise:Median",
-    "null": "fdbench.models.denoise:Null",
-    "bottleneck": None,  # not a denoiser: one more residual block in its place, for comparison
-}
-
-
+# What --denoise takes besides the denoisers of fdbench.models.DENOISERS.
+NO_DENOISER = "none"  # the baseline
+BOTTLENECK = "bottleneck"  # one more residual block where a denoiser would stand, for comparison
 PLACES = ("stages", "all")
 
 
@@ -63,7 +52,7 @@ class ModelSpec:
     """A network: everything that must be known to build it, weights aside."""
 
     arch: str
-    denoise: str = "none"
+    denoise: str = NO_DENOISER
     denoise_at: str = "stages"  # after the last block of each stage, or after every block
     block: str = "full"  # the denoising block, or one of its ablations (paper, Table 1)
     width: int | None = None  # channels of the first stage; None: the architecture's own
@@ -77,7 +66,6 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         pick("arch", self.arch, ARCHS)
-        pick("denoiser", self.denoise, DENOISERS)
         pick("place for denoisers", self.denoise_at, PLACES)
         pick("denoising block", self.block, BLOCKS)
         pick("padding", self.padding, PADDINGS)
@@ -86,16 +74,16 @@ class ModelSpec:
             raise BadValue(f"--width must be at least 1, got {self.width}.")
         if self.classes < 2 or self.px < 8:
             raise BadValue(f"a network needs 2 classes and 8 px, got {self.classes}, {self.px}.")
-        if DENOISERS[self.denoise] is None and self.block != "full":
+        if self.denoise in (NO_DENOISER, BOTTLENECK) and self.block != "full":
             raise BadValue(f"--block {self.block} is an ablation of a denoising block: --denoise?")
-        if self.denoise == "none" and self.denoise_at != "stages":
+        if self.denoise == NO_DENOISER and self.denoise_at != "stages":
             raise BadValue(f"--denoise-at {self.denoise_at} needs a --denoise to place.")
 
     @property
     def name(self) -> str:
         """`r152-nonlocal-gauss-all`: what the row, the checkpoint and the tables are called."""
         parts = [self.arch]
-        parts += [self.denoise] if self.denoise != "none" else []
+        parts += [self.denoise] if self.denoise != NO_DENOISER else []
         parts += [self.denoise_at] if self.denoise_at != "stages" else []
         parts += [self.block] if self.block != "full" else []
         parts += [f"w{self.width}"] if self.width not in (None, ARCHS[self.arch].width) else []

@@ -12,7 +12,7 @@ from torch import Tensor
 from fdbench.data import Dataset
 from fdbench.errors import BadValue, FdbenchError, unknown
 from fdbench.randomness import ImageId
-from fdbench.specs import AttackSpec
+from fdbench.specs import AttackSpec, TransferParameters
 from fdbench.store.images import read_shard
 from fdbench.store.runs import merged
 from fdbench.store.setinfo import CLEAN, Line, SetInfo, read_lines, read_set_info
@@ -95,9 +95,9 @@ class AdvSet:
     @property
     def spec(self) -> AttackSpec:
         """The attack that this set is, on whatever network."""
-        options = {"set": self.name, "digest": self.info.digest}
         info, targeted = self.info, self.info.targets is not None
-        return AttackSpec("transfer", info.norm, info.eps, targeted, iters=(), options=options)
+        own = TransferParameters(set=self.name, digest=info.digest)
+        return AttackSpec("transfer", info.norm, info.eps, targeted, parameters=own)
 
     @cached_property
     def _target(self) -> dict[ImageId, int]:

@@ -5,19 +5,19 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 from fdbench.errors import FdbenchError
-from fdbench.specs import AttackSpec, digest, strict
+from fdbench.specs import AttackSpec, digest, parsed
 from fdbench.store.files import write_atomically
 
 _T = TypeVar("_T")
 
-FORMAT = 1  # of run.json and of the rows; a reader refuses any other
+FORMAT = 2  # of run.json and of the rows
+_READABLE = (1, FORMAT)  # in 1, PGD's parameters stood beside the threat of every attack
 _LONGEST = 100  # characters of a run's name before its hash; file systems allow 255 in all
 
 
@@ -108,27 +108,6 @@ def safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name.rstrip("/").split("/")[-1]).strip(".-") or "x"
 
 
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value from JSON is of an annotation's outermost kind; an int may stand for 1.0."""
-    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    plain = tuple(get_origin(one) or one for one in kinds)
-    return isinstance(value, (*plain, int) if float in plain else plain)
-
-
-def parsed(cls: type[_T], table: Any, where: str) -> _T:
-    """`table` as the dataclass `cls`; a wrong, missing or unknown field is an error."""
-    if not isinstance(table, dict):
-        raise FdbenchError(f"{where}: expected a table, found {table!r}.")
-    values = strict(cls, table, where)
-    for one in fields(cls):  # type: ignore[arg-type]
-        if one.name in values and not _fits(values[one.name], one.type):
-            raise FdbenchError(f"{where}: {one.name} can't be {values[one.name]!r}.")
-    try:
-        return cls(**values)
-    except TypeError as reason:  # a field is missing
-        raise FdbenchError(f"{where} is incomplete: {reason}") from reason
-
-
 def read_info(path: Path) -> RunInfo:
     """The RunInfo in a run.json. Raises FdbenchError, naming the file, where it is malformed."""
     try:
@@ -140,14 +119,17 @@ def read_info(path: Path) -> RunInfo:
             f"{path} is not a run's description: {reason!r}.\n"
             f"Move {path.parent} away and run the attack again."
         ) from reason
-    if version != FORMAT:
-        raise FdbenchError(f"{path} has format {version!r}; this fdbench reads format {FORMAT}.")
-    parts = {"model": ModelInfo, "data": DataInfo, "attack": AttackSpec}
+    if version not in _READABLE:
+        readable = " and ".join(map(str, _READABLE))
+        raise FdbenchError(f"{path} has format {version!r}; this fdbench reads {readable}.")
+    parts = {"model": ModelInfo, "data": DataInfo}
     for key, cls in parts.items():
         table[key] = parsed(cls, table.get(key), f"{path}, {key}")
+    table["attack"] = AttackSpec.of(table.get("attack"), f"{path}, attack")
     return parsed(RunInfo, table, str(path))
 
 
 def write_info(path: Path, info: RunInfo) -> None:
     """Puts `info` into a run.json, whole or not at all."""
-    write_atomically(path, json.dumps({"name": info.name, **asdict(info)}, indent=2) + "\n")
+    table = {"name": info.name, **asdict(info), "attack": info.attack.plain}
+    write_atomically(path, json.dumps(table, indent=2) + "\n")

@@ -8,10 +8,10 @@ from typing import Any
 
 from fdbench.errors import FdbenchError
 from fdbench.randomness import ImageId
-from fdbench.specs import AttackerSpec, digest
+from fdbench.specs import AttackerSpec, digest, parsed
 from fdbench.store.files import write_atomically
 from fdbench.store.journal import whole_lines
-from fdbench.store.runinfo import DataInfo, command_line, now, parsed, safe
+from fdbench.store.runinfo import DataInfo, command_line, now, safe
 from fdbench.units import print_size
 
 CLEAN = "clean"  # stands as an attacker for the images themselves, which pictures need

@@ -1,6 +1,7 @@
 from .contract import BATCH, LIMIT_S, eps_in_pixels, run_attack, run_defense, write_images
 from .outcome import STATUSES, Outcome, read_folder, summary
 from .process import ProcessResult, Submission, fingerprint, open_submission
+from .template import attack_template
 
 __all__ = [
     "BATCH",
@@ -9,6 +10,7 @@ __all__ = [
     "Outcome",
     "ProcessResult",
     "Submission",
+    "attack_template",
     "eps_in_pixels",
     "fingerprint",
     "open_submission",

@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fdbench import randomness, verdict
-from fdbench.attacks import LOSSES, draw_targets, random_start, trajectory
+from fdbench.attacks import cross_entropy, draw_targets, random_start, trajectory
 from fdbench.data import Augment, Dataset
 from fdbench.errors import FdbenchError
 from fdbench.models import Folded, build
-from fdbench.specs import AttackSpec, ModelSpec, TrainSpec
+from fdbench.specs import AttackSpec, ModelSpec, PGDParameters, TrainSpec
 from fdbench.threat import Threat
 from fdbench.training.state import load_state, save_state
 from fdbench.types import Batch, Images
@@ -151,7 +151,7 @@ class Trainer:
             alpha=alpha,
             start=start,
             target=target,
-            loss=LOSSES["ce"],
+            loss=cross_entropy,
             tick=lambda share=1.0: tick(),
         )
         return path.iterates[iters]
@@ -213,8 +213,9 @@ class Trainer:
     def _probe_attack(self, batch: Batch) -> Images:
         spec = self.job.spec
         attack = AttackSpec(norm=spec.norm, eps=spec.eps, targeted=spec.targeted)
+        own = PGDParameters()
         start = random_start(batch.ids, batch.x, self.threat, "probe", spec.seed)
-        alpha = attack.step(spec.probe_iters)
+        alpha = own.step(attack, spec.probe_iters)
         adv = self._attack(batch, start, spec.probe_iters, alpha, "probe", lambda: None)
         verdict.check(adv, batch.x, self.threat)
         return adv

@@ -26,13 +26,13 @@ from fdbench.attacks.autoattack.cascade import (
     Cascade,
     Effort,
     Stage,
-    parse_options,
+    cascade_of,
     reduced,
     stages,
 )
-from fdbench.attacks.protocol import Reading, Setting, Subject, Tick
-from fdbench.errors import BadValue, unknown
-from fdbench.specs import AttackSpec
+from fdbench.attacks.protocol import Attack, Reading, Subject, Tick
+from fdbench.errors import unknown
+from fdbench.specs import AttackSpec, AutoAttackParameters
 from fdbench.threat import Threat
 from fdbench.types import Images, Labels
 
@@ -44,29 +44,11 @@ _SILENT = logging.Logger("autoattack")
 _SILENT.addHandler(logging.NullHandler())
 
 
-def plan_of(spec: AttackSpec) -> Cascade:
-    """The plan of an AutoAttack spec.
-
-    Raises BadValue where the spec is targeted, in a norm AutoAttack has not, or has options that
-    contradict each other.
-    """
-    if spec.targeted:
-        raise BadValue("AutoAttack is untargeted: leave out --targeted.")
-    if spec.norm not in NORMS:
-        raise unknown("norm of AutoAttack", spec.norm, NORMS)
-    return parse_options(spec.options)
-
-
-def count_steps(spec: AttackSpec) -> int:
-    """What an image costs at most, in forward passes: what `run_autoattack` ticks in all."""
-    plan = plan_of(spec)
-    return sum(stage.cost for stage in stages(plan, spec.norm, CLASSES))
-
-
-def warnings_for(spec: AttackSpec, setting: Setting) -> list[str]:
-    """What of AutoAttack a network with so few classes is spared. Raises BadValue if all is."""
-    left_out = reduced(plan_of(spec), setting.classes)[1]
-    return [left_out] if left_out else []
+def _cascade(spec: AttackSpec) -> Cascade:
+    """The cascade of an AutoAttack spec."""
+    if not isinstance(spec.parameters, AutoAttackParameters):
+        raise TypeError(f"{spec.attack} is not AutoAttack")
+    return cascade_of(spec.parameters)
 
 
 @contextmanager
@@ -240,7 +222,7 @@ def _after(
     return _State(adv, broken_by, state.stage + 1, _unbroken(broken_by))
 
 
-def cascade(subject: Subject, plan: Sequence[Stage]) -> Reading:
+def run_stages(subject: Subject, plan: Sequence[Stage]) -> Reading:
     """The stages of a plan; after each batch of each, what was found goes to the scratch."""
     x = subject.batch.x.contiguous()  # the package's attacks view images as rows of numbers
     state = _begin(subject, x)
@@ -261,11 +243,31 @@ def cascade(subject: Subject, plan: Sequence[Stage]) -> Reading:
     return Reading("autoattack", state.adv, notes={"broken_by": broken_by})
 
 
-def run_autoattack(subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
-    """One reading, "autoattack", with the name of the attack that broke each image.
+class AutoAttack(Attack):
+    """AutoAttack: four attacks in a row, each on what the earlier ones left."""
 
-    `broken_by` is "clean" where the image was wrong before any attack, None where it stands. A
-    network that draws random numbers needs the version rand.
-    """
-    plan, _ = reduced(plan_of(spec), subject.classes)
-    yield cascade(subject, stages(plan, spec.norm, subject.classes, STANDARD))
+    name = "autoattack"
+    parameters = AutoAttackParameters
+    draws = "batch"
+    reference_draws = "run"  # as the package's own run, whose batches survivors fill
+
+    def cost(self, spec: AttackSpec) -> int:
+        """In forward passes; a gradient counts as two."""
+        return sum(stage.cost for stage in stages(_cascade(spec), spec.norm, CLASSES))
+
+    def warnings(self, spec: AttackSpec, weights: str, classes: int) -> list[str]:
+        """Which of its attacks a network with so few classes can't be given.
+
+        Raises BadValue if none remains.
+        """
+        left_out = reduced(_cascade(spec), classes)[1]
+        return [left_out] if left_out else []
+
+    def run(self, subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
+        """One reading, "autoattack", with the name of the attack that broke each image.
+
+        `broken_by` is "clean" where the image was wrong before any attack, None where it stands. A
+        network that draws random numbers needs the version rand.
+        """
+        cascade, _ = reduced(_cascade(spec), subject.classes)
+        yield run_stages(subject, stages(cascade, spec.norm, subject.classes, STANDARD))

@@ -4,21 +4,13 @@ Source: Croce and Hein 2020 (AutoAttack), Croce and Hein 2021 (l1); the numbers 
 package pyautoattack 0.2.0, whose own run a cascade repeats bit by bit.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
-from fdbench.errors import BadValue, unknown
+from fdbench.errors import BadValue
+from fdbench.specs import EOT, VERSIONS, AutoAttackParameters
 
-VERSIONS: dict[str, tuple[str, ...]] = {
-    "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
-    "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
-    "rand": ("apgd-ce", "apgd-dlr"),  # for networks that draw random numbers
-    "custom": (),  # the user's own list
-}
 NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}  # ours: the package's
-OPTIONS = ("version", "attacks", "eot")
-EOT = 20  # of version rand: forward passes whose gradients are averaged
 TARGETS = 9  # wrong classes a targeted attack tries, the likeliest first; l1 standard: 5
 CLASSES = 10  # what progress is planned for; only fewer classes mean fewer passes
 
@@ -108,51 +100,12 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def parse_options(options: Mapping[str, Any]) -> Cascade:
-    """The plan that a spec's options ask for; none ask for the standard version.
-
-    Raises BadValue for an unknown option, version or attack, for `attacks` of a version that has
-    its own, and for `eot` where nothing is random.
-    """
-    for key in options:
-        if key not in OPTIONS:
-            raise unknown("option of autoattack", key, OPTIONS)
-    version = options.get("version", "standard")
-    if version not in VERSIONS:
-        raise unknown("version of AutoAttack", str(version), VERSIONS)
-    if version == "custom":
-        attacks = _own_list(options.get("attacks"))
-    elif "attacks" in options:
-        raise BadValue(
-            f"AutoAttack {version} has its own attacks: {', '.join(VERSIONS[version])}.\n"
-            "To choose them, ask for the version custom."
-        )
-    else:
-        attacks = VERSIONS[version]
-    return Cascade(version, attacks, _eot(version, options))
-
-
-def _own_list(given: Any) -> tuple[str, ...]:
-    if not isinstance(given, list | tuple) or not given:
-        raise BadValue(
-            f"AutoAttack custom needs a list of attacks, got {given!r}.\n"
-            f"Allowed: {', '.join(KINDS)}."
-        )
-    for name in given:
-        if name not in KINDS:
-            raise unknown("attack of AutoAttack", str(name), KINDS)
-    if len(set(given)) != len(given):
-        raise BadValue(f"AutoAttack custom names an attack twice: {', '.join(given)}.")
-    return tuple(given)
-
-
-def _eot(version: str, options: Mapping[str, Any]) -> int:
-    if "eot" in options and version != "rand":
-        raise BadValue(f"eot is for networks that draw random numbers: version rand, not {version}")
-    eot = options.get("eot", EOT if version == "rand" else 1)
-    if not isinstance(eot, int) or isinstance(eot, bool) or eot < 1:
-        raise BadValue(f"eot must be a whole number from 1, got {eot!r}.")
-    return eot
+def cascade_of(parameters: AutoAttackParameters) -> Cascade:
+    """The attacks that the parameters ask for; none named is the standard version."""
+    version = parameters.version or "standard"
+    attacks = VERSIONS[version] if parameters.attacks is None else parameters.attacks
+    eot = EOT if version == "rand" else 1
+    return Cascade(version, attacks, eot if parameters.eot is None else parameters.eot)
 
 
 def reduced(plan: Cascade, classes: int) -> tuple[Cascade, str | None]:

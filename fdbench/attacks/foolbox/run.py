@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from fdbench import randomness
 from fdbench.attacks.foolbox.catalogue import FoolboxAttack, check_foolbox, named, package
-from fdbench.attacks.protocol import Reading, Subject, Tick
-from fdbench.errors import BadValue, unknown
-from fdbench.specs import AttackSpec
+from fdbench.attacks.protocol import Attack, Reading, Subject, Tick
+from fdbench.errors import BadValue
+from fdbench.specs import AttackSpec, FoolboxParameters
 from fdbench.threat import Threat
 from fdbench.types import Images, Labels
 
@@ -50,23 +50,12 @@ _PASSES = (
 
 
 def _asked(spec: AttackSpec) -> tuple[FoolboxAttack, dict[str, Any]]:
-    """What a spec's options say. A battery's come here unchecked."""
-    for key in spec.options:
-        if key not in ("name", "settings"):
-            raise unknown("option of foolbox", key, ("name", "settings"))
-    if "name" not in spec.options:
-        raise BadValue('foolbox needs an attack: options = { name = "..." }.')
-    name: str = spec.options["name"]
-    return named(name), check_foolbox(
-        name, spec.options.get("settings", {}), spec.norm, spec.targeted
-    )
-
-
-def count_steps(spec: AttackSpec) -> int:
-    """About how many forward passes a batch takes; `run_foolbox` ticks as often, no more."""
-    attack, settings = _asked(spec)
-    values = {key: knob.default for key, knob in attack.knobs.items()} | settings
-    return 1 + math.prod(values[key] or 1 for key in _PASSES if key in values)
+    """Which attack, with which settings. A battery's come here unchecked."""
+    own = spec.parameters
+    if not isinstance(own, FoolboxParameters):
+        raise TypeError(f"{spec.attack} is not one of Foolbox's attacks")
+    name, settings = str(own.name), own.settings or {}
+    return named(name), check_foolbox(name, settings, spec.norm, spec.targeted)
 
 
 class _Watched(nn.Module):
@@ -194,29 +183,42 @@ def _legal(adv: Images, x: Images, threat: Threat) -> Images:
     return torch.where(inside[:, None, None, None], adv, threat.project(adv, x))
 
 
-def run_foolbox(subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
-    """One reading, named by the attack.
+class Foolbox(Attack):
+    """Any of Foolbox's attacks, judged and recorded like ours (Rauber et al. 2020)."""
 
-    Its rows say `gave_up` of images that a decision-based attack had no start for, or that came
-    back with NaN: they are judged clean. Raises BadValue if the attack, its settings, its norm and
-    its goal don't fit.
-    """
-    attack, settings = _asked(spec)
-    x, device = subject.batch.x.contiguous(), subject.batch.x.device
-    wanted = subject.batch.label
-    if spec.targeted:
-        if subject.target is None:
-            raise BadValue(f"{attack.name} is targeted, but nobody chose targets.")
-        wanted = subject.target
-    watched = _Watched(subject.net, subject.tick, count_steps(spec))
-    model = package().PyTorchModel(watched, bounds=(0, 1), device=device)
-    eps = None if spec.norm == "l0" else spec.eps  # Foolbox can't clip in l0
-    seed = randomness.integer(subject.seed, "foolbox", subject.batch.ids[0], 2**32)
-    with _own_numbers(seed, device), _no_learning(subject.net), _quiet():
-        built = _built(attack, settings, spec.norm)
-        adv, gave_up = _attacked(model, built, x, wanted, spec.targeted, eps)
-    watched.finish()
-    gave_up |= ~adv.isfinite().flatten(1).all(1)
-    adv = torch.where(gave_up[:, None, None, None], x, adv.detach())
-    adv = _legal(adv, x, subject.threat)
-    yield Reading(attack.name, adv, notes={"gave_up": gave_up.tolist()})
+    name = "foolbox"
+    parameters = FoolboxParameters
+    draws = "batch"
+
+    def cost(self, spec: AttackSpec) -> int:
+        """About how many forward passes a batch takes; `run` ticks as often, no more."""
+        attack, settings = _asked(spec)
+        values = {key: knob.default for key, knob in attack.knobs.items()} | settings
+        return 1 + math.prod(values[key] or 1 for key in _PASSES if key in values)
+
+    def run(self, subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
+        """One reading, named by the attack.
+
+        Its rows say `gave_up` of images that a decision-based attack had no start for, or that came
+        back with NaN: they are judged clean. Raises BadValue if the attack, its settings, its norm
+        and its goal don't fit.
+        """
+        attack, settings = _asked(spec)
+        x, device = subject.batch.x.contiguous(), subject.batch.x.device
+        wanted = subject.batch.label
+        if spec.targeted:
+            if subject.target is None:
+                raise BadValue(f"{attack.name} is targeted: it needs a target for each image.")
+            wanted = subject.target
+        watched = _Watched(subject.net, subject.tick, self.cost(spec))
+        model = package().PyTorchModel(watched, bounds=(0, 1), device=device)
+        eps = None if spec.norm == "l0" else spec.eps  # Foolbox can't clip in l0
+        seed = randomness.integer(subject.seed, "foolbox", subject.batch.ids[0], 2**32)
+        with _own_numbers(seed, device), _no_learning(subject.net), _quiet():
+            built = _built(attack, settings, spec.norm)
+            adv, gave_up = _attacked(model, built, x, wanted, spec.targeted, eps)
+        watched.finish()
+        gave_up |= ~adv.isfinite().flatten(1).all(1)
+        adv = torch.where(gave_up[:, None, None, None], x, adv.detach())
+        adv = _legal(adv, x, subject.threat)
+        yield Reading(attack.name, adv, notes={"gave_up": gave_up.tolist()})

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from fdbench.attacks.transfer import METHODS, Knobs, complete
+from fdbench.attacks.transfer.catalogue import METHODS, complete
 from fdbench.attacks.transfer.ensemble import Ensemble, Task
+from fdbench.attacks.transfer.method import Knobs
 from fdbench.errors import BadValue
-from fdbench.registry import imported
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels
 
@@ -31,11 +31,10 @@ def craft(
     full = complete(method, knobs)
     entry = METHODS[method]
     if threat.norm != "linf" and not entry.l2:
-        able = ", ".join(name for name, other in METHODS.items() if other.l2)
+        able = ", ".join(name for name in METHODS if METHODS[name].l2)
         raise BadValue(f"{method} works in linf only, not {threat.norm}. In l2: {able}.")
     if target is not None and not entry.targeted:
-        able = ", ".join(name for name, other in METHODS.items() if other.targeted)
+        able = ", ".join(name for name in METHODS if METHODS[name].targeted)
         raise BadValue(f"{method} can't aim at a class. Targeted: {able}.")
     task = Task(ensemble, batch, threat, full, seed, tick, target)
-    adv: Images = imported(entry.run)(task)
-    return adv
+    return entry.run(task)

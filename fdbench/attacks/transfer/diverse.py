@@ -8,10 +8,10 @@ network that resizes its input.
 
 import torch
 
-from fdbench.attacks.transfer import Knobs
 from fdbench.attacks.transfer.draws import few
 from fdbench.attacks.transfer.ensemble import Task
-from fdbench.attacks.transfer.momentum import climb, over_views
+from fdbench.attacks.transfer.method import MOMENTUM, Knobs, Method
+from fdbench.attacks.transfer.momentum import climb, count_passes, over_views
 from fdbench.attacks.transfer.warp import affine, identity
 from fdbench.randomness import ImageId
 from fdbench.types import Images
@@ -36,3 +36,8 @@ def diverse(task: Task) -> Images:
         return shrunk(x, task.knobs, task.seed, f"diverse-{stream}", task.ids)
 
     return climb(task.x, task.threat, task.knobs, over_views(objective, task.knobs["copies"], show))
+
+
+DIVERSE = Method(
+    diverse, count_passes, {**MOMENTUM, "copies": 1, "probability": 0.5, "shrink": 0.1}
+)

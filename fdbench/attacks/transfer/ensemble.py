@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fdbench.attacks.losses import cross_entropy
-from fdbench.attacks.transfer import Knobs
+from fdbench.attacks.transfer.method import Knobs
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.randomness import ImageId
 from fdbench.threat import Threat

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from fdbench.attacks.transfer import Knobs
 from fdbench.attacks.transfer.ensemble import Task
+from fdbench.attacks.transfer.method import Knobs, Method
 from fdbench.errors import FdbenchError
 from fdbench.models import fill, weights_hash
 from fdbench.store import read_tensors
@@ -109,3 +109,12 @@ def generator(task: Task) -> Images:
     with torch.no_grad():
         painted = net.to(x.device)(x, eps, hint)
     return task.threat.project(x + task.threat.eps * painted, x)
+
+
+GENERATOR = Method(
+    generator,
+    count_passes,
+    {"weights": "results/attackers/generator.safetensors"},
+    l2=False,
+    targeted=False,
+)

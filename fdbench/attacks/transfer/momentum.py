@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import torch
 
-from fdbench.attacks.transfer import Knobs
 from fdbench.attacks.transfer.ensemble import Objective, Task, View
+from fdbench.attacks.transfer.method import MOMENTUM as DEFAULTS
+from fdbench.attacks.transfer.method import Knobs, Method
 from fdbench.attacks.transfer.smoothing import smooth
 from fdbench.threat import Threat
 from fdbench.types import Images
@@ -75,3 +76,7 @@ def momentum(task: Task) -> Images:
 def ifgsm(task: Task) -> Images:
     """Kurakin et al. 2017: the same without momentum."""
     return momentum(replace(task, knobs={**task.knobs, "mu": 0.0, "kernel": 0}))
+
+
+IFGSM = Method(ifgsm, count_passes, {"iters": 10})
+MOMENTUM = Method(momentum, count_passes, DEFAULTS)

@@ -1,8 +1,8 @@
 """Random signs: the same size, no knowledge. What every attacker must beat."""
 
-from fdbench.attacks.transfer import Knobs
 from fdbench.attacks.transfer.draws import dense
 from fdbench.attacks.transfer.ensemble import Task
+from fdbench.attacks.transfer.method import Knobs, Method
 from fdbench.types import Images
 
 
@@ -16,3 +16,6 @@ def noise(task: Task) -> Images:
     coin = dense(task.seed, "transfer-noise", task.ids, task.x) - 0.5
     task.tick()
     return task.threat.project(task.threat.move(task.x, coin, task.threat.eps), task.x)
+
+
+NOISE = Method(noise, once, {}, l2=False, targeted=False)

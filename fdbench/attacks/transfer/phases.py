@@ -7,9 +7,9 @@ team chose them by hand, and the warp turns about the middle of the image, not i
 
 import torch
 
-from fdbench.attacks.transfer import Knobs
 from fdbench.attacks.transfer.draws import dense_normal, few
 from fdbench.attacks.transfer.ensemble import Task
+from fdbench.attacks.transfer.method import Knobs, Method
 from fdbench.attacks.transfer.momentum import with_stream
 from fdbench.attacks.transfer.warp import affine, identity
 from fdbench.randomness import ImageId
@@ -61,3 +61,6 @@ def phases(task: Task) -> Images:
                 total += objective.gradient_of(index, adv, view)
         adv = task.threat.project(task.threat.move(adv, total, size * task.threat.eps), x)
     return adv
+
+
+PHASES = Method(phases, count_passes, {"noise": 0.2, "warp": 0.02, "repeats": 2}, l2=False)

@@ -6,7 +6,8 @@ networks, for free. m = 5 copies.
 """
 
 from fdbench.attacks.transfer.ensemble import Task
-from fdbench.attacks.transfer.momentum import climb, over_views
+from fdbench.attacks.transfer.method import MOMENTUM, Method
+from fdbench.attacks.transfer.momentum import climb, count_passes, over_views
 from fdbench.types import Images
 
 
@@ -19,3 +20,6 @@ def scale(task: Task) -> Images:
 
     gradient = over_views(objective, task.knobs["copies"], show)
     return climb(task.x, task.threat, task.knobs, gradient, ahead=True)
+
+
+SCALE = Method(scale, count_passes, {**MOMENTUM, "copies": 5})

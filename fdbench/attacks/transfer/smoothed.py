@@ -8,6 +8,8 @@ there 0.4 eps at eps 16/255, is kept in proportion to eps here.
 import torch
 
 from fdbench.attacks.transfer.ensemble import Task
+from fdbench.attacks.transfer.method import Method
+from fdbench.attacks.transfer.momentum import count_passes
 from fdbench.attacks.transfer.smoothing import smooth
 from fdbench.types import Images
 
@@ -25,3 +27,6 @@ def smoothed(task: Task) -> Images:
             total += share * grad.sign()
         adv = task.threat.project(adv + task.knobs["step"] * task.threat.eps * total, task.x)
     return adv
+
+
+SMOOTHED = Method(smoothed, count_passes, {"iters": 15, "step": 0.4, "kernel": 7}, l2=False)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from fdbench.attacks.transfer.draws import dense, dense_normal
 from fdbench.attacks.transfer.ensemble import Task
-from fdbench.attacks.transfer.momentum import climb, over_views
+from fdbench.attacks.transfer.method import MOMENTUM, Method
+from fdbench.attacks.transfer.momentum import climb, count_passes, over_views
 from fdbench.randomness import ImageId
 from fdbench.types import Images
 
@@ -45,3 +46,6 @@ def spectrum(task: Task) -> Images:
         return reweighted(x, mask, task.knobs["noise"] * task.threat.eps * jitter)
 
     return climb(task.x, task.threat, task.knobs, over_views(objective, task.knobs["copies"], show))
+
+
+SPECTRUM = Method(spectrum, count_passes, {**MOMENTUM, "copies": 20, "noise": 1.0, "rho": 0.5})

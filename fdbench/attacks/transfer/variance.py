@@ -6,9 +6,9 @@ Algorithm 1: 20 neighbours, uniform within 1.5 eps.
 
 import torch
 
-from fdbench.attacks.transfer import Knobs
 from fdbench.attacks.transfer.draws import dense
 from fdbench.attacks.transfer.ensemble import Task
+from fdbench.attacks.transfer.method import MOMENTUM, Knobs, Method
 from fdbench.attacks.transfer.momentum import climb
 from fdbench.types import Images
 
@@ -37,3 +37,6 @@ def variance(task: Task) -> Images:
         return corrected
 
     return climb(task.x, task.threat, task.knobs, gradient)
+
+
+VARIANCE = Method(variance, count_passes, {**MOMENTUM, "neighbours": 20, "radius": 1.5})

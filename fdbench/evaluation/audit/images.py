@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from fdbench import verdict
-from fdbench.attacks import ATTACKS, draw_targets
+from fdbench.attacks import draw_targets
 from fdbench.errors import FdbenchError
 from fdbench.evaluation.audit.saved import SavedRun
 from fdbench.evaluation.audit.tally import Tally, plain
@@ -140,7 +140,7 @@ class Examiner:
         """The data's labels; and the targets, drawn again where the network says from how many."""
         info, drawn = self._run.info, None
         attack = info.attack
-        aimed = attack.targeted and not ATTACKS[attack.attack].blind
+        aimed = attack.targeted and attack.parameters.sees_network
         if aimed and attack.targets == "random" and self._net is not None:
             classes = self._net(batch.x[:1]).shape[1]
             drawn = draw_targets(batch, classes, info.seed).tolist()

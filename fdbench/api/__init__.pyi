@@ -1,0 +1,57 @@
+from .attacks import attack, autoattack, foolbox, pgd, run_attack, transfer
+from .black_box import OpenedSet, judge, make_set, use_set
+from .checkpoints import classify, import_release, read_release, release_facts, weights_behind
+from .evaluation import attack_models, evaluate
+from .examination import doctor, doctor_models, run_folder, verify
+from .names import (
+    attack_parameters,
+    attack_summaries,
+    choices,
+    data_kinds,
+    foolbox_list,
+    foolbox_parameters,
+    targets_named,
+)
+from .opening import load_model
+from .reports import read_runs, report
+from .requests import AttackRequest, Compute, DataRequest, DoctorRequest, RunRequest, SetRequest
+
+__all__ = [
+    "AttackRequest",
+    "Compute",
+    "DataRequest",
+    "DoctorRequest",
+    "OpenedSet",
+    "RunRequest",
+    "SetRequest",
+    "attack",
+    "attack_models",
+    "attack_parameters",
+    "attack_summaries",
+    "autoattack",
+    "choices",
+    "classify",
+    "data_kinds",
+    "doctor",
+    "doctor_models",
+    "evaluate",
+    "foolbox",
+    "foolbox_list",
+    "foolbox_parameters",
+    "import_release",
+    "judge",
+    "load_model",
+    "make_set",
+    "pgd",
+    "read_release",
+    "read_runs",
+    "release_facts",
+    "report",
+    "run_attack",
+    "run_folder",
+    "targets_named",
+    "transfer",
+    "use_set",
+    "verify",
+    "weights_behind",
+]

@@ -1,0 +1,221 @@
+"""Black box: sets of adversarial images made without the victim, and victims judged by them."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fdbench import blackbox, submission
+from fdbench.api.evaluation import run_announced
+from fdbench.api.opening import open_models, workspace_at
+from fdbench.api.requests import Compute, DataRequest, SetRequest
+from fdbench.attacks import Replay, complete, from_file
+from fdbench.console import say, stoppable
+from fdbench.data import Dataset, open_data
+from fdbench.errors import BadValue, FdbenchError
+from fdbench.evaluation import Evaluation
+from fdbench.machine import rank_and_world, start_torch
+from fdbench.models import Model
+from fdbench.specs import AttackerSpec, attacker_battery, default_eps
+from fdbench.store import AdvSet, Workspace
+from fdbench.threat import Threat
+from fdbench.units import pixels
+
+BATTERY = "caad2017"
+_IMAGES, _IMAGES_SUBMITTED = 250, 100  # a batch; the competition runs submissions on 100 images
+
+
+@dataclass(frozen=True)
+class OpenedSet:
+    """A set of adversarial images, opened once, with the data it was made from."""
+
+    stored: AdvSet
+    images: Dataset
+    workspace: Workspace
+    device: torch.device
+
+
+def use_set(name: str, data: DataRequest, results: Path, compute: Compute) -> OpenedSet:
+    """A set that exists already, by its name or folder."""
+    workspace, device = workspace_at(results), start_torch(compute.device, compute.threads)
+    stored = AdvSet.open(workspace, name)
+    made = stored.info.data
+    images = _open_data(data.data or made.name, data.split or made.split, data)
+    return OpenedSet(stored, images, workspace, device)
+
+
+def make_set(
+    request: SetRequest,
+    data: DataRequest,
+    limit: int | None,
+    batch_size: int | None,
+    results: Path,
+    compute: Compute,
+) -> OpenedSet:
+    """Makes what is missing of a set and opens it; the victim has no part in it."""
+    workspace, device = workspace_at(results), start_torch(compute.device, compute.threads)
+    plan = _plan(request, data, (limit, batch_size), workspace, device)
+    names = ", ".join(attacker.spec.name for attacker in plan.attackers)
+    kind = f"targeted ({plan.aim.name.split()[0]})" if plan.aim else "untargeted"
+    say(f"{names} on {plan.data.name}, linf, eps {255 * plan.threat.eps:g}/255, {kind}")
+    for warning in plan.warnings:
+        say(f"warning: {warning}")
+    with stoppable():
+        folder = blackbox.make_set(plan, say)
+    stored = AdvSet.open(workspace, folder.name)
+    for name, counts in stored.counts.items():
+        for line in submission.summary(counts) if counts else []:
+            say(f"{name}: {line}")
+    return OpenedSet(stored, plan.data, workspace, device)
+
+
+def judge(
+    opened: OpenedSet, refs: Sequence[str], limit: int | None, batch_size: int | None
+) -> list[Path]:
+    """The set on every victim named: the run folders. Nothing where none is named."""
+    if not refs:
+        return []
+    stored, images = opened.stored, opened.images
+    rank, world = rank_and_world()
+    count = min(limit or stored.info.images, len(images))
+    # This process judges what it made: others may still be at it.
+    stored.check_fit(images, images.ids[rank:count:world])
+    attack = Replay(stored)
+    folders = []
+    for model in open_models(refs, opened.workspace):
+        evaluation = Evaluation(
+            model, images, attack, stored.spec, opened.workspace, opened.device,
+            seed=stored.info.seed, limit=count if count < len(images) else None,
+            batch_size=batch_size,
+        )  # fmt: skip
+        folders.append(run_announced(evaluation).path)
+    return folders
+
+
+def _open_data(name: str, split: str, data: DataRequest) -> Dataset:
+    part = "test" if split == "val" else split
+    return open_data(name, part, data_dir=data.data_dir, download=data.download, px=data.px)
+
+
+def _plan(
+    request: SetRequest,
+    data: DataRequest,
+    amounts: tuple[int | None, int | None],
+    workspace: Workspace,
+    device: torch.device,
+) -> blackbox.SetPlan:
+    """The set to be made, every network, recipe and folder it needs opened."""
+    limit, batch_size = amounts
+    known = _known(request.surrogates, workspace)
+    card = known.models[0].card if known else None
+    trained_on = card.data["name"] if card else None
+    images = _open_data(data.data or trained_on or "fashion-mini", data.split or "test", data)
+    eps, aim = request.eps or default_eps(images.name), _aim(images, request)
+    threat, targeted = Threat("linf", eps), aim is not None
+    attackers, titles = [], []
+    warnings: tuple[str, ...] = ()
+    if known:
+        battery = attacker_battery(request.attackers or BATTERY)
+        if not targeted:
+            _refuse_untrained(battery.attackers, request, data, images, eps)
+        ensemble, warnings = blackbox.open_ensemble(known, images, device)
+        seed, titles = request.seed or 0, [battery.name]
+        attackers = [
+            blackbox.by_method(one, ensemble, threat, seed, targeted) for one in battery.attackers
+        ]
+    attackers += _given_attackers(request, images.ids[:limit], eps, targeted)
+    titles += [path.resolve().name for path in (*request.submissions, *request.folders)]
+    return blackbox.SetPlan(
+        "-".join(titles), tuple(attackers), images, threat, workspace, device, request.seed or 0,
+        limit, batch_size or (_IMAGES_SUBMITTED if request.submissions else _IMAGES),
+        request.name, known, warnings, aim,
+    )  # fmt: skip
+
+
+def _given_attackers(
+    request: SetRequest, ids: Sequence[int | str], eps: float, targeted: bool
+) -> list[blackbox.Attacker]:
+    """Submissions and folders of images made elsewhere."""
+    limit_s = request.time_limit or submission.LIMIT_S
+    given = [blackbox.by_submission(path, eps, limit_s, targeted) for path in request.submissions]
+    return given + [blackbox.by_folder(path, eps, ids) for path in request.folders]
+
+
+def _aim(images: Dataset, request: SetRequest) -> blackbox.Aim | None:
+    """The classes to reach; None for an untargeted set."""
+    chosen = request.targets
+    if chosen is None and not request.targeted:
+        return None
+    if chosen == "random":
+        return blackbox.Aim()
+    if chosen is not None:
+        if not Path(chosen).is_file():
+            raise BadValue(f"--targets {chosen!r} is neither random nor a CSV file.")
+        return blackbox.Aim(from_file(Path(chosen)))
+    try:
+        return blackbox.Aim(blackbox.known_targets(images))
+    except FdbenchError as reason:
+        raise FdbenchError(f"{reason.message}\nDraw targets instead: --targets random") from reason
+
+
+def _refuse_untrained(
+    attackers: Sequence[AttackerSpec],
+    request: SetRequest,
+    data: DataRequest,
+    images: Dataset,
+    eps: float,
+) -> None:
+    """Raises FdbenchError, with the command to type, for a generator that is not trained."""
+    for one in attackers:
+        if one.method != "generator":
+            continue
+        path = Path(complete(one.method, one.knobs)["weights"])
+        home = path.parent.parent
+        if path.is_file() or path.parent.name != "attackers":  # where train-attacker writes
+            continue
+        words = ["fdbench", "train-attacker", *_training_data(images, data)]
+        for text in request.surrogates:
+            words += ["--surrogate", with_weight(text)[0]]
+        words += ["--eps", pixels(eps)]
+        words += ["--name", path.stem] if path.stem != "generator" else []
+        words += ["--results", str(home)] if home != Path("results") else []
+        raise FdbenchError(
+            f"the attacker {one.name} needs training first: there is no {path}.\n"
+            f"{shlex.join(words)}\n"
+            "or give --attackers another battery: `fdbench list attacks`."
+        )
+
+
+def _training_data(images: Dataset, data: DataRequest) -> list[str]:
+    """Flags of train-attacker for images like these; the competition's have no training images."""
+    if images.name.startswith("caad:"):
+        return ["--data", "folder:DIR", "--px", str(images.px)]
+    flags: Mapping[str, Path | int | None] = {"--data-dir": data.data_dir, "--px": data.px}
+    words = ["--data", images.name]
+    for flag, value in flags.items():
+        words += [flag, str(value)] if value is not None else []
+    return words + (["--download"] if data.download else [])
+
+
+def _known(typed: Sequence[str], workspace: Workspace) -> blackbox.Known | None:
+    """The surrogates and their weights; None if there are none."""
+    pairs = [with_weight(text) for text in typed]
+    models: tuple[Model, ...] = ()
+    if pairs:
+        models = tuple(open_models([ref for ref, _ in pairs], workspace))
+    return blackbox.Known(models, tuple(weight for _, weight in pairs)) if models else None
+
+
+def with_weight(text: str) -> tuple[str, float]:
+    """`r20=0.5` as a reference and a weight; without a weight, 1. Raises BadValue."""
+    ref, equals, weight = text.rpartition("=")
+    if not equals:
+        return text, 1.0
+    try:
+        return ref, float(weight)
+    except ValueError as reason:
+        raise BadValue(
+            f"--surrogate {text}: {weight!r} is not a weight, like {ref}=0.5"
+        ) from reason

@@ -1,0 +1,153 @@
+"""Attacks on models over data sets, recorded and resumable: `fdbench.evaluate` and its commands."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fdbench.api.opening import complete, model_of, open_images, open_models, workspace_at
+from fdbench.api.requests import AttackRequest, Compute, DataRequest, RunRequest
+from fdbench.attacks import ATTACKS, Attack, parameters_of
+from fdbench.console import say, stoppable
+from fdbench.data import Dataset
+from fdbench.evaluation import Evaluation
+from fdbench.evaluation import evaluate as run_evaluation
+from fdbench.machine import start_torch
+from fdbench.models import Model
+from fdbench.specs import AttackSpec
+from fdbench.store import Run, Workspace, read_run
+from fdbench.units import parse_size
+
+
+def evaluate(
+    model: str | nn.Module,
+    data: str | Dataset,
+    attack: str | AttackSpec = "pgd",
+    *,
+    eps: float | str | None = None,
+    norm: str = "linf",
+    targeted: bool | None = None,
+    split: str = "test",
+    limit: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    precision: str = "fp32",
+    save_adv: str | None = None,
+    results: Path | str = "results",
+    device: str = "auto",
+    **parameters: Any,
+) -> Run:
+    """Attacks a network over a data set; every row is on disk, and the same call continues.
+
+    Args:
+        model: a reference as after `--model`, or a network in inference mode: RGB (B, 3, H, W) in
+            [0, 1] -> logits (B, C).
+        data: a data set as after `--data`, or one that `open_data` returned.
+        attack: a name of `fdbench list attacks`, or a whole AttackSpec, which leaves no room for
+            `eps`, `norm`, `targeted` and `parameters`.
+        eps: radius in image units, or as typed: "8/255". None: what the model was trained at, else
+            8/255 (16/255 on ImageNet).
+        norm: "linf", "l2", ... as the attack allows.
+        targeted: None: targeted from 100 classes on.
+        split: "test", "held-out" or "train".
+        limit: attack the first images only.
+        batch_size: images in a forward pass; None: 250, or what memory holds.
+        seed: of starts and targets; each image has its own numbers.
+        precision: of the attack's gradients; verdicts are float32 always.
+        save_adv: "float" or "png" keeps the adversarial images for `verify`.
+        results: folder in which the run is kept.
+        device: "auto", "cpu" or "cuda".
+        parameters: the attack's own, such as iters=(10, 100).
+
+    Returns:
+        The run: its folder, its description and its rows, one an image.
+
+    Raises:
+        BadValue: for settings that can't be meant.
+        IllegalAdversary: if the attack leaves its threat model; nothing of it is recorded.
+
+    Example:
+        >>> run = fdbench.evaluate(net, "fashion-mini", iters=(10, 20), limit=20)
+        >>> len(run.rows)
+        20
+    """
+    workspace, where = workspace_at(results), start_torch(device, None)
+    opened = model_of(model, workspace)
+    request = _request(attack, eps, norm, targeted, precision, parameters)
+    images = data if isinstance(data, Dataset) else None
+    asked = DataRequest(None if images else str(data), split)
+    return _attack(
+        opened,
+        request,
+        images or open_images(opened, asked),
+        RunRequest(limit, batch_size, seed, save_adv=save_adv),
+        workspace,
+        where,
+    )
+
+
+def _request(
+    attack: str | AttackSpec,
+    eps: float | str | None,
+    norm: str,
+    targeted: bool | None,
+    precision: str,
+    parameters: dict[str, Any],
+) -> AttackRequest:
+    if isinstance(attack, AttackSpec):
+        return AttackRequest.of(attack, precision)
+    own = parameters_of(attack).of(parameters, f"the parameters of {attack}")
+    size = parse_size(eps, norm) if isinstance(eps, str) else eps
+    return AttackRequest(attack, own, norm, size, targeted, precision=precision)
+
+
+def attack_models(
+    requests: Sequence[AttackRequest],
+    refs: Sequence[str],
+    data: DataRequest,
+    run: RunRequest,
+    results: Path,
+    compute: Compute,
+) -> list[Path]:
+    """Each attack on each model; the run folders."""
+    workspace, device = workspace_at(results), start_torch(compute.device, compute.threads)
+    folders = []
+    for model in open_models(refs, workspace):
+        images = open_images(model, data)
+        runs = (_attack(model, one, images, run, workspace, device) for one in requests)
+        folders += [done.path for done in runs]
+    return folders
+
+
+def _attack(
+    model: Model,
+    request: AttackRequest,
+    images: Dataset,
+    run: RunRequest,
+    workspace: Workspace,
+    device: Any,
+) -> Run:
+    spec = complete(request, model, images)
+    attack = ATTACKS[spec.attack]
+    evaluation = Evaluation(
+        model, images, attack, spec, workspace, device, run.seed, run.limit, run.batch_size,
+        request.precision, run.compile, run.save_adv, request.wanted,
+    )  # fmt: skip
+    return run_announced(evaluation)
+
+
+def run_announced(evaluation: Evaluation) -> Run:
+    """Says what is attacked how, and attacks what is not yet attacked."""
+    spec: AttackSpec = evaluation.spec
+    attack: Attack = evaluation.attack
+    chosen = spec.parameters.sees_network
+    kind = f"targeted ({spec.targets})" if chosen else "targeted"
+    kind = kind if spec.targeted else "untargeted"
+    name = evaluation.model.name
+    attack_name = spec.title or attack.name
+    say(
+        f"{name} on {evaluation.data.name}: {attack_name}, {spec.norm}, eps {spec.eps_text}, {kind}"
+    )
+    with stoppable():
+        return read_run(run_evaluation(evaluation, say))

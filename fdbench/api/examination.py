@@ -1,0 +1,231 @@
+"""Is a number to be believed? The doctor looks at a network, verify at a finished run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fdbench.api.opening import complete, model_of, open_images, open_models, workspace_at
+from fdbench.api.requests import AttackRequest, Compute, DataRequest, DoctorRequest
+from fdbench.console import progress, say, stoppable
+from fdbench.data import open_data
+from fdbench.errors import BadValue, FdbenchError
+from fdbench.evaluation import CHECKS, Patient, audit, check_fit, examine, find_run
+from fdbench.evaluation import read_run as read_saved
+from fdbench.machine import start_torch
+from fdbench.models import Model, open_model
+from fdbench.specs import AttackSpec
+from fdbench.store import Check, Findings, Workspace, now, write_findings
+from fdbench.threat import Threat
+from fdbench.types import Images
+
+# A network's card says how it did on held-out images; the test set may differ by this many points.
+_GIVE = 5.0
+_FEW = 2  # networks in the workspace that are used to attack, where no surrogate is named
+
+
+def doctor(
+    model: str | nn.Module,
+    data: str | None = None,
+    *,
+    eps: float | None = None,
+    norm: str = "linf",
+    limit: int = 200,
+    surrogates: Sequence[str] = (),
+    expected: tuple[float, float] | None = None,
+    eot: int = 1,
+    seed: int = 0,
+    results: Path | str = "results",
+    device: str = "auto",
+) -> Findings:
+    """Looks for reasons not to believe a network's robust accuracy, and keeps what it finds.
+
+    Args:
+        model: a reference as after `--model`, or a network in inference mode: RGB (B, 3, H, W) in
+            [0, 1] -> logits (B, C).
+        data: as after `--data`; None: what the model was trained on.
+        eps: radius in image units; None: what the model was trained at, else 8/255.
+        norm: "linf" or "l2".
+        limit: how many images to try, the first ones.
+        surrogates: references of networks to transfer from; none: two others trained here.
+        expected: clean accuracy in percent, give or take.
+        eot: above 1 for a network that draws random numbers: passes that attacks average over.
+        seed: of all random numbers.
+        results: folder in which the findings are kept; reports repeat them.
+        device: "auto", "cpu" or "cuda".
+
+    Returns:
+        The findings: one Check a question, each "pass", "fail" or "skipped".
+
+    Raises:
+        BadValue: for settings that can't be meant.
+
+    Example:
+        >>> findings = fdbench.doctor(net, "fashion-mini", eps=8 / 255, limit=20)
+        >>> {check.verdict for check in findings.checks} <= {"pass", "fail", "skipped"}
+        True
+    """
+    workspace, where = workspace_at(results), start_torch(device, None)
+    opened = model_of(model, workspace)
+    request = AttackRequest(norm=norm, eps=eps, targeted=False)
+    asked = DoctorRequest(tuple(surrogates), limit, expected, eot, seed)
+    return _examined(opened, request, DataRequest(data), asked, workspace, where)
+
+
+def doctor_models(
+    refs: Sequence[str],
+    request: AttackRequest,
+    data: DataRequest,
+    asked: DoctorRequest,
+    results: Path,
+    compute: Compute,
+) -> list[Findings]:
+    """The findings of each model named, or of all in the workspace."""
+    workspace, device = workspace_at(results), start_torch(compute.device, compute.threads)
+    return [
+        _examined(model, request, data, asked, workspace, device)
+        for model in open_models(refs, workspace)
+    ]
+
+
+def _examined(
+    model: Model,
+    request: AttackRequest,
+    data: DataRequest,
+    asked: DoctorRequest,
+    workspace: Workspace,
+    device: torch.device,
+) -> Findings:
+    images = open_images(model, data)
+    spec = complete(request, model, images)
+    model.net.to(device)
+    batch = images.fetch(range(min(asked.limit, len(images)))).to(device)
+    classes = check_fit(model, images, batch)
+    others = _others(model, asked.surrogates, workspace, batch.x, classes)
+    patient = Patient(
+        model.net,
+        batch,
+        Threat(spec.norm, spec.eps),
+        classes,
+        asked.seed,
+        asked.eot,
+        asked.expected or _card_says(model, images.name),
+        tuple(net for _, net in others),
+    )
+    names = [name for name, _ in others]
+    return _kept(patient, model, images.name, spec, names, workspace)
+
+
+def _kept(
+    patient: Patient,
+    model: Model,
+    data: str,
+    spec: AttackSpec,
+    others: list[str],
+    workspace: Workspace,
+) -> Findings:
+    """Runs every check and stores what it finds."""
+    say(
+        f"{model.name} on {data}: {len(patient.batch.ids)} images, {spec.norm}, eps "
+        f"{spec.eps_text}; transfer from {', '.join(others) or 'no network'}"
+    )
+    began = now()
+    with stoppable(), progress(f"doctor {model.name}", len(CHECKS), "checks") as advance:
+        checks = tuple(examine(patient, lambda: advance(1)))
+    findings = Findings(model.name, model.weights, data, checks, began)
+    say(f"kept in {write_findings(workspace, findings)}")
+    return findings
+
+
+def _card_says(model: Model, data: str) -> tuple[float, float] | None:
+    """The clean accuracy on held-out images when these weights were kept, on the same data."""
+    card = model.card
+    if card is None or not card.log or card.data["name"] != data:
+        return None
+    kept = [entry for entry in card.log if entry["epoch"] == card.epochs]
+    return (100 * kept[0]["held_out_clean"], _GIVE) if kept else None
+
+
+def _others(
+    model: Model, surrogates: Sequence[str], workspace: Workspace, x: Images, classes: int
+) -> list[tuple[str, nn.Module]]:
+    """Networks to transfer from: those named, or some of the workspace with the same classes."""
+    refs = surrogates or [name for name in workspace.weights() if name != model.name]
+    chosen: list[tuple[str, nn.Module]] = []
+    for ref in refs:
+        other = open_model(ref, workspace)
+        if other.weights == model.weights:
+            if surrogates:
+                raise BadValue(f"--surrogate {ref} is the network that is examined itself.")
+            continue
+        net = other.net.to(x.device)
+        with torch.no_grad():
+            fits = net(x[:1]).shape[1] == classes
+        if surrogates and not fits:
+            raise BadValue(f"--surrogate {ref} does not tell the same {classes} classes apart.")
+        if fits:
+            chosen.append((other.name, net))
+        if not surrogates and len(chosen) == _FEW:
+            break
+    return chosen
+
+
+def run_folder(run: str, results: Path | str = "results") -> Path:
+    """The folder of a run, by its path or its name. Raises BadValue for neither."""
+    return find_run(workspace_at(results), run)
+
+
+def verify(
+    run: Path | str,
+    *,
+    model: str | None = None,
+    data: DataRequest | None = None,
+    batch_size: int | None = None,
+    results: Path | str = "results",
+    device: str = "auto",
+    threads: int | None = None,
+) -> list[Check]:
+    """Checks a run again from what is on the disk: rows, kept images, weights and every verdict.
+
+    Args:
+        run: its folder, or its name under results/runs.
+        model: where the run's weights are now; None: where they were.
+        data: where the run's data are now; None: where they were.
+        batch_size: images at a time; None: as they were attacked.
+        results: the results folder.
+        device: "auto", "cpu" or "cuda".
+        threads: CPU threads; None: PyTorch's own number.
+
+    Returns:
+        One Check a question, each "pass", "fail" or "skipped".
+
+    Raises:
+        BadValue: for a run that does not exist.
+        FdbenchError: for a malformed run.json, or data that can't be read.
+
+    Example:
+        >>> run = fdbench.evaluate(net, "fashion-mini", iters=(2,), limit=8, save_adv="float")
+        >>> checks = fdbench.verify(run.path)  # doctest: +SKIP
+    """
+    workspace = workspace_at(results)
+    saved, where = read_saved(find_run(workspace, str(run))), start_torch(device, threads)
+    opened = _open_or_say(model or saved.info.model.ref, workspace)
+    known, asked = saved.info.data, data or DataRequest()
+    images = open_data(
+        asked.data or known.name, known.split, data_dir=asked.data_dir, download=asked.download,
+        px=asked.px,
+    )  # fmt: skip
+    with progress(saved.path.name, len(saved.rows), "images") as advance:
+        return audit(saved, opened, images, where, batch_size=batch_size, tick=advance)
+
+
+def _open_or_say(ref: str, workspace: Workspace) -> Model | None:
+    """The model, or None with the reason: damaged weights are a finding, not the end."""
+    try:
+        return open_model(ref, workspace)
+    except BadValue:
+        raise
+    except FdbenchError as reason:
+        say(f"{reason.message}\nIf the weights lie elsewhere: --model FILE.safetensors")
+        return None

@@ -1,0 +1,118 @@
+"""Models and data by reference, with what was left open filled in and announced (contract C7)."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from fdbench.api.requests import AttackRequest, DataRequest
+from fdbench.attacks import checked
+from fdbench.console import say
+from fdbench.data import Dataset, open_data
+from fdbench.errors import BadValue, FdbenchError
+from fdbench.models import Model, in_memory_model, open_model
+from fdbench.specs import AttackSpec, default_eps, default_targeted
+from fdbench.store import Workspace
+
+_EMBEDDED = "fashion-mini"  # where neither the user nor the model's card names a data set
+
+
+def workspace_at(results: Path | str | Workspace) -> Workspace:
+    """The results folder as a Workspace."""
+    return results if isinstance(results, Workspace) else Workspace(Path(results))
+
+
+def load_model(ref: str, results: Path | str = "results") -> nn.Module:
+    """A frozen network: RGB (B, 3, H, W) in [0, 1] -> logits (B, C).
+
+    Args:
+        ref: as after `--model`: a name, a .safetensors file, tv:NAME[:WEIGHTS], timm:NAME,
+            defense:DIR or module:function.
+        results: folder under whose checkpoints/ named weights lie.
+
+    Returns:
+        The network in inference mode, its parameters without gradients.
+
+    Raises:
+        BadValue: for a reference that can't be meant.
+        FdbenchError: where the weights are missing or damaged.
+
+    Example:
+        >>> net = fdbench.load_model("r20-nonlocal-gauss")  # doctest: +SKIP
+    """
+    return open_model(ref, workspace_at(results)).net
+
+
+def model_of(model: str | nn.Module, workspace: Workspace) -> Model:
+    """A model by reference, or a frozen copy of a network in memory.
+
+    Raises FdbenchError for a network in training mode.
+    """
+    if isinstance(model, str):
+        return open_model(model, workspace)
+    if model.training:
+        raise FdbenchError(
+            "the network is in training mode: its answers depend on the batch.\nnet.eval()"
+        )
+    return in_memory_model(copy.deepcopy(model))
+
+
+def open_models(refs: Sequence[str], workspace: Workspace) -> Iterator[Model]:
+    """Each model named, or all trained or imported here; one in memory at a time.
+
+    Raises FdbenchError where there is none.
+    """
+    chosen = list(refs) or list(workspace.weights())
+    if not chosen:
+        raise FdbenchError(
+            f"no weights in {workspace.checkpoints}, and no --model given.\n"
+            "Train one first: fdbench train --arch r20\n"
+            "or name one: --model FILE.safetensors, --model module:function"
+        )
+    if not refs:
+        say(f"models: {', '.join(chosen)} (all in {workspace.checkpoints})")
+    for ref in chosen:
+        model = open_model(ref, workspace)
+        if model.preprocessing:
+            say(f"{model.name}: {model.preprocessing}")
+        if model.card and model.card.source:
+            say(f"{model.name}: {model.card.source}, licence {model.card.licence}")
+        yield model
+
+
+def open_images(model: Model, request: DataRequest) -> Dataset:
+    """The data set that was named, else the one the model was trained on, else the embedded one."""
+    trained_on = model.card.data["name"] if model.card else None
+    split = request.split or "test"
+    return open_data(
+        request.data or trained_on or _EMBEDDED,
+        "test" if split == "val" else split,
+        data_dir=request.data_dir,
+        download=request.download,
+        px=request.px,
+    )
+
+
+def complete(request: AttackRequest, model: Model, images: Dataset) -> AttackSpec:
+    """The attack with what was left open taken from the model and the data (contract C7).
+
+    Raises BadValue where a norm's eps can't be guessed.
+    """
+    norm, card, eps = request.norm, model.card, request.eps
+    trained = card.train if card else None
+    if eps is None and trained and not trained.clean and trained.norm == norm:
+        eps = trained.eps
+    if eps is None and norm != "linf":
+        raise BadValue(
+            f"--norm {norm} needs an --eps: {model.name} was not trained in it.\n"
+            "Usual on 32 px: --norm l2 --eps 0.5, --norm l1 --eps 12."
+        )
+    if eps is None:
+        eps = default_eps(card.data["name"] if card else images.name)
+    targeted = request.targeted
+    if targeted is None:
+        able = request.parameters.goals
+        targeted = default_targeted(images.classes) if len(able) > 1 else able == ("targeted",)
+    spec = AttackSpec(request.attack, norm, eps, targeted, request.targets, request.parameters)
+    return checked(spec)

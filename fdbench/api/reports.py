@@ -1,0 +1,79 @@
+"""Runs as a table of rows, and the report over them. Free of torch."""
+
+from pathlib import Path
+
+from pandas import DataFrame
+
+from fdbench.reporting import Report, write_report
+from fdbench.store import Workspace
+from fdbench.store import read_runs as read_stored_runs
+
+
+def read_runs(results: Path | str = "results") -> DataFrame:
+    """Every row of every run with the setting it was made in: one line an image and reading.
+
+    Args:
+        results: the results folder.
+
+    Returns:
+        Columns run, model, weights, data, split, attack, norm, eps (image units), targeted, seed,
+        precision, reading (an iteration budget, or an attack's or attacker's name), image, label,
+        target, clean (the prediction on the clean image), pred, right (pred is the label), and
+        distance. Empty where there are no runs.
+
+    Raises:
+        FdbenchError: naming the file, for a malformed run.json or row.
+
+    Example:
+        >>> rows = fdbench.read_runs("results")
+        >>> robust = rows.groupby(["model", "reading"])["right"].mean()
+    """
+    lines = []
+    for run in read_stored_runs(Workspace(Path(results))):
+        info, spec = run.info, run.info.attack
+        setting = {
+            "run": run.name,
+            "model": info.model.name,
+            "weights": info.model.weights[:8],
+            "data": info.data.name,
+            "split": info.data.split,
+            "attack": spec.attack,
+            "norm": spec.norm,
+            "eps": spec.eps,
+            "targeted": spec.targeted,
+            "seed": info.seed,
+            "precision": info.precision,
+        }
+        for row in run.rows:
+            own = {key: row.get(key) for key in ("image", "label", "target", "clean", "distance")}
+            for reading, pred in row["pred"].items():
+                verdict = {"reading": reading, "pred": pred, "right": pred == row["label"]}
+                lines.append({**setting, **own, **verdict})
+    return DataFrame(lines, columns=list(_COLUMNS))
+
+
+_COLUMNS = (
+    *("run", "model", "weights", "data", "split", "attack", "norm", "eps", "targeted", "seed"),
+    *("precision", "reading", "image", "label", "target", "clean", "pred", "right", "distance"),
+)
+
+
+def report(results: Path | str = "results", fmt: str | None = None) -> Report:
+    """Writes the tables and figures of all runs into `results`.
+
+    Args:
+        results: the results folder.
+        fmt: also print the report, as "table", "md", "csv", "html" or "json".
+
+    Returns:
+        The report: `whitebox`, `paired` and `blackbox` are its tables as DataFrames.
+
+    Raises:
+        FdbenchError: where there is no run, or `results` can't be written.
+
+    Example:
+        >>> table = fdbench.report("results").whitebox
+        >>> list(table.columns[:2])
+        ['model', 'weights']
+    """
+    return write_report(Path(results), fmt)

@@ -1,0 +1,43 @@
+"""Every transfer method by name, and its knobs. Free of torch.
+
+Whose method it is and what it adds: attacks/caad2017.toml and attacks/transfer-modern.toml.
+"""
+
+from typing import Any
+
+from fdbench.attacks import transfer
+from fdbench.attacks.transfer.method import Knobs, Method
+from fdbench.registry import Registry
+
+METHODS: Registry[Method] = Registry(
+    kind="transfer method",
+    group="fdbench.transfer_methods",
+    built_in={
+        "noise": lambda: transfer.NOISE,
+        "ifgsm": lambda: transfer.IFGSM,
+        "momentum": lambda: transfer.MOMENTUM,
+        "phases": lambda: transfer.PHASES,
+        "smoothed": lambda: transfer.SMOOTHED,
+        "generator": lambda: transfer.GENERATOR,
+        "diverse": lambda: transfer.DIVERSE,
+        "scale": lambda: transfer.SCALE,
+        "variance": lambda: transfer.VARIANCE,
+        "spectrum": lambda: transfer.SPECTRUM,
+        "shuffle": lambda: transfer.SHUFFLE,
+    },
+    fits=lambda offered: isinstance(offered, Method),
+    wanted="an fdbench.attacks.Method",
+)
+
+
+def complete(method: str, knobs: Knobs) -> dict[str, Any]:
+    """All knobs of the method: the given ones, and defaults for the rest.
+
+    Raises BadValue for an unknown method or knob, or a value that a knob can't have.
+    """
+    return METHODS[method].complete(method, knobs)
+
+
+def count_passes(method: str, knobs: Knobs, nets: int) -> int:
+    """Forward and backward passes of single networks that a batch costs."""
+    return METHODS[method].cost(complete(method, knobs), nets)

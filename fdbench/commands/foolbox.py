@@ -1,0 +1,53 @@
+"""fdbench attack foolbox: its options name an attack of the installed Foolbox."""
+
+from typing import Any
+
+import click
+
+from fdbench import api
+from fdbench.commands.options import eps_option, run_options, size, taken
+from fdbench.commands.results import show_runs
+from fdbench.specs import FoolboxParameters
+
+
+@click.command(help=FoolboxParameters.summary)
+@click.option(
+    "--attack", "name", required=True, help="One of Foolbox's: `fdbench list attacks --foolbox`."
+)
+@click.option("--set", "pairs", multiple=True, help="key=value of the attack; may be repeated.")
+@eps_option
+@click.option(
+    "--norm",
+    type=click.Choice(["linf", "l2", "l1", "l0"]),
+    help="Of attacks that know several [default: the attack's].",
+)
+@click.option(
+    "--targeted/--untargeted",
+    default=False,
+    help="Towards a wrong class, or away from the label [default: untargeted].",
+)
+@click.option(
+    "--reference/--accelerated",
+    default=False,
+    show_default=True,
+    help="Attack the network as it is, or its BN-folded copy (same function, faster).",
+)
+@run_options
+def foolbox(
+    name: str,
+    pairs: tuple[str, ...],
+    eps: str | None,
+    norm: str | None,
+    targeted: bool,
+    reference: bool,
+    **flags: Any,
+) -> None:
+    known, parameters = api.foolbox_parameters(name, pairs, norm, targeted)
+    request = api.AttackRequest(
+        "foolbox", parameters, known, size(eps, known, "eps"), targeted,
+        precision="reference" if reference else "fp32",
+    )  # fmt: skip
+    as_json, models, results = (flags.pop(key) for key in ("as_json", "models", "results"))
+    data, asked = taken(api.DataRequest, flags), taken(api.RunRequest, flags)
+    compute = taken(api.Compute, flags)
+    show_runs(api.attack_models([request], models, data, asked, results, compute), as_json)

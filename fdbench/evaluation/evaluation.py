@@ -1,0 +1,124 @@
+"""One attack on one model over some images: what is asked for, and how run.json describes it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from fdbench.attacks import Attack, Draws, given
+from fdbench.data import Dataset
+from fdbench.errors import BadValue, FdbenchError
+from fdbench.machine import environment
+from fdbench.models import Model
+from fdbench.randomness import ImageId
+from fdbench.specs import AttackSpec, digest
+from fdbench.store import DataInfo, ModelInfo, RunInfo, Workspace
+from fdbench.types import Batch
+
+BATCH = 250  # images, where memory allows: larger batches are no faster on a CPU
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One attack on one model over the first `limit` images of a data set."""
+
+    model: Model
+    data: Dataset
+    attack: Attack
+    spec: AttackSpec
+    workspace: Workspace
+    device: torch.device
+    seed: int = 0
+    limit: int | None = None
+    batch_size: int | None = None  # None: BATCH, or what memory allows
+    precision: str = "fp32"
+    compile: bool = False
+    save_adv: str | None = None  # one of specs.SAVE
+    targets: Mapping[ImageId, int] = field(default_factory=dict)  # where spec.targets is "file"
+
+    @property
+    def positions(self) -> list[int]:
+        """The images to attack: always the same first ones, so that models can be paired."""
+        return list(self.data.first(self.limit))
+
+    @property
+    def draws(self) -> Draws:
+        """What the attack's random numbers belong to."""
+        reference = self.attack.reference_draws if self.precision == "reference" else None
+        return reference or self.attack.draws
+
+    @property
+    def most(self) -> int:
+        """Images in a forward pass, at most."""
+        return self.batch_size or BATCH
+
+    def check(self) -> None:
+        """Raises BadValue for what can't be meant, before anything is written or hours pass."""
+        self.attack.check(self.spec)
+        norm = self.spec.norm
+        if self.save_adv == "png" and norm != "linf":
+            raise BadValue(f"--save-adv png rounds within linf balls, not {norm}'s: float.")
+        if self.spec.targets == "file":
+            ids = [self.data.ids[position] for position in self.positions]
+            given(self.targets, ids, self.data.labels[self.positions], self.data.classes)
+
+
+def _further(evaluation: Evaluation) -> dict[str, Any]:
+    """What else changes a verdict (RunInfo.further)."""
+    further: dict[str, Any] = {}
+    if evaluation.draws != "image":
+        further["batch_size"] = evaluation.most
+    if evaluation.draws == "run":
+        further["images"] = len(evaluation.positions)
+    if evaluation.spec.targets == "file":
+        further["targets"] = digest(sorted(map(list, evaluation.targets.items()), key=str))
+    return {**further, **evaluation.attack.sources}
+
+
+def run_info(evaluation: Evaluation) -> RunInfo:
+    """What run.json says: all a rerun needs."""
+    model, data = evaluation.model, evaluation.data
+    card = model.card
+    warnings: tuple[str, ...] = ()
+    if card is not None and not card.finished:
+        warnings = (f"training unfinished: these are the weights of epoch {card.epochs}",)
+    return RunInfo(
+        model=ModelInfo(
+            model.name,
+            model.ref,
+            model.weights,
+            spec=asdict(card.spec) if card else None,
+            train=asdict(card.train) if card and card.train else None,
+            preprocessing=model.preprocessing,
+        ),
+        data=DataInfo(data.name, data.split, data.fingerprint, data.classes, len(data)),
+        attack=evaluation.spec,
+        seed=evaluation.seed,
+        precision=evaluation.precision,
+        images=len(evaluation.positions),
+        limit=evaluation.limit,
+        batch_size=evaluation.batch_size,
+        environment=environment(evaluation.device),
+        further=_further(evaluation),
+        warnings=warnings,
+    )
+
+
+def check_fit(model: Model, data: Dataset, batch: Batch) -> int:
+    """The number of the network's classes.
+
+    Raises BadValue if the data's labels don't fit among them, FdbenchError if the network's answer
+    is not logits.
+    """
+    with torch.no_grad():
+        logits = model.net(batch.x)
+    if logits.ndim != 2:
+        raise FdbenchError(f"{model.ref} returns {tuple(logits.shape)}, not logits (B, C).")
+    classes = int(logits.shape[1])
+    if classes < data.classes:
+        raise BadValue(
+            f"{model.ref} knows {classes} classes, {data.name} has {data.classes}.\n"
+            "Give the --data it was trained on."
+        )
+    return classes

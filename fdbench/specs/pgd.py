@@ -1,0 +1,118 @@
+"""The parameters of PGD. Source: Madry et al. 2018; Xie et al. 2019, Sec. 6.1 and released code."""
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fdbench.errors import BadValue
+from fdbench.specs.parameters import Parameters, parameter
+from fdbench.units import print_size
+
+if TYPE_CHECKING:
+    from fdbench.specs.attack import AttackSpec
+
+# Parameters younger than the first runs: left out of a run's identity while they have their
+# defaults, so that a run keeps its name.
+_YOUNGER = {"stop_early": False, "eot": 1}
+
+
+@dataclass(frozen=True)
+class PGDParameters(Parameters):
+    """PGD's own knobs; `alpha` is in image units, None for the automatic step size."""
+
+    summary: ClassVar[str] = "White-box PGD, read at every budget of --iters (paper, Sec. 6.1)."
+    label: ClassVar[str] = "PGD"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16", "auto", "reference")
+
+    iters: tuple[int, ...] = parameter(
+        (100,), "Budgets; those that share a step size come from one trajectory."
+    )
+    alpha: float | None = parameter(
+        None,
+        "Step size like --eps; auto: max(1/255, eps/iters) targeted, eps/4 untargeted.",
+        size=True,
+    )
+    restarts: int = parameter(1, "Random starts; each image counts by its worst.", least=1)
+    loss: str = parameter("ce", "What the attack climbs.", choices="losses")
+    random_start: bool = parameter(
+        True, "Start at a random point of the ball.", flag="--random-start/--clean-start"
+    )
+    stop_early: bool = parameter(
+        False, "Images leave at their first wrong iterate: faster, and only that can be read."
+    )
+    eot: int = parameter(
+        1, "Gradients averaged over N passes, for networks that draw random numbers.", least=1
+    )
+
+    def __post_init__(self) -> None:
+        if not self.iters or min(self.iters) < 1:
+            raise BadValue(f"--iters must be 1 or more, got {list(self.iters)}.")
+        if len(set(self.iters)) != len(self.iters):
+            raise BadValue(f"--iters names a budget twice: {list(self.iters)}.")
+        for name in ("restarts", "eot"):
+            if getattr(self, name) < 1:
+                raise BadValue(f"--{name} must be 1 or more, got {getattr(self, name)}.")
+        if self.restarts > 1 and not self.random_start:
+            raise BadValue("--restarts from the same clean start repeat themselves.")
+
+    def check(self, spec: "AttackSpec") -> None:
+        """Raises BadValue for a targeted attack that stops early."""
+        super().check(spec)
+        if self.stop_early and spec.targeted:
+            raise BadValue("--stop-early needs --untargeted: a wrong image is not yet a hit.")
+
+    def step(self, spec: "AttackSpec", iters: int) -> float:
+        """The step size of a trajectory of `iters` iterations.
+
+        Targeted: max(1/255, eps / iters), so PGD-10 at 16/255 steps 1.6/255 and longer runs 1/255
+        (Xie et al. 2019, released code). Untargeted: eps / 4, 2/255 at the usual 8/255 (Madry et
+        al. 2018, CIFAR-10). l2 has no pixel: eps / 4 in both.
+        """
+        if self.alpha is not None:
+            return self.alpha
+        if spec.targeted and spec.norm == "linf":
+            return max(1 / 255, spec.eps / iters)
+        return spec.eps / 4
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """All parameters; iters in ascending order."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {**values, "iters": sorted(self.iters)}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All parameters but younger ones that have their defaults."""
+        return {k: v for k, v in self.plain.items() if k not in _YOUNGER or v != _YOUNGER[k]}
+
+    @property
+    def variant(self) -> tuple[str, ...]:
+        """`10-100x3`: budgets and restarts; `early` if images leave once they are wrong."""
+        budgets = "-".join(str(i) for i in sorted(self.iters))
+        restarts = f"x{self.restarts}" if self.restarts > 1 else ""
+        return (budgets + restarts, *(["early"] if self.stop_early else []))
+
+    @property
+    def title(self) -> str:
+        """`10, 100`."""
+        return ", ".join(str(i) for i in self.iters)
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """The numbers of iterations it is read at."""
+        return self.iters
+
+    @property
+    def only_any_iterate(self) -> bool:
+        """An image that left has no last iterate."""
+        return self.stop_early
+
+    def columns(self, spec: "AttackSpec", budget: int | None) -> dict[str, Any]:
+        """Loss, restarts, and the step size with the rule it comes from."""
+        if budget is None:
+            return {"loss": None, "restarts": self.restarts, "alpha": None, "alpha_rule": None}
+        return {
+            "loss": self.loss,
+            "restarts": self.restarts,
+            "alpha": print_size(self.step(spec, budget), spec.norm),
+            "alpha_rule": "auto" if self.alpha is None else "fixed",
+        }

@@ -1,0 +1,5 @@
+"""Threat models: a norm, a radius, and the box of legal images."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
