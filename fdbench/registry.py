@@ -16,20 +16,9 @@ T = TypeVar("T")
 
 
 @cache
-def _offered(group: str) -> dict[str, EntryPoint]:
-    """Entry points of installed packages by name; scanned once a process.
-
-    Raises FdbenchError where two packages claim one name for different objects.
-    """
-    known: dict[str, EntryPoint] = {}
-    for entry in sorted(entry_points(group=group), key=lambda entry: entry.name):
-        other = known.setdefault(entry.name, entry)
-        if other.value != entry.value:
-            raise FdbenchError(
-                f"two installed packages offer {entry.name!r} in {group}: {other.value} and "
-                f"{entry.value}.\nUninstall one of them."
-            )
-    return known
+def _offered(group: str) -> tuple[EntryPoint, ...]:
+    """Entry points of installed packages, by name; scanned once a process."""
+    return tuple(sorted(entry_points(group=group), key=lambda entry: entry.name))
 
 
 @dataclass(frozen=True)
@@ -52,20 +41,30 @@ class Registry(Generic[T]):
     wanted: str
     hint: str = ""
 
+    def _entries(self) -> dict[str, EntryPoint]:
+        """What other packages offer. Raises FdbenchError where a name has two meanings."""
+        known: dict[str, EntryPoint] = {}
+        for entry in _offered(self.group):
+            other = known.setdefault(entry.name, entry)
+            if other.value != entry.value:
+                raise FdbenchError(
+                    f"two installed packages offer the {self.kind} {entry.name!r}: {other.value} "
+                    f"and {entry.value}.\nUninstall one of them."
+                )
+            if entry.name in self.built_in:
+                raise FdbenchError(
+                    f"{entry.value} claims the name of fdbench's own {self.kind} {entry.name!r}.\n"
+                    "Uninstall that package, or ask its authors for another name."
+                )
+        return known
+
     @property
     def names(self) -> tuple[str, ...]:
         """All names, built-in ones first; imports none of the objects.
 
-        Raises FdbenchError where an installed package claims a built-in name.
+        Raises FdbenchError where a name has two meanings.
         """
-        offered = _offered(self.group)
-        for name in offered:
-            if name in self.built_in:
-                raise FdbenchError(
-                    f"{offered[name].value} claims the name of fdbench's own {self.kind} {name!r}."
-                    "\nUninstall that package, or ask its authors for another name."
-                )
-        return (*self.built_in, *offered)
+        return (*self.built_in, *self._entries())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -82,7 +81,7 @@ class Registry(Generic[T]):
         self.check(name)
         if name in self.built_in:
             return self.built_in[name]()
-        return self._load(_offered(self.group)[name])
+        return self._load(self._entries()[name])
 
     def get(self, name: str) -> T | None:
         """The object of that name, None if there is none."""

@@ -4,23 +4,29 @@ import ast
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import fdbench
 from fdbench.errors import FdbenchError
+from fdbench.models import DENOISERS, ZOO
 from fdbench.models.resnet import build
-from fdbench.specs.model import DENOISERS
+from fdbench.registry import Registry
+from fdbench.attacks import ATTACKS, LOSSES, METHODS
+from fdbench.cli import COMMANDS
+from fdbench.data import DATA
 from fdbench.specs.recipes import attacker_battery, batteries, battery, model_recipe, recipe_files
 from fdbench.specs.training import TrainSpec
+from fdbench.threat import NORMS
 
 PACKAGE = Path(fdbench.__file__).parent
 
 # From the ground up: a module imports from lower floors, and within its own folder.
 FLOORS = [
-    {"errors", "registry", "randomness", "stats", "console"},
-    {"units", "types"},
+    {"errors", "randomness", "stats", "console"},
+    {"registry", "units", "types"},
     {"specs", "threat"},
     {"machine", "verdict", "data"},
     {"store"},
@@ -104,17 +110,21 @@ def test_no_file_of_odds_and_ends() -> None:
     assert not odd & {path.stem for path in FILES}
 
 
-def test_every_denoiser_and_every_table_entry_exists() -> None:
-    from fdbench.attacks.catalogue import ATTACKS
-    from fdbench.cli import COMMANDS
-    from fdbench.registry import imported
+REGISTRIES: list[Registry[Any]] = [ATTACKS, DATA, DENOISERS, LOSSES, METHODS, NORMS, ZOO]
 
-    places = [place for place in DENOISERS.values() if place]
-    for entry in ATTACKS.values():
-        named = (entry.run, entry.steps, entry.warns, entry.describes, entry.targets)
-        places += [place for place in named if place]
-    for place in [*places, *COMMANDS.values()]:
-        assert callable(imported(place)), place
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
+def test_every_registered_object_exists_and_is_what_its_registry_asks_for(
+    registry: Registry[Any],
+) -> None:
+    assert registry.names
+    for name in registry:
+        assert registry.fits(registry[name]), f"{name} is not {registry.wanted}"
+
+
+def test_every_command_of_the_table_exists() -> None:
+    for name, load in COMMANDS.items():
+        assert load().name == name
 
 
 @pytest.mark.parametrize("name", recipe_files("models"))

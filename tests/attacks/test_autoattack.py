@@ -14,16 +14,14 @@ from conftest import Linear, Small, frozen
 from torch import Tensor, nn
 
 from fdbench.attacks.autoattack.attack import (
+    AutoAttack,
     _attacker,
     _legal,
     _Progress,
     _State,
-    cascade,
-    count_steps,
-    run_autoattack,
+    run_stages,
     square,
     untouched,
-    warnings_for,
 )
 from fdbench.attacks.autoattack.cascade import (
     KINDS,
@@ -31,15 +29,15 @@ from fdbench.attacks.autoattack.cascade import (
     Cascade,
     Effort,
     Stage,
-    parse_options,
+    cascade_of,
     reduced,
     stages,
 )
-from fdbench.attacks.protocol import Reading, Scratch, Setting, Subject
+from fdbench.attacks.protocol import Reading, Scratch, Subject
 from fdbench.data.open import open_data
-from fdbench.errors import BadValue
+from fdbench.errors import BadValue, FdbenchError
 from fdbench.models.fast import accelerate
-from fdbench.specs.attack import AttackSpec
+from fdbench.specs import MEMBERS, AttackSpec, AutoAttackParameters
 from fdbench.threat import Threat
 from fdbench.types import Batch
 from fdbench.verdict import Referee, check, predict
@@ -113,13 +111,20 @@ def images(net: nn.Module, count: int = 16) -> Batch:
     return Batch(x, label, tuple(range(count)))
 
 
-def setting(classes: int) -> Setting:
-    return Setting(Path(), "0" * 64, classes)
+def warnings_for(spec: AttackSpec, classes: int) -> list[str]:
+    return AutoAttack().warnings(spec, "0" * 64, classes)
 
 
 def spec_of(norm: str = "linf", eps: float | None = None, **options: Any) -> AttackSpec:
     eps = EPS[norm] if eps is None else eps
-    return AttackSpec("autoattack", norm=norm, eps=eps, iters=(), options=options)
+    own = AutoAttackParameters.of(options, "options")
+    return AttackSpec("autoattack", norm, eps, parameters=own)
+
+
+def plan_of(**options: Any) -> Cascade:
+    own = AutoAttackParameters.of(options, "options")
+    assert isinstance(own, AutoAttackParameters)
+    return cascade_of(own)
 
 
 def subject(
@@ -131,14 +136,14 @@ def subject(
         "tick": ignore,
         "classes": net(batch.x).shape[1],
         "scratch": scratch or Kept(),
-        "results": Path(),
         "most": len(batch.ids),
     }
     return Subject(net, batch, None, threat, 0, **{**given, **more})
 
 
 def short(spec: AttackSpec, classes: int = 10) -> tuple[Stage, ...]:
-    plan, _ = reduced(parse_options(spec.options), classes)
+    assert isinstance(spec.parameters, AutoAttackParameters)
+    plan, _ = reduced(cascade_of(spec.parameters), classes)
     return stages(plan, spec.norm, classes, SHORT)
 
 
@@ -158,7 +163,7 @@ def package(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
             for name in ("APGDAttack", "APGDAttack_targeted", "FABAttack_PT"):
                 made = shortened(getattr(autoattack, name), SHORT.iters)
                 patch.setattr(autoattack, name, made)
-            options = {"norm": NORMS[spec.norm], "eps": spec.eps, "seed": 0, **spec.options}
+            options = {"norm": NORMS[spec.norm], "eps": spec.eps, "seed": 0, **spec.parameters.plain}
             whole = autoattack.AutoAttack(net, **options)
             whole.square.n_queries = SHORT.queries
             adv, _ = whole.run_standard_evaluation(batch.x, batch.label, batch_size=size)
@@ -175,7 +180,7 @@ def test_every_version_is_bit_by_bit_the_packages_own_run(
     net = frozen(Wavy())
     batch, spec = images(net), spec_of(norm, **PLANS[name])
     for size in (16, 5):
-        found = cascade(subject(net, batch, spec, most=size), short(spec))
+        found = run_stages(subject(net, batch, spec, most=size), short(spec))
         assert torch.equal(found.adv, package(net, batch, spec, size))
     broken = set(found.notes["broken_by"])
     assert {"clean", None} < broken, "a test in which nothing breaks, or all, says little"
@@ -191,13 +196,13 @@ def test_the_settings_of_each_attack_are_the_packages(norm: str, version: str) -
     owner = {"apgd-t": "apgd_targeted", "fab": "fab", "fab-t": "fab", "square": "square"}
     asked = {"loss", "targeted", "seed"}  # theirs sets them when the attack's turn comes
     other = {"model", "predict", "logger", "device", *asked}
-    for stage in stages(parse_options({"version": version}), norm, 10):
+    for stage in stages(plan_of(version=version), norm, 10):
         mine = _attacker(stage, net, Threat(norm, 0.1), 0, torch.device("cpu"))
         wanted = vars(getattr(theirs, owner.get(stage.attack, "apgd")))
         differ = {key for key, value in vars(mine).items() if wanted[key] != value}
         allowed = {"n_restarts", "n_target_classes"} if stage.attack.startswith("fab") else set()
         assert differ <= other | allowed, (stage, differ)
-    restarts = {s.attack: s.restarts for s in stages(parse_options({"version": "plus"}), norm, 10)}
+    restarts = {s.attack: s.restarts for s in stages(plan_of(version="plus"), norm, 10)}
     assert (restarts["fab"], restarts["fab-t"]) == (5, 1)
 
 
@@ -206,7 +211,7 @@ def test_broken_images_are_wrong_and_legal_and_the_others_are_as_they_were() -> 
     for norm in NORMS:
         spec = spec_of(norm)
         batch = images(net)
-        found = cascade(subject(net, batch, spec), short(spec))
+        found = run_stages(subject(net, batch, spec), short(spec))
         check(found.adv, batch.x, Threat(norm, EPS[norm]))
         broken = torch.tensor([name is not None for name in found.notes["broken_by"]])
         assert torch.equal(predict(net, found.adv) != batch.label, broken)
@@ -223,17 +228,17 @@ def test_images_stopped_after_any_part_go_on_as_if_they_had_not_been(
 ) -> None:
     net, spec = frozen(Wavy()), spec_of("l2", 0.02)
     batch = images(net)
-    whole = cascade(subject(net, batch, spec, most=most), short(spec))
+    whole = run_stages(subject(net, batch, spec, most=most), short(spec))
     scratch, judged = Kept(saves), 0
     with pytest.raises(KeyboardInterrupt):
-        cascade(subject(net, batch, spec, scratch, most=most), short(spec))
+        run_stages(subject(net, batch, spec, scratch, most=most), short(spec))
 
     def judge(adv: Tensor, index: Tensor) -> Tensor:
         nonlocal judged
         judged += 1
         return Referee(net, batch, Threat("l2", 0.02))(adv, index)
 
-    again = cascade(subject(net, batch, spec, scratch, judge=judge, most=most), short(spec))
+    again = run_stages(subject(net, batch, spec, scratch, judge=judge, most=most), short(spec))
     assert torch.equal(again.adv, whole.adv)
     assert again.notes == whole.notes
     assert judged == parts - saves, "what was done is not done again"
@@ -265,7 +270,7 @@ def test_nothing_global_and_nothing_of_the_network_is_changed() -> None:
     sys.settrace(tracer)
     try:
         before = everything_global()
-        cascade(subject(net, batch, spec), short(spec))
+        run_stages(subject(net, batch, spec), short(spec))
         square(net, batch.x, batch.label, Threat("linf", 0.1), 0, 10)
         after = everything_global()
     finally:
@@ -304,7 +309,7 @@ def test_a_verdict_on_which_the_judge_disagrees_keeps_the_image_in_the_batch() -
         seen.append(len(index))
         return batch.label[index]
 
-    found = cascade(subject(net, batch, spec, judge=stubborn), short(spec))
+    found = run_stages(subject(net, batch, spec, judge=stubborn), short(spec))
     assert found.notes["broken_by"] == [None] * 16
     assert torch.equal(found.adv, batch.x)
     assert seen == [16] * 5
@@ -322,13 +327,13 @@ def test_progress_ends_at_the_planned_steps_if_nothing_breaks(norm: str, name: s
     batch = Batch(plain.x, predict(net, plain.x), plain.ids)
     spec = spec_of(norm, 1e-7, **PLANS[name])
     plan = short(spec)
-    cascade(subject(net, batch, spec, tick=tick), plan)
+    run_stages(subject(net, batch, spec, tick=tick), plan)
     assert ticks == pytest.approx(sum(stage.cost for stage in plan))
-    cost = count_steps(spec)
+    cost = AutoAttack().cost(spec)
     assert cost > 10 * ticks
     ticks = 0.0
     wide = spec_of(norm, 2 * EPS[norm], **PLANS[name])
-    cascade(subject(net, images(net), wide, tick=tick), plan)
+    run_stages(subject(net, images(net), wide, tick=tick), plan)
     total = sum(stage.cost for stage in plan)
     assert 0.9 * total < ticks <= total  # what those that break leave over goes to the others
 
@@ -352,7 +357,7 @@ def test_progress_is_shared_anew_when_images_leave() -> None:
 def test_the_standard_version_costs_what_its_authors_say() -> None:
     """APGD 100 and 9 x 100 gradients, FAB 9 x 100 and as many passes more, Square 5000 passes."""
     about = 2 * (100 + 9 * 100) + 9 * 300 + 5000
-    assert about < count_steps(spec_of()) < 1.02 * about
+    assert about < AutoAttack().cost(spec_of()) < 1.02 * about
 
 
 @pytest.mark.parametrize(
@@ -365,33 +370,33 @@ def test_the_standard_version_costs_what_its_authors_say() -> None:
 )
 def test_few_classes_get_what_their_losses_allow(classes: int, left: tuple[str, ...]) -> None:
     net, spec = frozen(Wavy(classes)), spec_of()
-    plan, said = reduced(parse_options({}), classes)
+    plan, said = reduced(plan_of(), classes)
     assert plan.attacks == left
-    assert warnings_for(spec, setting(classes)) == ([said] if said else [])
+    assert warnings_for(spec, classes) == ([said] if said else [])
     assert (said is None) == ("apgd-t" in left)
     assert said is None or f"apgd-t left out with {classes} classes" in said
     settings = short(spec, classes)
     assert {s.targets for s in settings if s.attack.endswith("-t")} == {classes - 1}
-    found = cascade(subject(net, images(net), spec), settings)
+    found = run_stages(subject(net, images(net), spec), settings)
     assert set(found.notes["broken_by"]) <= {"clean", None, *left}
-    assert warnings_for(spec_of(version="plus"), setting(10)) == []
+    assert warnings_for(spec_of(version="plus"), 10) == []
 
 
 def test_a_plan_of_which_nothing_is_left_is_refused() -> None:
     with pytest.raises(BadValue, match=r"no attack for 3 classes: apgd-t left out"):
         reduced(Cascade("custom", ("apgd-t",)), 3)
     with pytest.raises(BadValue, match="apgd-dlr left out with 2 classes"):
-        warnings_for(spec_of(version="custom", attacks=["apgd-dlr"]), setting(2))
+        warnings_for(spec_of(version="custom", attacks=["apgd-dlr"]), 2)
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"versoin": "plus"}, "no option of autoattack 'versoin'. Did you mean 'version'"),
+        ({"versoin": "plus"}, "no key in options 'versoin'. Did you mean 'version'"),
         ({"version": "standart"}, "Did you mean 'standard'"),
         ({"version": "custom"}, "needs a list of attacks"),
         ({"version": "custom", "attacks": []}, "needs a list of attacks"),
-        ({"version": "custom", "attacks": "fab"}, "needs a list of attacks"),
+        ({"version": "custom", "attacks": "fab"}, "attacks can't be 'fab'"),
         ({"version": "custom", "attacks": ["apgd"]}, "no attack of AutoAttack 'apgd'"),
         ({"version": "custom", "attacks": ["fab", "fab"]}, "names an attack twice"),
         ({"version": "plus", "attacks": ["fab"]}, "has its own attacks"),
@@ -399,28 +404,27 @@ def test_a_plan_of_which_nothing_is_left_is_refused() -> None:
         ({"version": "standard", "eot": 20}, "version rand, not standard"),
         ({"version": "rand", "eot": 0}, "whole number from 1, got 0"),
         ({"version": "rand", "eot": True}, "whole number from 1, got True"),
-        ({"version": "rand", "eot": "20"}, "whole number from 1, got '20'"),
+        ({"version": "rand", "eot": "20"}, "eot can't be '20'"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(BadValue, match=said):
-        parse_options(options)
-    with pytest.raises(BadValue, match=said):
-        count_steps(spec_of(**options))
+    with pytest.raises(FdbenchError, match=said):
+        spec_of(**options)
 
 
 def test_options_become_plans() -> None:
-    assert parse_options({}) == parse_options({"version": "standard"})
-    assert parse_options({"version": "rand"}).eot == 20
-    assert parse_options({"version": "rand", "eot": 3}).eot == 3
-    assert parse_options({"version": "custom", "attacks": list(KINDS)}).attacks == tuple(KINDS)
+    assert plan_of() == plan_of(version="standard")
+    assert plan_of(version="rand").eot == 20
+    assert plan_of(version="rand", eot=3).eot == 3
+    assert plan_of(version="custom", attacks=list(KINDS)).attacks == tuple(KINDS)
+    assert tuple(KINDS) == MEMBERS
 
 
 def test_a_targeted_spec_and_an_unknown_norm_are_refused() -> None:
-    with pytest.raises(BadValue, match="leave out --targeted"):
-        count_steps(replace(spec_of(), targeted=True))
-    with pytest.raises(BadValue, match="no norm of AutoAttack 'l0'"):
-        count_steps(replace(spec_of(), norm="l0"))
+    with pytest.raises(BadValue, match="can't be targeted: give --untargeted"):
+        replace(spec_of(), targeted=True)
+    with pytest.raises(BadValue, match="no norm of autoattack 'l0'"):
+        replace(spec_of(), norm="l0")
 
 
 def test_an_accelerated_network_and_images_with_their_channels_last_are_attacked_alike(
@@ -433,11 +437,11 @@ def test_an_accelerated_network_and_images_with_their_channels_last_are_attacked
     turned = Batch(batch.x.to(memory_format=torch.channels_last), batch.label, batch.ids)
     judge = Referee(net, batch, Threat("linf", 0.1))
     plain, other = (
-        cascade(subject(fast, b, spec, judge=judge), short(spec, 5)) for b in (batch, turned)
+        run_stages(subject(fast, b, spec, judge=judge), short(spec, 5)) for b in (batch, turned)
     )
     assert torch.equal(plain.adv, other.adv)
     assert plain.notes == other.notes
-    reference = cascade(subject(net, batch, spec), short(spec, 5))
+    reference = run_stages(subject(net, batch, spec), short(spec, 5))
     wrong = predict(net, reference.adv) != batch.label
     assert wrong.any()
     assert torch.equal(predict(net, plain.adv) != batch.label, wrong)
@@ -449,7 +453,7 @@ def test_a_network_that_draws_numbers_is_attacked_the_same_way_in_every_run() ->
 
     def run() -> Reading:
         torch.rand(3)
-        return cascade(subject(net, batch, spec), short(spec))
+        return run_stages(subject(net, batch, spec), short(spec))
 
     first, second = run(), run()
     assert torch.equal(first.adv, second.adv)
@@ -503,7 +507,7 @@ def test_autoattack_finds_on_a_real_network_what_its_package_found(real_data: Pa
     spec = spec_of(eps=2 / 255)
     broken: Counter[str | None] = Counter()
     for batch in data.batches(list(range(500)), 250):
-        (found,) = run_autoattack(subject(net, batch, spec), spec)
+        (found,) = AutoAttack().run(subject(net, batch, spec), spec)
         check(found.adv, batch.x, Threat("linf", 2 / 255))
         broken.update(found.notes["broken_by"])
     assert 500 - broken["clean"] == 332

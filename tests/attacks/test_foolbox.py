@@ -4,7 +4,6 @@ import json
 import random
 from dataclasses import dataclass, replace
 from inspect import isabstract
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,19 +14,18 @@ from torch import Tensor, nn
 
 from fdbench.attacks.foolbox import (
     LEFT_OUT,
+    Foolbox,
     FoolboxAttack,
     check_foolbox,
-    count_steps,
     foolbox_attacks,
     foolbox_norm,
     parse_foolbox_settings,
-    run_foolbox,
 )
 from fdbench.attacks.foolbox.catalogue import package
 from fdbench.attacks.foolbox.run import _own_numbers
 from fdbench.attacks.protocol import Reading, Subject
 from fdbench.errors import BadValue
-from fdbench.specs.attack import AttackSpec
+from fdbench.specs import AttackSpec, FoolboxParameters
 from fdbench.threat import Threat
 from fdbench.types import Batch
 from fdbench.verdict import Referee
@@ -85,8 +83,8 @@ def images(net: nn.Module) -> Batch:
 
 
 def spec_of(name: str, norm: str, goal: str = "untargeted", **settings: Any) -> AttackSpec:
-    options = {"name": name, "settings": settings}
-    return AttackSpec("foolbox", norm, BALLS[norm], goal == "targeted", iters=(), options=options)
+    own = FoolboxParameters(name=name, settings=settings)
+    return AttackSpec("foolbox", norm, BALLS[norm], goal == "targeted", parameters=own)
 
 
 def run(
@@ -104,10 +102,9 @@ def run(
         tick=ticks or Ticks(),
         classes=3,
         scratch=NoScratch(),
-        results=Path(),
         most=len(batch.ids),
     )
-    (reading,) = run_foolbox(subject, spec)
+    (reading,) = Foolbox().run(subject, spec)
     verify(reading.adv, batch.x, threat)
     return reading
 
@@ -120,7 +117,7 @@ def test_every_attack_runs_within_its_ball_and_its_ticks(
     spec, ticks, x = spec_of(attack.name, norm, goal, **few), Ticks(), images.x.clone()
     reading = run(net, images, spec, ticks=ticks)
     assert reading.name == attack.name
-    assert ticks.total == count_steps(spec)
+    assert ticks.total == Foolbox().cost(spec)
     assert not any(reading.notes["gave_up"])
     assert torch.equal(images.x, x)
     assert not torch.equal(reading.adv, x), "it did something"
@@ -342,10 +339,14 @@ def test_the_norm_is_the_attacks_own() -> None:
     ("options", "said"),
     [
         ({"nmae": PGD}, "Did you mean 'name'"),
-        ({}, "needs an attack"),
+        ({}, "needs the name of an attack"),
         ({"name": "P"}, "no Foolbox"),
     ],
 )
 def test_a_batterys_options_are_checked(options: dict[str, Any], said: str) -> None:
+    def asked() -> None:
+        own = FoolboxParameters.of(options, "options")
+        Foolbox().cost(AttackSpec("foolbox", parameters=own))
+
     with pytest.raises(BadValue, match=said):
-        count_steps(AttackSpec("foolbox", iters=(), options=options))
+        asked()

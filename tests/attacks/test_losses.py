@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fdbench.attacks.losses import LOSSES, loss_named
+from fdbench.attacks.catalogue import LOSSES
 from fdbench.errors import BadValue
 
 LOGITS = torch.tensor([[3.0, 1.0, 0.5, -1.0], [0.0, 2.0, 5.0, 1.0]])
@@ -43,4 +43,4 @@ def test_dlr_says_when_there_are_too_few_classes() -> None:
 
 def test_an_unknown_loss_is_refused() -> None:
     with pytest.raises(BadValue, match="no loss 'cw'"):
-        loss_named("cw")
+        LOSSES["cw"]

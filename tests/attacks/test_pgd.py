@@ -1,21 +1,21 @@
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from conftest import Linear, Small, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scripted import pgd_spec
 from torch import Tensor, nn
 
-from fdbench.attacks.losses import LOSSES
-from fdbench.attacks.pgd import count_steps, gradient, random_start, run_pgd, trajectory
+from fdbench.attacks.catalogue import LOSSES
+from fdbench.attacks.pgd import PGD, gradient, random_start, trajectory
 from fdbench.attacks.protocol import Reading, Subject
 from fdbench.attacks.targets import draw_targets
 from fdbench.evaluation.readings import rows_of, worst_of
 from fdbench.models.fast import accelerate
-from fdbench.specs.attack import AttackSpec
+from fdbench.specs import AttackSpec, PGDParameters
 from fdbench.store.runs import Row
 from fdbench.threat import Threat
 from fdbench.types import Batch
@@ -47,11 +47,11 @@ class Ticks:
 def subject(net: nn.Module, batch: Batch, threat: Threat, targeted: bool = False) -> Subject:
     target = draw_targets(batch, 5, seed=0) if targeted else None
     judge = Referee(net, batch, threat)
-    return Subject(net, batch, target, threat, 0, judge, Ticks(), 5, NoScratch(), Path(), 250)
+    return Subject(net, batch, target, threat, 0, judge, Ticks(), 5, NoScratch(), 250)
 
 
 def readings(net: nn.Module, batch: Batch, spec: AttackSpec) -> dict[str, Reading]:
-    found = run_pgd(subject(net, batch, Threat(spec.norm, spec.eps), spec.targeted), spec)
+    found = PGD().run(subject(net, batch, Threat(spec.norm, spec.eps), spec.targeted), spec)
     return {reading.name: reading for reading in found}
 
 
@@ -59,7 +59,7 @@ def outcome(attacked: Subject, spec: AttackSpec) -> tuple[list[Row], dict[str, T
     """The rows that the loop would write, and the images it would keep."""
     batch, target = attacked.batch, attacked.target
     assert isinstance(attacked.judge, Referee)
-    worst = worst_of(run_pgd(attacked, spec), attacked.judge, batch.label, target)
+    worst = worst_of(PGD().run(attacked, spec), attacked.judge, batch.label, target)
     clean = predict(attacked.judge.net, batch.x)
     rows = rows_of(batch, target, clean, worst, attacked.threat)
     return rows, {name: reading.adv for name, reading in worst.items()}
@@ -106,7 +106,7 @@ def test_a_two_class_linear_models_robust_accuracy_is_the_closed_form(norm: str)
     exact = margin > eps * dual
     assert 0.2 < float(exact.float().mean()) < 0.8
     ids = tuple(range(1000))
-    spec = AttackSpec(norm=norm, eps=eps, iters=(20,))
+    spec = pgd_spec(norm=norm, eps=eps, iters=(20,))
     adv = readings(net, Batch(x, label, ids), spec)["20"].adv
     clear = (margin - eps * dual).abs() > 1e-4  # closer than that, float32 decides
     assert torch.equal((predict(net, adv) == label)[clear], exact[clear])
@@ -116,24 +116,26 @@ def test_a_two_class_linear_models_robust_accuracy_is_the_closed_form(norm: str)
 def test_budgets_of_one_trajectory_are_what_separate_runs_find(
     tiny_net: nn.Module, batch: Batch
 ) -> None:
-    together = readings(tiny_net, batch, AttackSpec(iters=(1, 3, 8)))
+    together = readings(tiny_net, batch, pgd_spec(iters=(1, 3, 8)))
     for budget in (1, 3, 8):
-        alone = readings(tiny_net, batch, AttackSpec(iters=(budget,)))
+        alone = readings(tiny_net, batch, pgd_spec(iters=(budget,)))
         assert torch.equal(together[str(budget)].adv, alone[str(budget)].adv)
 
 
 def test_the_papers_ten_iterations_have_a_trajectory_of_their_own() -> None:
-    paper = AttackSpec(eps=16 / 255, targeted=True, iters=(10, 100, 1000))
-    assert paper.step(10) == pytest.approx(1.6 / 255)
-    assert paper.step(100) == paper.step(1000) == pytest.approx(1 / 255)
-    assert count_steps(paper) == 10 + 1000
-    assert count_steps(replace(paper, targeted=False)) == 1000
+    paper = pgd_spec(eps=16 / 255, targeted=True, iters=(10, 100, 1000))
+    own = paper.parameters
+    assert isinstance(own, PGDParameters)
+    assert own.step(paper, 10) == pytest.approx(1.6 / 255)
+    assert own.step(paper, 100) == own.step(paper, 1000) == pytest.approx(1 / 255)
+    assert PGD().cost(paper) == 10 + 1000
+    assert PGD().cost(replace(paper, targeted=False)) == 1000
 
 
 def test_the_batch_size_changes_no_start_no_target_and_no_image(
     tiny_net: nn.Module, batch: Batch
 ) -> None:
-    spec = AttackSpec(iters=(5,), targeted=True)
+    spec = pgd_spec(iters=(5,), targeted=True)
     whole = readings(tiny_net, batch, spec)["5"].adv
     target = draw_targets(batch, 5, seed=0)
     parts = []
@@ -148,7 +150,7 @@ def test_a_targeted_attack_raises_the_target_and_an_untargeted_one_the_loss(
     tiny_net: nn.Module, batch: Batch
 ) -> None:
     target = draw_targets(batch, 5, seed=0)
-    spec = AttackSpec(eps=0.1, iters=(20,))
+    spec = pgd_spec(eps=0.1, iters=(20,))
     away = readings(tiny_net, batch, spec)["20"].adv
     towards = readings(tiny_net, batch, replace(spec, targeted=True))["20"].adv
     for adv, label, sign in ((away, batch.label, 1), (towards, target, -1)):
@@ -159,11 +161,11 @@ def test_a_targeted_attack_raises_the_target_and_an_untargeted_one_the_loss(
 def test_first_wrong_is_the_first_iterate_that_separate_runs_find_wrong(batch: Batch) -> None:
     net = frozen(Linear(5, 8, seed=2))
     batch = Batch(batch.x, predict(net, batch.x), batch.ids)
-    spec = AttackSpec(eps=16 / 255, alpha=1 / 255, iters=(12,))
+    spec = pgd_spec(eps=16 / 255, alpha=1 / 255, iters=(12,))
     first = readings(net, batch, spec)["12"].first_wrong
     assert first is not None
     assert int((first > 0).sum()) > 0
-    steps = readings(net, batch, replace(spec, iters=tuple(range(1, 12))))
+    steps = readings(net, batch, spec.with_parameters(iters=tuple(range(1, 12))))
     for image in range(12):
         wrong = [
             int(name)
@@ -177,7 +179,7 @@ def test_a_judge_that_disagrees_keeps_an_iterate_from_counting(
     tiny_net: nn.Module, batch: Batch
 ) -> None:
     stubborn = replace(subject(tiny_net, batch, LINF), judge=lambda adv, i: batch.label[i])
-    (reading,) = run_pgd(stubborn, AttackSpec(iters=(6,)))
+    (reading,) = PGD().run(stubborn, pgd_spec(iters=(6,)))
     assert reading.first_wrong is not None
     assert int(reading.first_wrong.sum()) == 0
 
@@ -185,9 +187,11 @@ def test_a_judge_that_disagrees_keeps_an_iterate_from_counting(
 def test_restarts_start_elsewhere_and_the_first_is_the_run_without_restarts(
     tiny_net: nn.Module, batch: Batch
 ) -> None:
-    spec = AttackSpec(iters=(3,), restarts=2)
-    first, second = run_pgd(subject(tiny_net, batch, LINF), spec)
-    assert torch.equal(first.adv, readings(tiny_net, batch, replace(spec, restarts=1))["3"].adv)
+    spec = pgd_spec(iters=(3,), restarts=2)
+    first, second = PGD().run(subject(tiny_net, batch, LINF), spec)
+    assert torch.equal(
+        first.adv, readings(tiny_net, batch, spec.with_parameters(restarts=1))["3"].adv
+    )
     assert not torch.equal(first.adv, second.adv)
 
 
@@ -195,14 +199,14 @@ def test_the_attack_leaves_network_images_and_generators_alone(
     tiny_net: nn.Module, batch: Batch
 ) -> None:
     x, state = batch.x.clone(), torch.get_rng_state()
-    readings(tiny_net, batch, AttackSpec(iters=(3,)))
+    readings(tiny_net, batch, pgd_spec(iters=(3,)))
     assert torch.equal(batch.x, x)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(p.grad is None for p in tiny_net.parameters())
 
 
 BUDGETS = (2, 5, 10, 20, 30, 40, 50)  # a fortieth of those one runs in earnest
-SLOW = AttackSpec(eps=0.1, alpha=0.005, iters=BUDGETS)
+SLOW = pgd_spec(eps=0.1, alpha=0.005, iters=BUDGETS)
 WIDE = Threat("linf", 0.1)
 
 
@@ -217,7 +221,7 @@ def test_seven_budgets_of_one_trajectory_are_seven_runs_bit_for_bit(
     rows, images = outcome(attacked, SLOW)
     assert len({row["first_wrong"] for row in rows}) > 10, "they break too much alike to tell"
     for budget in map(str, BUDGETS):
-        alone, image = outcome(attacked, replace(SLOW, iters=(int(budget),)))
+        alone, image = outcome(attacked, SLOW.with_parameters(iters=(int(budget),)))
         assert torch.equal(image[budget], images[budget])
         for row, single in zip(rows, alone, strict=True):
             assert row["pred"][budget] == single["pred"][budget]
@@ -229,11 +233,11 @@ def test_stopping_early_changes_no_number_of_any_iterate(
     slow_to_break: tuple[nn.Module, Batch], restarts: int
 ) -> None:
     net, batch = slow_to_break
-    spec = replace(SLOW, restarts=restarts)
+    spec = SLOW.with_parameters(restarts=restarts)
     on, _ = outcome(subject(net, batch, WIDE), spec)
-    early, _ = outcome(subject(net, batch, WIDE), replace(spec, stop_early=True))
+    early, _ = outcome(subject(net, batch, WIDE), spec.with_parameters(stop_early=True))
     if restarts > 1:
-        once, _ = outcome(subject(net, batch, WIDE), replace(spec, restarts=1))
+        once, _ = outcome(subject(net, batch, WIDE), spec.with_parameters(restarts=1))
         assert [r["first_wrong"] for r in once] != [r["first_wrong"] for r in on]
     for row, other in zip(on, early, strict=True):
         assert other["first_wrong_by"] == row["first_wrong_by"]
@@ -247,9 +251,11 @@ def test_a_stopped_image_stays_the_iterate_that_broke_it(
     net, batch = slow_to_break
     every = {
         int(name): reading.adv
-        for name, reading in readings(net, batch, replace(SLOW, iters=tuple(range(1, 51)))).items()
+        for name, reading in readings(
+            net, batch, SLOW.with_parameters(iters=tuple(range(1, 51)))
+        ).items()
     }
-    early = readings(net, batch, replace(SLOW, stop_early=True))
+    early = readings(net, batch, SLOW.with_parameters(stop_early=True))
     first = early["50"].first_wrong
     assert first is not None
     assert 0 < int((first > 0).sum()) < 24
@@ -278,23 +284,23 @@ def test_ticks_tell_of_every_pass_and_of_the_share_of_the_batch_in_it(
 ) -> None:
     net, batch = slow_to_break
     counted, ticks = Counted(net), Ticks()
-    spec = replace(SLOW, iters=(5, 20), restarts=2, eot=eot, stop_early=stop_early)
-    for _ in run_pgd(replace(subject(net, batch, WIDE), net=counted, tick=ticks), spec):
+    spec = SLOW.with_parameters(iters=(5, 20), restarts=2, eot=eot, stop_early=stop_early)
+    for _ in PGD().run(replace(subject(net, batch, WIDE), net=counted, tick=ticks), spec):
         pass
     assert sum(ticks.shares) == pytest.approx(counted.images / 24)
     if stop_early:
-        assert sum(ticks.shares) < 0.8 * count_steps(spec)
+        assert sum(ticks.shares) < 0.8 * PGD().cost(spec)
     else:
-        assert sum(ticks.shares) == count_steps(spec) == 2 * 20 * eot
+        assert sum(ticks.shares) == PGD().cost(spec) == 2 * 20 * eot
 
 
 def test_a_batch_that_is_broken_altogether_is_left_in_peace(
     tiny_net: nn.Module, batch: Batch
 ) -> None:
     wrong = Batch(batch.x, (predict(tiny_net, batch.x) + 1) % 5, batch.ids)
-    spec = AttackSpec(eps=1e-4, iters=(1, 5), stop_early=True, restarts=2)
+    spec = pgd_spec(eps=1e-4, iters=(1, 5), stop_early=True, restarts=2)
     attacked = subject(tiny_net, wrong, Threat("linf", 1e-4))
-    found = list(run_pgd(attacked, spec))
+    found = list(PGD().run(attacked, spec))
     assert isinstance(attacked.tick, Ticks)
     assert attacked.tick.shares == [1.0, 1.0, 1.0]  # iterate 1 is seen by the second pass
     for reading in found:

@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from test_make import linear, plan, silent
 
-from fdbench.attacks import replay
-from fdbench.attacks.protocol import Setting, Subject
+from fdbench.attacks.protocol import Subject
+from fdbench.attacks.replay import Replay
 from fdbench.attacks.targets import draw_targets
 from fdbench.blackbox.attackers import Known
 from fdbench.blackbox.make import make_set
@@ -20,10 +20,11 @@ from fdbench.commands.train_attacker import train_attacker
 from fdbench.commands.transfer import transfer
 from fdbench.data.open import open_data
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.evaluation.job import Evaluation
+from fdbench.evaluation.evaluation import Evaluation
 from fdbench.evaluation.loop import evaluate
 from fdbench.reporting import blackbox
 from fdbench.specs.attack import AttackSpec
+from fdbench.store import Workspace
 from fdbench.store.advset import AdvSet
 from fdbench.store.runs import read_runs
 from fdbench.store.scratch import BatchScratch
@@ -46,21 +47,28 @@ def test_the_runner_gives_the_sets_images_and_asks_nobody(tmp_path: Path) -> Non
     scratch = BatchScratch(tmp_path / "scratch", batch.ids)
     subject = Subject(
         asked, batch, None, Threat("linf", 8 / 255), 0, forbidden,
-        lambda share=1.0: shares.append(share), 10, scratch, tmp_path, 250,
+        lambda share=1.0: shares.append(share), 10, scratch, 250,
     )  # fmt: skip
-    readings = {one.name: one for one in replay.run_stored(subject, found.spec)}
+    readings = {one.name: one for one in Replay(found).run(subject, found.spec)}
     assert set(readings) == {"one", "two"}
     for name, reading in readings.items():
         assert torch.equal(reading.adv, found.images(name, batch.ids))
         assert reading.notes == {}
-    assert sum(shares) == replay.count_steps(found.spec)
+    assert sum(shares) == Replay(found).cost(found.spec)
 
 
 def test_a_judge_records_every_attacker_and_who_they_were(tmp_path: Path) -> None:
     found = made(tmp_path, known=Known((linear(3),), (1.0,)))
     victim, data = linear(0), open_data("fashion-mini", "test")
     job = Evaluation(
-        victim, data, found.spec, tmp_path, torch.device("cpu"), limit=20, batch_size=6
+        victim,
+        data,
+        Replay(found),
+        found.spec,
+        Workspace(tmp_path),
+        torch.device("cpu"),
+        limit=20,
+        batch_size=6,
     )
     folder = evaluate(job, silent)
     rows = [json.loads(line) for line in (folder / "rows-0.jsonl").read_text().splitlines()]
@@ -81,7 +89,7 @@ def test_a_set_made_anew_otherwise_is_not_taken_for_the_old_one(tmp_path: Path) 
         path.rmdir() if path.is_dir() else path.unlink()
     made(tmp_path, name="mine", seed=1)
     with pytest.raises(FdbenchError, match="mine is not the one that was asked for"):
-        replay.describe(tmp_path, old.spec)
+        Replay(AdvSet.open(Workspace(tmp_path), "mine")).check(old.spec)
 
 
 WRONG_SPECS: list[dict[str, Any]] = [{"eps": 16 / 255}, {"norm": "l2"}, {"targeted": True}]
@@ -89,26 +97,27 @@ WRONG_SPECS: list[dict[str, Any]] = [{"eps": 16 / 255}, {"norm": "l2"}, {"target
 
 @pytest.mark.parametrize("change", WRONG_SPECS, ids=lambda change: next(iter(change)))
 def test_a_set_stands_for_no_other_threat_model(tmp_path: Path, change: dict[str, Any]) -> None:
-    spec: AttackSpec = replace(made(tmp_path).spec, **change)
+    found = made(tmp_path)
+    spec: AttackSpec = replace(found.spec, **change)
     with pytest.raises(BadValue, match="was made untargeted, in linf, with eps 8/255"):
-        replay.open_stored(tmp_path, spec)
+        Replay(found).check(spec)
 
 
 def test_a_set_of_other_images_is_refused(tmp_path: Path) -> None:
     found, data = made(tmp_path), open_data("fashion-mini", "test")
-    replay.check(tmp_path, found.spec, data, data.ids[:30])
+    found.check_fit(data, data.ids[:30])
     with pytest.raises(FdbenchError, match="has 30 of these 31 images"):
-        replay.check(tmp_path, found.spec, data, data.ids[:31])
+        found.check_fit(data, data.ids[:31])
     other = open_data("fashion-mini", "held-out")
     with pytest.raises(BadValue, match=r"from fashion-mini \(test.*not from fashion-mini \(held"):
-        replay.check(tmp_path, found.spec, other, data.ids[:30])
+        found.check_fit(other, data.ids[:30])
 
 
 def test_a_victim_that_the_attackers_know_is_warned_of(tmp_path: Path) -> None:
     found = made(tmp_path, known=Known((linear(3),), (1.0,)))
-    (text,) = replay.warnings_for(found.spec, Setting(tmp_path, linear(3).weights, 10))
+    (text,) = Replay(found).warnings(found.spec, linear(3).weights, 10)
     assert text == "the attackers know this network, linear-3: white-box"
-    assert replay.warnings_for(found.spec, Setting(tmp_path, linear(0).weights, 10)) == []
+    assert Replay(found).warnings(found.spec, linear(0).weights, 10) == []
 
 
 _NETS = """

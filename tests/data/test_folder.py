@@ -10,7 +10,7 @@ from PIL import Image
 
 from fdbench.data import imagenet
 from fdbench.data.folder import centre_crop
-from fdbench.data.open import Augment, Dataset, check_images, open_data
+from fdbench.data import Augment, Dataset, check_images, open_data
 from fdbench.errors import FdbenchError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fdbench.data.open import open_data
+from fdbench.data import open_data
 from fdbench.errors import FdbenchError
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fdbench.data.open import DATA, Augment, Dataset, check_images, open_data
+from fdbench.data import DATA, Augment, Dataset, check_images, open_data
 from fdbench.errors import BadValue, FdbenchError
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
@@ -172,8 +172,11 @@ def test_options_without_a_meaning_are_refused(ref: str, option: dict[str, Any])
 
 
 def test_every_data_set_is_described_in_a_line() -> None:
-    assert {"fashion-mini", "cifar10", "imagenet", "folder:DIR", "npz:PATH"} <= set(DATA)
-    assert all(summary and "\n" not in summary for summary in DATA.values())
+    kinds = [DATA[name] for name in DATA]
+    assert {"fashion-mini", "cifar10", "imagenet", "folder:DIR", "npz:PATH"} <= {
+        kind.form for kind in kinds
+    }
+    assert all(kind.summary and "\n" not in kind.summary for kind in kinds)
 
 
 # --- contract C1

@@ -1,30 +1,30 @@
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from conftest import Linear, frozen
 from killing import killed, lines_in
+from scripted import Scripted, pgd_spec
 
 from fdbench import machine
-from fdbench.attacks import pgd
-from fdbench.attacks.catalogue import ATTACKS, Entry
+from fdbench.attacks import PGD
 from fdbench.attacks.protocol import Reading, Subject
 from fdbench.data.open import open_data
 from fdbench.errors import BadValue
 from fdbench.evaluation import precision
-from fdbench.evaluation.job import Evaluation
+from fdbench.evaluation.evaluation import Evaluation
 from fdbench.evaluation.loop import evaluate
 from fdbench.models.checkpoint import weights_hash
 from fdbench.models.load import Model
-from fdbench.specs.attack import AttackSpec
+from fdbench.specs import AttackSpec, Parameters
 from fdbench.specs.plain import digest
-from fdbench.store import images
+from fdbench.store import Workspace, images
 from fdbench.verdict import IllegalAdversary, Referee, predict
 
-SPEC = AttackSpec(iters=(2, 5))
+SPEC = pgd_spec(iters=(2, 5))
 
 
 def job(results: Path, classes: int = 10, **changes: Any) -> Evaluation:
@@ -32,7 +32,8 @@ def job(results: Path, classes: int = 10, **changes: Any) -> Evaluation:
     model = Model("linear", "conftest:linear", net, weights_hash(net.state_dict()), None)
     data = open_data("fashion-mini", "test")
     cpu = torch.device("cpu")
-    return replace(Evaluation(model, data, SPEC, results, cpu, limit=40, batch_size=16), **changes)
+    asked = Evaluation(model, data, PGD(), SPEC, Workspace(results), cpu, limit=40, batch_size=16)
+    return replace(asked, **changes)
 
 
 def rows(folder: Path) -> dict[int, dict[str, Any]]:
@@ -66,7 +67,7 @@ def test_any_iterate_reading_agrees_with_the_verdicts(tmp_path: Path) -> None:
 
 def test_targets_are_recorded_and_never_the_label(tmp_path: Path) -> None:
     spec = replace(SPEC, targeted=True)
-    for row in rows(evaluate(job(tmp_path, attack=spec), silent)).values():
+    for row in rows(evaluate(job(tmp_path, spec=spec), silent)).values():
         assert row["target"] in range(10)
         assert row["target"] != row["label"]
 
@@ -74,8 +75,8 @@ def test_targets_are_recorded_and_never_the_label(tmp_path: Path) -> None:
 @pytest.mark.parametrize("batch_size", [7, 40])
 def test_the_batch_size_changes_no_row(tmp_path: Path, batch_size: int) -> None:
     spec = replace(SPEC, targeted=True)
-    wanted = rows(evaluate(job(tmp_path / "a", attack=spec), silent))
-    got = rows(evaluate(job(tmp_path / "b", attack=spec, batch_size=batch_size), silent))
+    wanted = rows(evaluate(job(tmp_path / "a", spec=spec), silent))
+    got = rows(evaluate(job(tmp_path / "b", spec=spec, batch_size=batch_size), silent))
     rounded = {"distance": 0, "check": 0}  # the check is of the distance too
     for image, row in wanted.items():
         assert {**row, **rounded} == {**got[image], **rounded}
@@ -120,16 +121,10 @@ def outside(subject: Subject, spec: AttackSpec) -> Any:
     yield Reading("1", (subject.batch.x + 0.1).clamp(0, 1))
 
 
-def one_step(spec: AttackSpec) -> int:
-    return 1
-
-
-def test_an_attack_that_leaves_its_ball_stops_the_run_and_records_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(ATTACKS, "pgd", Entry(f"{__name__}:outside", f"{__name__}:one_step"))
+def test_an_attack_that_leaves_its_ball_stops_the_run_and_records_nothing(tmp_path: Path) -> None:
+    scripted = Scripted(outside)
     with pytest.raises(IllegalAdversary, match=r"limit 8/255"):
-        evaluate(job(tmp_path), silent)
+        evaluate(job(tmp_path, attack=scripted), silent)
     assert all(not path.read_text() for path in tmp_path.glob("runs/*/rows-*.jsonl"))
 
 
@@ -140,13 +135,10 @@ def weak_then_strong(subject: Subject, spec: AttackSpec) -> Any:
     yield Reading("1", x)
 
 
-def test_restarts_count_by_each_images_worst(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = AttackSpec(eps=1.0, iters=(1,))
-    here = Entry(f"{__name__}:weak_then_strong", f"{__name__}:one_step")
-    monkeypatch.setitem(ATTACKS, "pgd", here)
-    work = job(tmp_path, attack=spec)
+def test_restarts_count_by_each_images_worst(tmp_path: Path) -> None:
+    spec = pgd_spec(eps=1.0, iters=(1,))
+    scripted = Scripted(weak_then_strong)
+    work = job(tmp_path, attack=scripted, spec=spec)
     found = rows(evaluate(work, silent))
     batch = work.data.fetch(range(40))
     first = predict(work.model.net, 1 - batch.x)
@@ -163,11 +155,11 @@ def test_verdicts_of_a_bfloat16_attack_are_the_float32_networks(
     work = job(tmp_path, precision="bf16")
     attacked: list[torch.nn.Module] = []
     seen: list[torch.Tensor] = []
-    run, judged = pgd.run_pgd, Referee.__call__
+    judged = Referee.__call__
 
     def watched(subject: Subject, spec: AttackSpec) -> Any:
         attacked.append(subject.net)
-        return run(subject, spec)
+        return PGD().run(subject, spec)
 
     def listened(self: Referee, adv: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         assert self.net is work.model.net
@@ -175,9 +167,8 @@ def test_verdicts_of_a_bfloat16_attack_are_the_float32_networks(
         seen.append(adv)
         return judged(self, adv, index)
 
-    monkeypatch.setattr(pgd, "run_pgd", watched)
     monkeypatch.setattr(Referee, "__call__", listened)
-    evaluate(work, silent)
+    evaluate(replace(work, attack=Scripted(watched)), silent)
     assert seen
     assert attacked
     assert all(net is not work.model.net for net in attacked)
@@ -193,15 +184,14 @@ import sys, time
 from pathlib import Path
 import torch
 from test_evaluate import job, silent
-from fdbench.attacks import pgd
+from fdbench.attacks import PGD
 from fdbench.evaluation.loop import evaluate
+from scripted import Scripted
 torch.set_num_threads(1)
-inner = pgd.run_pgd
 def slow(subject, spec):
     time.sleep(0.3)
-    yield from inner(subject, spec)
-pgd.run_pgd = slow
-evaluate(job(Path(sys.argv[1]), batch_size=4), silent)
+    yield from PGD().run(subject, spec)
+evaluate(job(Path(sys.argv[1]), batch_size=4, attack=Scripted(slow)), silent)
 """
 
 
@@ -229,14 +219,11 @@ def greedy(subject: Subject, spec: AttackSpec) -> Any:
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_out_of_memory_halves_the_batch_says_so_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
-) -> None:
-    entry = Entry(f"{__name__}:greedy", f"{__name__}:one_step", whole_batches=whole)
-    monkeypatch.setitem(ATTACKS, "pgd", entry)
+def test_out_of_memory_halves_the_batch_says_so_and_goes_on(tmp_path: Path, whole: bool) -> None:
+    scripted = Scripted(greedy, "batch" if whole else "image")
     ATTACKED.clear()
     said: list[str] = []
-    folder = evaluate(job(tmp_path, batch_size=16), said.append)
+    folder = evaluate(job(tmp_path, attack=scripted, batch_size=16), said.append)
     assert sorted(rows(folder)) == list(range(40))
     assert [len(ids) for ids in ATTACKED][:3] == [16, 8, 4]
     assert len([ids for ids in ATTACKED if len(ids) > 4]) == 2, "it learns its limit"
@@ -249,10 +236,10 @@ def test_out_of_memory_halves_the_batch_says_so_and_goes_on(
 def test_an_error_that_is_not_about_memory_is_not_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(ATTACKS, "pgd", Entry(f"{__name__}:greedy", f"{__name__}:one_step"))
+    scripted = Scripted(greedy)
     monkeypatch.setattr(machine, "is_out_of_memory", lambda error: False)
     with pytest.raises(torch.OutOfMemoryError):
-        evaluate(job(tmp_path), silent)
+        evaluate(job(tmp_path, attack=scripted), silent)
 
 
 def among(subject: Subject, spec: AttackSpec) -> Any:
@@ -264,47 +251,51 @@ def among(subject: Subject, spec: AttackSpec) -> Any:
 def test_whole_batches_keep_their_boundaries_when_resumed_and_sharded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = Entry(f"{__name__}:among", f"{__name__}:one_step", whole_batches=True)
-    monkeypatch.setitem(ATTACKS, "pgd", entry)
-    folder = evaluate(job(tmp_path / "one"), silent)
+    scripted = Scripted(among, "batch")
+    folder = evaluate(job(tmp_path / "one", attack=scripted), silent)
     wanted = rows(folder)
     assert {tuple(row["among"]) for row in wanted.values()} == {
         tuple(range(16)), tuple(range(16, 32)), tuple(range(32, 40))
     }  # fmt: skip
     path = folder / "rows-0.jsonl"
     path.write_bytes(b"\n".join(path.read_bytes().splitlines()[:20]) + b"\n{torn")
-    assert rows(evaluate(job(tmp_path / "one"), silent)) == wanted
+    assert rows(evaluate(job(tmp_path / "one", attack=scripted), silent)) == wanted
     monkeypatch.setenv("WORLD_SIZE", "3")
     for rank in ("0", "1", "2"):
         monkeypatch.setenv("RANK", rank)
-        sharded = evaluate(job(tmp_path / "three"), silent)
+        sharded = evaluate(job(tmp_path / "three", attack=scripted), silent)
     assert rows(sharded) == wanted
 
 
-def test_a_whole_batch_attack_of_other_batches_is_another_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    entry = Entry(f"{__name__}:among", f"{__name__}:one_step", whole_batches=True)
-    monkeypatch.setitem(ATTACKS, "pgd", entry)
-    assert evaluate(job(tmp_path), silent) != evaluate(job(tmp_path, batch_size=8), silent)
+def test_a_whole_batch_attack_of_other_batches_is_another_run(tmp_path: Path) -> None:
+    scripted = Scripted(among, "batch")
+    assert evaluate(job(tmp_path, attack=scripted), silent) != evaluate(
+        job(tmp_path, attack=scripted, batch_size=8), silent
+    )
 
 
 def test_without_acceleration_an_attack_may_be_given_the_whole_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = Entry(f"{__name__}:among", f"{__name__}:one_step", whole_batches=True, whole_run=True)
-    monkeypatch.setitem(ATTACKS, "pgd", entry)
-    accelerated = rows(evaluate(job(tmp_path), silent))
+    scripted = Scripted(among, "batch", reference_draws="run")
+    accelerated = rows(evaluate(job(tmp_path, attack=scripted), silent))
     assert {len(row["among"]) for row in accelerated.values()} == {16, 8}
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        folder = evaluate(job(tmp_path, precision="reference"), silent)
+        folder = evaluate(job(tmp_path, attack=scripted, precision="reference"), silent)
     assert {len(row["among"]) for row in rows(folder).values()} == {40}
     assert not (folder / "rows-1.jsonl").read_bytes()
     monkeypatch.setenv("WORLD_SIZE", "1")
     monkeypatch.setenv("RANK", "0")
-    assert evaluate(job(tmp_path, precision="reference", limit=30), silent) != folder
+    assert (
+        evaluate(job(tmp_path, attack=scripted, precision="reference", limit=30), silent) != folder
+    )
+
+
+@dataclass(frozen=True)
+class Blind(Parameters):
+    sees_network: ClassVar[bool] = False
 
 
 def curious(subject: Subject, spec: AttackSpec) -> Any:
@@ -312,13 +303,11 @@ def curious(subject: Subject, spec: AttackSpec) -> Any:
     yield Reading("1", subject.batch.x)
 
 
-def test_a_black_box_attack_can_not_ask_the_network_it_is_judged_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    entry = Entry(f"{__name__}:curious", f"{__name__}:one_step", blind=True)
-    monkeypatch.setitem(ATTACKS, "pgd", entry)
+def test_a_black_box_attack_can_not_ask_the_network_it_is_judged_on(tmp_path: Path) -> None:
+    scripted = Scripted(curious)
+    spec = AttackSpec("scripted", parameters=Blind())
     with pytest.raises(AssertionError, match="asked the network it is judged on"):
-        evaluate(job(tmp_path), silent)
+        evaluate(job(tmp_path, attack=scripted, spec=spec), silent)
 
 
 @pytest.mark.parametrize("how", ["float", "png"])
@@ -344,9 +333,9 @@ def test_a_run_is_not_continued_with_other_images_kept(tmp_path: Path) -> None:
 
 
 def test_whole_pixels_are_kept_of_linf_attacks_only(tmp_path: Path) -> None:
-    spec = AttackSpec(norm="l2", eps=0.5, iters=(2,))
+    spec = pgd_spec(norm="l2", eps=0.5, iters=(2,))
     with pytest.raises(BadValue, match="--save-adv png"):
-        evaluate(job(tmp_path, attack=spec, save_adv="png"), silent)
+        evaluate(job(tmp_path, spec=spec, save_adv="png"), silent)
 
 
 def test_auto_precision_is_settled_once_and_recorded(

@@ -4,15 +4,16 @@ from typing import Any
 import pytest
 import torch
 from conftest import Small, frozen
+from scripted import pgd_spec
 from torch import nn
 
+from fdbench.attacks import PGD
 from fdbench.evaluation import precision
-from fdbench.specs.attack import AttackSpec
 from fdbench.types import Batch
 
 
 def test_both_precisions_are_tried_on_the_same_images(tiny_net: nn.Module, batch: Batch) -> None:
-    found = precision.compare(tiny_net, batch, AttackSpec(iters=(5, 50)), seed=0)
+    found = precision.compare(tiny_net, batch, PGD(), pgd_spec(iters=(5, 50)), seed=0)
     assert found["images"] == 12
     assert found["iters"] == 20, "a fraction of the run"
     assert set(found["seconds"]) == set(found["robust"]) == {"fp32", "bf16"}
@@ -40,7 +41,7 @@ def test_bf16_is_taken_only_if_its_attack_is_no_weaker(
     batch = Batch(x, judged(x).argmax(1), tuple(range(64)))
     clock = iter([0.0, 10.0, 10.0, 11.0])  # fp32 takes 10 s, bf16 then 1 s
     monkeypatch.setattr("fdbench.evaluation.precision.time.perf_counter", lambda: next(clock))
-    found = precision.compare(judged, batch, AttackSpec(eps=0.5, iters=(10,)), seed=0)
+    found = precision.compare(judged, batch, PGD(), pgd_spec(eps=0.5, iters=(10,)), seed=0)
     assert found["seconds"]["bf16"] < found["seconds"]["fp32"]
     assert found["chosen"] == ("bf16" if net == "as it is" else "fp32"), found
 

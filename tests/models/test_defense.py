@@ -7,13 +7,15 @@ import torch
 from test_make import plan, silent
 from torch import nn
 
+from fdbench.attacks.replay import Replay
 from fdbench.blackbox.make import make_set
 from fdbench.data.open import open_data
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.evaluation.classify import side
-from fdbench.evaluation.job import Evaluation
+from fdbench.evaluation.evaluation import Evaluation
 from fdbench.evaluation.loop import evaluate
 from fdbench.models.load import Model, open_model
+from fdbench.store import Workspace
 from fdbench.store.advset import AdvSet
 from fdbench.store.runs import read_rows
 
@@ -49,7 +51,10 @@ def folder(where: Path, script: str = DEFENSE) -> Path:
 
 def verdicts(model: Model, found: AdvSet, results: Path) -> list[tuple[int, dict[str, int]]]:
     data = open_data("fashion-mini", "test")
-    job = Evaluation(model, data, found.spec, results, torch.device("cpu"), limit=20, batch_size=10)
+    job = Evaluation(
+        model, data, Replay(found), found.spec, Workspace(results), torch.device("cpu"), limit=20,
+        batch_size=10,
+    )  # fmt: skip
     rows, _ = read_rows(evaluate(job, silent))
     return [(row["clean"], row["pred"]) for row in sorted(rows, key=lambda row: row["image"])]
 

@@ -10,12 +10,14 @@ import torch
 from conftest import Small
 from torch import nn
 
+from fdbench import registry
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.models import load, resnet
+from fdbench.models import resnet
+from fdbench.models.catalogue import OFFERED, denoise_choices
 from fdbench.models.checkpoint import Card, save_card, weights_hash
 from fdbench.models.defences.preprocessed import Preprocessed
-from fdbench.models.load import hash_elsewhere, open_model, plugins
-from fdbench.specs.model import DENOISERS, ModelSpec
+from fdbench.models.load import hash_elsewhere, open_model
+from fdbench.specs.model import ModelSpec
 
 
 def saved(results: Path, spec: ModelSpec, name: str = "mine") -> nn.Module:
@@ -48,7 +50,7 @@ def filled_with_nan() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-SPECS = [tiny(denoise=name) for name in DENOISERS]
+SPECS = [tiny(denoise=name) for name in denoise_choices()]
 SPECS += [
     tiny(arch="r26", denoise="nonlocal-gauss", px=96, padding="same-tf", order="bgr"),
     tiny(arch="r26", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)),
@@ -114,9 +116,11 @@ def offer(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, str]) -> None:
     """As if packages were installed that offer these models."""
 
     def entry_points(*, group: str) -> list[EntryPoint]:
-        return [EntryPoint(name, value, group) for name, value in entries]
+        offered = entries if group == OFFERED.group else ()
+        return [EntryPoint(name, value, group) for name, value in offered]
 
-    monkeypatch.setattr(load, "entry_points", entry_points)
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr(registry, "_offered", registry._offered.__wrapped__)
 
 
 def raw() -> nn.Module:
@@ -136,7 +140,7 @@ HERE = "test_load"
 
 def test_a_package_can_offer_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     offer(monkeypatch, ("theirs", f"{HERE}:wrapped"), ("another", f"{HERE}:raw"))
-    assert plugins() == {"another": f"{HERE}:raw", "theirs": f"{HERE}:wrapped"}
+    assert OFFERED.names == ("another", "theirs")
     model = open_model("theirs", tmp_path)
     assert (model.name, model.ref, model.card) == ("theirs", "theirs", None)
     assert model.preprocessing.startswith("resize to 8x8 (bicubic")
@@ -145,8 +149,8 @@ def test_a_package_can_offer_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_the_group_of_the_entry_points_is_fdbench_models() -> None:
-    assert load.GROUP == "fdbench.models"
-    assert plugins() == {}, "fdbench itself offers none"
+    assert OFFERED.group == "fdbench.models"
+    assert OFFERED.names == (), "fdbench itself offers none"
 
 
 def test_weights_on_this_disk_come_before_a_package(
@@ -163,7 +167,7 @@ def test_two_packages_may_not_offer_one_name(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     offer(monkeypatch, ("theirs", f"{HERE}:raw"), ("theirs", f"{HERE}:wrapped"))
-    with pytest.raises(FdbenchError, match="two installed packages offer a model 'theirs'"):
+    with pytest.raises(FdbenchError, match="two installed packages offer the model 'theirs'"):
         open_model("theirs", tmp_path)
     offer(monkeypatch, ("theirs", f"{HERE}:raw"), ("theirs", f"{HERE}:raw"))
     assert open_model("theirs", tmp_path).name == "theirs", "one package, found twice"

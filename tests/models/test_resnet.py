@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from fdbench.errors import BadValue
 from fdbench.models.denoise import DenoiseBlock, Embedding
 from fdbench.models.resnet import ConvBN, SamePad, build, same_tf
-from fdbench.specs.model import ARCHS, BLOCKS, DENOISERS, PLACES, ModelSpec
+from fdbench.models.catalogue import DENOISERS, denoise_choices
+from fdbench.specs.model import ARCHS, BLOCKS, PLACES, ModelSpec
 
 TINY = ModelSpec("r20", width=4, classes=10, px=32)
-DENOISING = [name for name, path in DENOISERS.items() if path is not None]
+DENOISING = list(DENOISERS)
 
 
 def images(batch: int = 2, px: int = 16) -> Tensor:
@@ -75,7 +76,7 @@ def logits_shape(spec: ModelSpec) -> torch.Size:
 
 
 @pytest.mark.parametrize("arch", ["r20", "r26", "x50"])  # the shallowest of each kind of block
-@pytest.mark.parametrize("denoiser", DENOISERS)
+@pytest.mark.parametrize("denoiser", denoise_choices())
 def test_every_denoiser_fits_every_kind_of_residual_block(arch: str, denoiser: str) -> None:
     for px, padding in ((32, "symmetric"), (224, "same-tf")):
         spec = ModelSpec(arch, denoise=denoiser, classes=7, px=px, padding=padding)
@@ -287,7 +288,7 @@ def _awake(spec: ModelSpec) -> nn.Module:
 
 
 @pytest.mark.parametrize("padding", ["symmetric", "same-tf"])
-@pytest.mark.parametrize("denoiser", DENOISERS)
+@pytest.mark.parametrize("denoiser", denoise_choices())
 def test_channels_last_gives_the_same_logits(denoiser: str, padding: str) -> None:
     net = _awake(replace(TINY, denoise=denoiser, padding=padding)).double()
     x = images(2, 18).double()
@@ -300,7 +301,7 @@ def test_channels_last_gives_the_same_logits(denoiser: str, padding: str) -> Non
 @given(
     height=st.integers(1, 21),
     width=st.integers(1, 21),
-    denoiser=st.sampled_from(list(DENOISERS)),
+    denoiser=st.sampled_from(denoise_choices()),
     padding=st.sampled_from(["symmetric", "same-tf"]),
     px=st.sampled_from([32, 224]),
 )

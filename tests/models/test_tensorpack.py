@@ -13,9 +13,8 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from seeded import GOLDEN, Array, checkpoint, images, shapes, weight
-from torch.nn.functional import cross_entropy
 
-from fdbench.attacks.losses import loss_named
+from fdbench.attacks import losses
 from fdbench.attacks.pgd import trajectory
 from fdbench.cli import main
 from fdbench.errors import FdbenchError
@@ -103,7 +102,7 @@ def test_three_steps_of_pgd_reach_the_authors_logits(golden: Golden) -> None:
         alpha=max(1, 16 / 3) / 255,
         start=golden.x,
         target=golden.target,
-        loss=loss_named("ce"),
+        loss=losses.cross_entropy,
     ).iterates[3]
     check(adv, golden.x, threat)
     with torch.no_grad():
