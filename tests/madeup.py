@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fdbench.specs.attack import AttackSpec
-from fdbench.store.runinfo import DataInfo, ModelInfo, RunInfo
+from fdbench.store import DataInfo, ModelInfo, RunInfo
 from fdbench.store.runs import Row, RunFolder
 
 

@@ -1,13 +1,13 @@
-from .advset import AdvSet
 from .files import write_atomically, writing
 from .findings import Check, Findings, findings_about, read_findings, write_findings
 from .images import Shard, as_images, read_png, read_shard, whole_pixels, write_png, write_shard
 from .journal import Closing, Journal, whole_lines
-from .runinfo import DataInfo, ModelInfo, RunInfo, read_info
+from .run_json import DataInfo, ModelInfo, RunInfo, read_info
 from .runs import Row, Run, RunFolder, read_rows, read_runs
 from .scratch import BatchScratch
-from .setfolder import SetFolder
-from .setinfo import CLEAN, Line, SetInfo, Surrogate
+from .set_index import CLEAN, Line
+from .set_json import SetInfo, Surrogate
+from .sets import AdvSet, SetFolder
 from .tensors import read_tensors, write_tensors
 from .workspace import Workspace
 

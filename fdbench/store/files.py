@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,11 @@ _REMEDIES = {
     errno.EACCES: "You may not write there: choose a folder you own",
     errno.EPERM: "You may not write there: choose a folder you own",
 }
+
+
+def safe(name: str) -> str:
+    """A name's last path part in characters that every file system takes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name.rstrip("/").split("/")[-1]).strip(".-") or "x"
 
 
 @contextmanager

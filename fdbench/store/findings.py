@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from fdbench.errors import FdbenchError
-from fdbench.store.files import write_atomically
-from fdbench.store.runinfo import safe
+from fdbench.store.files import safe, write_atomically
 
 VERDICTS = ("pass", "fail", "skipped")
 

@@ -9,7 +9,7 @@ continues there. Free of torch.
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from fdbench.errors import FdbenchError
 from fdbench.randomness import ImageId
 from fdbench.specs import digest
 from fdbench.store.journal import Closing, Journal, whole_lines
-from fdbench.store.runinfo import RunInfo, read_info, write_info
+from fdbench.store.resuming import changes, merged
+from fdbench.store.run_json import RunInfo, read_info, write_info
 
 Row = dict[str, Any]
 
@@ -53,19 +54,6 @@ def read_rows(folder: Path) -> tuple[list[Row], list[str]]:
         if again:
             warnings.append(f"{again} images were judged twice; {path.name} repeats them, ignored")
     return list(rows.values()), warnings
-
-
-def merged(*warnings: Iterable[str]) -> tuple[str, ...]:
-    """Each warning once, in the order of their first appearance."""
-    return tuple(dict.fromkeys(text for some in warnings for text in some))
-
-
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    if not differing:
-        return []
-    listed = ", ".join(f"{key} {old.get(key)} -> {new.get(key)}" for key in differing)
-    return [f"resumed in another environment: {listed}"]
 
 
 class RunFolder(Closing):

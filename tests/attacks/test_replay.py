@@ -24,7 +24,7 @@ from fdbench.evaluation.job import Evaluation
 from fdbench.evaluation.loop import evaluate
 from fdbench.reporting import blackbox
 from fdbench.specs.attack import AttackSpec
-from fdbench.store.advset import AdvSet
+from fdbench.store import AdvSet
 from fdbench.store.runs import read_runs
 from fdbench.store.scratch import BatchScratch
 from fdbench.threat import Threat

@@ -21,8 +21,7 @@ from fdbench.models.checkpoint import weights_hash
 from fdbench.models.load import Model
 from fdbench.randomness import ImageId
 from fdbench.specs.attack import AttackerSpec
-from fdbench.store.advset import AdvSet
-from fdbench.store.setinfo import CLEAN
+from fdbench.store import CLEAN, AdvSet
 from fdbench.threat import Threat
 from fdbench.types import Batch, Labels
 from fdbench.verdict import IllegalAdversary

@@ -14,7 +14,7 @@ from fdbench.evaluation.classify import side
 from fdbench.evaluation.job import Evaluation
 from fdbench.evaluation.loop import evaluate
 from fdbench.models.load import Model, open_model
-from fdbench.store.advset import AdvSet
+from fdbench.store import AdvSet
 from fdbench.store.runs import read_rows
 
 # Class 0 is dark, class 9 is bright; the competition counts from 1.

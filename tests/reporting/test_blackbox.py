@@ -26,7 +26,7 @@ from fdbench.reporting.figures import attackers as picture
 from fdbench.reporting.layout import blackbox_sections, fit
 from fdbench.reporting.whitebox import missing
 from fdbench.stats import wilson
-from fdbench.store.runinfo import RunInfo
+from fdbench.store import RunInfo
 from fdbench.store.runs import Row, read_runs
 
 NAMES = ("noise", "momentum", "smooth", "phases")

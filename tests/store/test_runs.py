@@ -16,8 +16,9 @@ from madeup import info, other_weights, row, run_json, store
 
 from fdbench.errors import FdbenchError
 from fdbench.store.files import write_atomically
-from fdbench.store.runinfo import RunInfo, command_line, read_info
+from fdbench.store.run_json import RunInfo, read_info
 from fdbench.store.runs import RunFolder, read_rows, read_runs
+from fdbench.store.session import command_line
 
 BUDGETS = (10, 100)
 

@@ -8,10 +8,10 @@ import torch
 from fdbench.data.open import open_data
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.specs.attack import AttackerSpec
-from fdbench.store.advset import AdvSet
-from fdbench.store.runinfo import DataInfo
-from fdbench.store.setfolder import SetFolder
-from fdbench.store.setinfo import Line, SetInfo, Surrogate, read_set_info
+from fdbench.store.run_json import DataInfo
+from fdbench.store.set_index import Line
+from fdbench.store.set_json import SetInfo, Surrogate, read_set_info
+from fdbench.store.sets import AdvSet, SetFolder
 
 DATA = open_data("fashion-mini", "test")
 INFO = SetInfo(

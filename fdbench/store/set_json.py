@@ -1,4 +1,4 @@
-"""What a set is: set.json, and the lines of its index-<rank>.jsonl. Free of torch."""
+"""What a set of adversarial images is: the content of its set.json. Free of torch."""
 
 import json
 from collections.abc import Mapping
@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from fdbench.errors import FdbenchError
-from fdbench.randomness import ImageId
 from fdbench.specs import AttackerSpec, digest
-from fdbench.store.files import write_atomically
-from fdbench.store.journal import whole_lines
-from fdbench.store.runinfo import DataInfo, command_line, now, parsed, safe
+from fdbench.store.files import safe, write_atomically
+from fdbench.store.parsing import parsed
+from fdbench.store.run_json import DataInfo
+from fdbench.store.session import command_line, now
 from fdbench.units import print_size
 
-CLEAN = "clean"  # stands as an attacker for the images themselves, which pictures need
 FORMAT = 1  # of set.json and of the index; a reader refuses any other
 _LONGEST = 60  # characters of a set's name before its hash: the names of its runs carry it
 
@@ -83,20 +82,6 @@ class SetInfo:
         return f"{'-'.join(parts)[:_LONGEST]}-{self.digest}"
 
 
-@dataclass(frozen=True)
-class Line:
-    """One attacker's images of one batch: where they are, and what making them took."""
-
-    attacker: str
-    ids: tuple[ImageId, ...]
-    shard: str
-    seconds: float = 0.0
-    counts: Mapping[str, int] = field(default_factory=dict)  # clipped pixels, and the like
-    unattacked: tuple[ImageId, ...] = ()  # the clean image stands in for what did not come
-    warnings: tuple[str, ...] = ()
-    targets: tuple[int, ...] = ()  # of a targeted set: the class wanted of each image
-
-
 def write_set_info(path: Path, info: SetInfo) -> None:
     """Puts `info` into a set.json, whole or not at all."""
     table = {"name": path.parent.name, "digest": info.digest, **asdict(info)}
@@ -122,17 +107,3 @@ def read_set_info(path: Path) -> SetInfo:
     if info.digest != written:
         raise FdbenchError(f"{path} was edited: it does not describe the set it was written for.")
     return info
-
-
-def read_lines(folder: Path) -> list[Line]:
-    """Every rank's lines; torn tails are left out and left alone. Raises FdbenchError."""
-    lines = []
-    for path in sorted(folder.glob("index-*.jsonl")):
-        for number, text in enumerate(whole_lines(path).splitlines(), 1):
-            where = f"{path}, line {number}"
-            try:
-                table = json.loads(text)
-            except ValueError as reason:
-                raise FdbenchError(f"{where} is not JSON: {reason}") from reason
-            lines.append(parsed(Line, table, where))
-    return lines

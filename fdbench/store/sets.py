@@ -1,22 +1,98 @@
-"""A set as it lies on the disk, to be judged."""
+"""Sets of adversarial images: a folder while it is made, and a set to be judged.
+
+results/sets/<name>/set.json              SetInfo: what its images are
+results/sets/<name>/index-<rank>.jsonl    one line a batch and attacker, one file a process
+results/sets/<name>/adv/                  the images, in shards (store/images.py)
+"""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from fdbench.data import Dataset
 from fdbench.errors import BadValue, FdbenchError, unknown
 from fdbench.randomness import ImageId
 from fdbench.specs import AttackSpec
-from fdbench.store.images import read_shard
-from fdbench.store.runs import merged
-from fdbench.store.setinfo import CLEAN, Line, SetInfo, read_lines, read_set_info
+from fdbench.store.images import Shard, read_shard, write_shard
+from fdbench.store.journal import Closing, Journal
+from fdbench.store.resuming import changes, merged
+from fdbench.store.set_index import CLEAN, Line, read_lines
+from fdbench.store.set_json import SetInfo, read_set_info, write_set_info
 from fdbench.types import Images, Labels
+
+
+class SetFolder(Closing):
+    """A set's folder, open for one process: what is `done`, and lines to append."""
+
+    def __init__(self, path: Path, info: SetInfo, rank: int, journal: Journal) -> None:
+        self.path = path
+        self.info = info
+        self.rank = rank
+        self.done = {(line.attacker, image) for line in read_lines(path) for image in line.ids}
+        self._journal = journal
+
+    @classmethod
+    def open(
+        cls, results: Path, info: SetInfo, name: str | None = None, rank: int = 0
+    ) -> "SetFolder":
+        """Creates the set, or goes on with it: drops this rank's torn last line.
+
+        Raises BadValue where another set has that name, FdbenchError where the folder can't be
+        written or another process writes this rank's lines.
+        """
+        path = results / "sets" / (name or info.name)
+        kept = path / "set.json"
+        if kept.is_file():
+            _refuse_another(path.name, read_set_info(kept), info)
+        journal = Journal(path / f"index-{rank}.jsonl")
+        try:
+            journal.trim()
+            folder = cls(path, info, rank, journal)
+            folder._describe(kept)
+        except BaseException:
+            journal.close()
+            raise
+        return folder
+
+    def _describe(self, kept: Path) -> None:
+        """Writes set.json, or brings it up to date."""
+        if kept.is_file():
+            old, new = read_set_info(kept), self.info
+            images = max(old.images, new.images)
+            under_way = 0 < len(self.done) < images * len(old.attackers)
+            moved = changes(old.environment, new.environment) if under_way else []
+            warnings = merged(old.warnings, new.warnings, moved)
+            self.info = replace(old, images=images, warnings=warnings)
+            if self.rank or self.info == old:
+                return
+        write_set_info(kept, self.info)
+
+    def append(self, line: Line, pixels: UInt8[Tensor, "B 3 H W"]) -> None:
+        """Puts one attacker's images of a batch on the disk; `line.shard` is filled in."""
+        name = write_shard(self.path / "adv", Shard(line.ids, {line.attacker: pixels}))
+        self._journal.append([asdict(replace(line, shard=name))])
+        self.done |= {(line.attacker, image) for image in line.ids}
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._journal.close()
+
+
+def _refuse_another(name: str, old: SetInfo, new: SetInfo) -> None:
+    if old.digest == new.digest:
+        return
+    was, now = old.identity, new.identity
+    differing = ", ".join(key for key in was | now if was.get(key) != now.get(key))
+    raise BadValue(
+        f"there is another set {name!r}: its {differing} differ.\n"
+        f"Give --make another name, or judge what it holds: --use {name}"
+    )
 
 
 def set_name(results: Path, ref: str) -> str:

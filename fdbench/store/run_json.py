@@ -1,21 +1,16 @@
 """What was run, on what and with what: the content of a run's run.json. Free of torch."""
 
 import json
-import re
-import shlex
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any
 
 from fdbench.errors import FdbenchError
-from fdbench.specs import AttackSpec, digest, strict
-from fdbench.store.files import write_atomically
-
-_T = TypeVar("_T")
+from fdbench.specs import AttackSpec, digest
+from fdbench.store.files import safe, write_atomically
+from fdbench.store.parsing import parsed
+from fdbench.store.session import command_line, now
 
 FORMAT = 1  # of run.json and of the rows; a reader refuses any other
 _LONGEST = 100  # characters of a run's name before its hash; file systems allow 255 in all
@@ -42,17 +37,6 @@ class DataInfo:
     fingerprint: str
     classes: int
     count: int
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def command_line() -> str:
-    program = Path(sys.argv[0])
-    if program.name == "__main__.py":  # of `python -m fdbench`
-        program = program.parent
-    return shlex.join([program.name, *sys.argv[1:]])
 
 
 @dataclass(frozen=True)
@@ -101,32 +85,6 @@ class RunInfo:
         """`r20-nonlocal-gauss-cifar10-pgd-100-u-linf-8-0123456789abcdef`."""
         parts = (safe(self.model.name), safe(self.data.name), safe(self.attack.name))
         return f"{'-'.join(parts)[:_LONGEST]}-{digest(self.identity)}"
-
-
-def safe(name: str) -> str:
-    """A name's last path part in characters that every file system takes."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name.rstrip("/").split("/")[-1]).strip(".-") or "x"
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value from JSON is of an annotation's outermost kind; an int may stand for 1.0."""
-    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    plain = tuple(get_origin(one) or one for one in kinds)
-    return isinstance(value, (*plain, int) if float in plain else plain)
-
-
-def parsed(cls: type[_T], table: Any, where: str) -> _T:
-    """`table` as the dataclass `cls`; a wrong, missing or unknown field is an error."""
-    if not isinstance(table, dict):
-        raise FdbenchError(f"{where}: expected a table, found {table!r}.")
-    values = strict(cls, table, where)
-    for one in fields(cls):  # type: ignore[arg-type]
-        if one.name in values and not _fits(values[one.name], one.type):
-            raise FdbenchError(f"{where}: {one.name} can't be {values[one.name]!r}.")
-    try:
-        return cls(**values)
-    except TypeError as reason:  # a field is missing
-        raise FdbenchError(f"{where} is incomplete: {reason}") from reason
 
 
 def read_info(path: Path) -> RunInfo:
