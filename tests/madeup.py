@@ -1,13 +1,13 @@
 """Made-up runs: networks that break where a formula says, so that tables can be checked by hand."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fdbench.specs.attack import AttackSpec
-from fdbench.store import DataInfo, ModelInfo, RunInfo
-from fdbench.store.runs import Row, RunFolder
+from fdbench.store import DataInfo, ModelInfo, Row, RunFolder, RunInfo
 
 
 def info(
@@ -48,10 +48,10 @@ def row(image: int, falls_at: int | None, budgets: tuple[int, ...], clean: bool 
     }
 
 
-def store(results: Path, run: RunInfo, rows: list[Row]) -> Path:
-    """Writes a run as a session would; its folder."""
+def store(results: Path, run: RunInfo, rows: Sequence[Mapping[str, object]]) -> Path:
+    """Writes a run as a session would; its folder. A wrong row is refused as it is written."""
     with RunFolder.open(results, run) as folder:
-        folder.append(rows)
+        folder.append(cast(list[Row], rows))
         return folder.path
 
 

@@ -20,8 +20,16 @@ from fdbench.evaluation.readings import Worst, rows_of, worst_of
 from fdbench.machine import rank_and_world
 from fdbench.models import accelerate
 from fdbench.registry import imported
-from fdbench.specs import digest
-from fdbench.store import BatchScratch, Row, RunFolder, Shard, whole_pixels, write_png, write_shard
+from fdbench.store import (
+    BatchScratch,
+    Row,
+    RunFolder,
+    Shard,
+    row_digest,
+    whole_pixels,
+    write_png,
+    write_shard,
+)
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels, Logits
 from fdbench.verdict import Referee, predict
@@ -92,7 +100,7 @@ class _Bench:
         if job.save_adv:
             self._keep(rows, worst, batch)
         for row in rows:
-            row["check"] = digest(row)
+            row["check"] = row_digest(row)
         # Of a batch that a kill tore, only what is missing.
         self.folder.append([row for row in rows if row["image"] not in self.folder.done])
         scratch.clear()

@@ -2,8 +2,9 @@ from .files import write_atomically, writing
 from .findings import Check, Findings, findings_about, read_findings, write_findings
 from .images import Shard, as_images, read_png, read_shard, whole_pixels, write_png, write_shard
 from .journal import Closing, Journal, whole_lines
+from .rows import ROW_FIELDS, BadRow, Row, RowField, add_fields, decode_row, row_digest
 from .run_json import DataInfo, ModelInfo, RunInfo, read_info
-from .runs import Row, Run, RunFolder, read_rows, read_runs
+from .runs import Run, RunFolder, read_rows, read_runs
 from .scratch import BatchScratch
 from .set_index import CLEAN, Line
 from .set_json import SetInfo, Surrogate
@@ -13,7 +14,9 @@ from .workspace import Workspace
 
 __all__ = [
     "CLEAN",
+    "ROW_FIELDS",
     "AdvSet",
+    "BadRow",
     "BatchScratch",
     "Check",
     "Closing",
@@ -23,6 +26,7 @@ __all__ = [
     "Line",
     "ModelInfo",
     "Row",
+    "RowField",
     "Run",
     "RunFolder",
     "RunInfo",
@@ -31,7 +35,9 @@ __all__ = [
     "Shard",
     "Surrogate",
     "Workspace",
+    "add_fields",
     "as_images",
+    "decode_row",
     "findings_about",
     "read_findings",
     "read_info",
@@ -40,6 +46,7 @@ __all__ = [
     "read_runs",
     "read_shard",
     "read_tensors",
+    "row_digest",
     "whole_lines",
     "whole_pixels",
     "write_atomically",

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fdbench.errors import FdbenchError
 from fdbench.store.files import sync_folder, writing
@@ -67,9 +67,13 @@ class Journal(Closing):
             os.ftruncate(self._handle, self._length)
             sync_folder(self.path.parent)
 
-    def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Puts lines on the disk, all or none; they are there when this returns."""
-        content = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode()
+    def append(self, tables: Iterable[Mapping[str, object]]) -> None:
+        """Puts tables on the disk, each as a line; as `append_lines`."""
+        self.append_lines(json.dumps(table, allow_nan=False).encode() for table in tables)
+
+    def append_lines(self, lines: Iterable[bytes]) -> None:
+        """Puts lines, given without their ends, on the disk: all or none, before it returns."""
+        content = b"".join(line + b"\n" for line in lines)
         with writing(self.path):
             try:
                 _write_all(self._handle, content)

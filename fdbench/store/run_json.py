@@ -10,9 +10,9 @@ from fdbench.errors import FdbenchError
 from fdbench.specs import AttackSpec, digest
 from fdbench.store.files import safe, write_atomically
 from fdbench.store.parsing import parsed
+from fdbench.store.rows import FORMAT
 from fdbench.store.session import command_line, now
 
-FORMAT = 1  # of run.json and of the rows; a reader refuses any other
 _LONGEST = 100  # characters of a run's name before its hash; file systems allow 255 in all
 
 

@@ -7,7 +7,6 @@ The name hashes all that can change a verdict, so the same command finds its own
 continues there. Free of torch.
 """
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,11 +18,9 @@ from fdbench.randomness import ImageId
 from fdbench.specs import digest
 from fdbench.store.journal import Closing, Journal, whole_lines
 from fdbench.store.resuming import changes, merged
+from fdbench.store.rows import BadRow, Row, decode_row, encode_row
 from fdbench.store.run_json import RunInfo, read_info, write_info
 
-Row = dict[str, Any]
-
-_NEEDED = ("image", "label", "clean", "pred")  # what every row of every attack has
 _SAVE_SECONDS = 30.0  # between two writes of run.json: what `kill -9` may take off the wall time
 
 
@@ -31,13 +28,9 @@ def _rows_in(path: Path) -> list[Row]:
     rows = []
     for number, line in enumerate(whole_lines(path).splitlines(), 1):
         try:
-            row = json.loads(line)
-            missing = [key for key in _NEEDED if key not in row]
-        except (ValueError, TypeError) as reason:
-            raise FdbenchError(f"{path}, line {number} is not a row: {reason}") from reason
-        if missing:
-            raise FdbenchError(f"{path}, line {number} lacks {', '.join(missing)}.")
-        rows.append(row)
+            rows.append(decode_row(line))
+        except BadRow as reason:
+            raise FdbenchError(f"{path}, line {number} {reason}.") from reason
     return rows
 
 
@@ -109,7 +102,7 @@ class RunFolder(Closing):
 
     def append(self, rows: Sequence[Row]) -> None:
         """Puts a batch's rows on the disk, all or none; they are there when this returns."""
-        self._journal.append(rows)
+        self._journal.append_lines(map(encode_row, rows))
         self.done |= {row["image"] for row in rows}
         if time.monotonic() - self._saved > _SAVE_SECONDS:
             self._save()

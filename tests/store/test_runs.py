@@ -16,6 +16,7 @@ from madeup import info, other_weights, row, run_json, store
 
 from fdbench.errors import FdbenchError
 from fdbench.store.files import write_atomically
+from fdbench.store.rows import Row
 from fdbench.store.run_json import RunInfo, read_info
 from fdbench.store.runs import RunFolder, read_rows, read_runs
 from fdbench.store.session import command_line
@@ -23,7 +24,7 @@ from fdbench.store.session import command_line
 BUDGETS = (10, 100)
 
 
-def rows(*images: int) -> list[dict[str, Any]]:
+def rows(*images: int) -> list[Row]:
     return [row(i, None, BUDGETS) for i in images]
 
 
