@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fdbench.specs.attack import AttackSpec
-from fdbench.store import DataInfo, ModelInfo, Row, RunFolder, RunInfo
+from fdbench.store import DataInfo, ModelInfo, Row, RunFolder, RunInfo, Workspace
 
 
 def info(
@@ -50,7 +50,7 @@ def row(image: int, falls_at: int | None, budgets: tuple[int, ...], clean: bool 
 
 def store(results: Path, run: RunInfo, rows: Sequence[Mapping[str, object]]) -> Path:
     """Writes a run as a session would; its folder. A wrong row is refused as it is written."""
-    with RunFolder.open(results, run) as folder:
+    with RunFolder.open(Workspace(results), run) as folder:
         folder.append(cast(list[Row], rows))
         return folder.path
 

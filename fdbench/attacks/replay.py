@@ -9,7 +9,7 @@ from fdbench.data import Dataset
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.randomness import ImageId
 from fdbench.specs import AttackSpec
-from fdbench.store import AdvSet
+from fdbench.store import AdvSet, Workspace
 from fdbench.types import Labels
 from fdbench.units import print_size
 
@@ -23,7 +23,7 @@ def open_stored(results: Path, spec: AttackSpec) -> AdvSet:
     """The set that `spec` names. Raises FdbenchError if it is not there, or not that one any more,
     BadValue for a threat model that is not the set's.
     """
-    found = AdvSet.open(results, spec.options["set"])
+    found = AdvSet.open(Workspace(results), spec.options["set"])
     if found.info.digest != spec.options["digest"]:
         raise FdbenchError(
             f"set {found.name} is not the one that was asked for: it was made anew, otherwise.\n"

@@ -8,6 +8,7 @@ import click
 from fdbench.commands.options import plain_name, results_option
 from fdbench.errors import FdbenchError
 from fdbench.specs import PLACES, ModelSpec
+from fdbench.store import Workspace
 
 
 @click.command(name="import")
@@ -48,7 +49,7 @@ def import_(
         out.print(_table(pack, name))
         return
     err.print(_table(pack, name))
-    path = results / "checkpoints" / f"{name}.safetensors"
+    path = Workspace(results).checkpoint(name)
     _save(pack, name, path, replace)
     out.print(str(path), soft_wrap=True)
     say(f"Next: fdbench attack suite whitebox --model {name}")

@@ -9,6 +9,7 @@ import click
 from fdbench.commands.options import results_option
 from fdbench.console import err, out
 from fdbench.specs import batteries, model_recipe, recipe_files
+from fdbench.store import Workspace
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="For scripts.")
 
@@ -40,7 +41,7 @@ def _show(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
 @results_option
 def models(as_json: bool, results: Path) -> None:
     """Rows of models/ and weights on this disk."""
-    on_disk = {path.stem for path in (results / "checkpoints").glob("*.safetensors")}
+    on_disk = set(Workspace(results).weights())
     known = recipe_files("models")
     rows = [
         {
@@ -99,6 +100,6 @@ def runs(as_json: bool, results: Path) -> None:
 
     rows = [
         {"run": run.info.name, "images": f"{len(run.rows)}/{run.info.images}"}
-        for run in read_runs(results)
+        for run in read_runs(Workspace(results))
     ]
     _show(rows, as_json, f"no runs under {results}/runs yet: fdbench attack pgd --iters 100")

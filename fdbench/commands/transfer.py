@@ -67,9 +67,9 @@ def transfer(
 def _used(typed: Typed, use: str) -> tuple[Any, Any]:
     """The set that is there already, and the data it was made from."""
     from fdbench.data import open_data
-    from fdbench.store import AdvSet
+    from fdbench.store import AdvSet, Workspace
 
-    stored = AdvSet.open(typed.results, use)
+    stored = AdvSet.open(Workspace(typed.results), use)
     made = stored.info.data
     return stored, open_data(typed.data or made.name, typed.split or made.split, **typed.further)
 
@@ -79,7 +79,7 @@ def _made(typed: Typed, making: Mapping[str, Any]) -> tuple[Any, Any]:
     from fdbench import submission
     from fdbench.blackbox import make_set
     from fdbench.console import say, stoppable
-    from fdbench.store import AdvSet
+    from fdbench.store import AdvSet, Workspace
 
     work = plan(typed, making)
     names = ", ".join(attacker.spec.name for attacker in work.attackers)
@@ -89,7 +89,7 @@ def _made(typed: Typed, making: Mapping[str, Any]) -> tuple[Any, Any]:
         say(f"warning: {warning}")
     with stoppable():
         folder = make_set(work, say)
-    stored = AdvSet.open(typed.results, folder.name)
+    stored = AdvSet.open(Workspace(typed.results), folder.name)
     for name, counts in stored.counts.items():
         for line in submission.summary(counts) if counts else []:
             say(f"{name}: {line}")

@@ -34,8 +34,9 @@ def verify(
     RUN is a run's folder, or its name under --results. Exit code 3 if a check fails.
     """
     from fdbench.evaluation import find_run
+    from fdbench.store import Workspace
 
-    folders = [find_run(results, run) for run in runs]
+    folders = [find_run(Workspace(results), run) for run in runs]
     where = start_torch(device, threads)
     found = {folder: _checks(folder, results, where, **rest) for folder in folders}
     _show(found, as_json)

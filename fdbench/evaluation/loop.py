@@ -25,6 +25,7 @@ from fdbench.store import (
     Row,
     RunFolder,
     Shard,
+    Workspace,
     row_digest,
     whole_pixels,
     write_png,
@@ -89,7 +90,7 @@ class _Bench:
         torch.manual_seed(randomness.integer(job.seed, "network", batch.ids[0], 2**63))
         target = self._targets(batch)
         judge = Referee(job.model.net, batch, threat, job.most)
-        scratch = BatchScratch(self.folder.path / f"scratch-{self.folder.rank}", batch.ids)
+        scratch = BatchScratch(self.folder.paths.scratch(self.folder.rank), batch.ids)
         subject = Subject(
             self.net, batch, target, threat, job.seed, judge, meter, self.classes, scratch,
             job.results, job.most,
@@ -117,14 +118,14 @@ class _Bench:
 
     def _keep(self, rows: list[Row], worst: dict[str, Worst], batch: Batch) -> None:
         """Images first, rows after: a row never names a shard that is not there."""
-        folder = self.folder.path
+        paths = self.folder.paths
         images = {name: reading.adv for name, reading in worst.items()}
-        shard = write_shard(folder / "adv", Shard(batch.ids, images))
+        shard = write_shard(paths.images, Shard(batch.ids, images))
         if self.job.save_adv == "png":
             for name, adv in images.items():
                 pixels = whole_pixels(adv, batch.x, self.job.attack.eps)
                 for image, one in zip(batch.ids, pixels, strict=True):
-                    write_png(folder / "png" / name / f"{image}.png", one)
+                    write_png(paths.png(name, image), one)
         for row in rows:
             row["shard"] = shard
 
@@ -141,7 +142,7 @@ def evaluate(job: Evaluation, say: Callable[[str], None]) -> Path:
         check_targets(job)
     job.model.net.to(job.device)
     rank, world = rank_and_world()
-    with RunFolder.open(job.results, run_info(job), rank) as folder:
+    with RunFolder.open(Workspace(job.results), run_info(job), rank) as folder:
         chunks, mine = plan(job, folder.done, rank, world)
         todo = sum(map(len, chunks))
         say(f"{folder.path.name}: {todo} of {mine} images to do")

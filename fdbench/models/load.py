@@ -26,6 +26,7 @@ from fdbench.models.resnet import ResNet, build
 from fdbench.models.zoo.catalogue import FOREIGN
 from fdbench.models.zoo.submission import Defense
 from fdbench.specs import ModelSpec, model_recipe, recipe_files
+from fdbench.store import Workspace
 from fdbench.submission import fingerprint, open_submission
 
 GROUP = "fdbench.models"  # entry points of other packages: name = "module:function"
@@ -46,7 +47,7 @@ class Model:
 
 def checkpoints(results: Path) -> dict[str, Path]:
     """Weights on this disk, by name."""
-    return {path.stem: path for path in sorted((results / "checkpoints").glob("*.safetensors"))}
+    return Workspace(results).weights()
 
 
 def _plugins() -> dict[str, EntryPoint]:

@@ -10,7 +10,7 @@ from .set_index import CLEAN, Line
 from .set_json import SetInfo, Surrogate
 from .sets import AdvSet, SetFolder
 from .tensors import read_tensors, write_tensors
-from .workspace import Workspace
+from .workspace import RunPaths, SetPaths, Workspace
 
 __all__ = [
     "CLEAN",
@@ -30,8 +30,10 @@ __all__ = [
     "Run",
     "RunFolder",
     "RunInfo",
+    "RunPaths",
     "SetFolder",
     "SetInfo",
+    "SetPaths",
     "Shard",
     "Surrogate",
     "Workspace",

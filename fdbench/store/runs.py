@@ -20,6 +20,7 @@ from fdbench.store.journal import Closing, Journal, whole_lines
 from fdbench.store.resuming import changes, merged
 from fdbench.store.rows import BadRow, Row, decode_row, encode_row
 from fdbench.store.run_json import RunInfo, read_info, write_info
+from fdbench.store.workspace import RunPaths, Workspace
 
 _SAVE_SECONDS = 30.0  # between two writes of run.json: what `kill -9` may take off the wall time
 
@@ -41,9 +42,8 @@ def read_rows(folder: Path) -> tuple[list[Row], list[str]]:
     """
     rows: dict[ImageId, Row] = {}
     warnings = []
-    for path in sorted(folder.glob("rows-*.jsonl")):
-        found = _rows_in(path)
-        again = sum(rows.setdefault(row["image"], row) is not row for row in found)
+    for path in RunPaths(folder).all_rows():
+        again = sum(rows.setdefault(row["image"], row) is not row for row in _rows_in(path))
         if again:
             warnings.append(f"{again} images were judged twice; {path.name} repeats them, ignored")
     return list(rows.values()), warnings
@@ -58,6 +58,7 @@ class RunFolder(Closing):
 
     def __init__(self, path: Path, info: RunInfo, rank: int, journal: Journal) -> None:
         self.path = path
+        self.paths = RunPaths(path)
         self.info = info
         self.rank = rank
         self.done: set[ImageId] = set()
@@ -66,14 +67,14 @@ class RunFolder(Closing):
         self._began = self._saved = time.monotonic()
 
     @classmethod
-    def open(cls, results: Path, info: RunInfo, rank: int = 0) -> "RunFolder":
+    def open(cls, workspace: Workspace, info: RunInfo, rank: int = 0) -> "RunFolder":
         """Creates the run's folder, or resumes it: drops this rank's torn last line.
 
         Raises FdbenchError where the folder can't be written, another process writes this rank's
         rows, or what lies there is not this run.
         """
-        path = results / "runs" / info.name
-        journal = Journal(path / f"rows-{rank}.jsonl")
+        path = workspace.run(info.name)
+        journal = Journal(RunPaths(path).rows(rank))
         try:
             journal.trim()
             run = cls(path, info, rank, journal)
@@ -86,7 +87,7 @@ class RunFolder(Closing):
     def _resume(self) -> None:
         known, warnings = read_rows(self.path)
         self.done = {row["image"] for row in known}
-        kept = self.path / "run.json"
+        kept = self.paths.description
         if not kept.is_file():
             write_info(kept, self.info)
             return
@@ -124,7 +125,7 @@ class RunFolder(Closing):
         self._saved = time.monotonic()
         seconds = round(self._seconds + self._saved - self._began, 1)
         self.info = replace(self.info, seconds=seconds)
-        write_info(self.path / "run.json", self.info)
+        write_info(self.paths.description, self.info)
 
     def close(self) -> None:
         """Notes the time a session that judged something took, and lets go of the rows."""
@@ -152,16 +153,17 @@ class Run:
         return len(self.rows) >= self.info.images
 
 
-def read_runs(results: Path) -> list[Run]:
-    """Every run under `results`, by name; finished, under way or just begun.
+def read_runs(workspace: Workspace | Path) -> list[Run]:
+    """Every run of a workspace, by name; finished, under way or just begun.
 
     Raises FdbenchError, naming the file, for a malformed run.json or row.
     """
     runs = []
-    for path in sorted((results / "runs").glob("*/")):
+    for path in Workspace.of(workspace).all_runs():
         rows, warnings = read_rows(path)
-        if not rows and not (path / "run.json").is_file():
+        description = RunPaths(path).description
+        if not rows and not description.is_file():
             continue  # stopped before it described itself
-        info = read_info(path / "run.json")
+        info = read_info(description)
         runs.append(Run(path, replace(info, warnings=merged(info.warnings, warnings)), tuple(rows)))
     return runs

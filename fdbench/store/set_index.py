@@ -9,6 +9,7 @@ from fdbench.errors import FdbenchError
 from fdbench.randomness import ImageId
 from fdbench.store.journal import whole_lines
 from fdbench.store.parsing import parsed
+from fdbench.store.workspace import SetPaths
 
 CLEAN = "clean"  # stands as an attacker for the images themselves, which pictures need
 
@@ -30,7 +31,7 @@ class Line:
 def read_lines(folder: Path) -> list[Line]:
     """Every rank's lines; torn tails are left out and left alone. Raises FdbenchError."""
     lines = []
-    for path in sorted(folder.glob("index-*.jsonl")):
+    for path in SetPaths(folder).all_indices():
         for number, text in enumerate(whole_lines(path).splitlines(), 1):
             where = f"{path}, line {number}"
             try:

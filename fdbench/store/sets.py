@@ -24,6 +24,7 @@ from fdbench.store.journal import Closing, Journal
 from fdbench.store.resuming import changes, merged
 from fdbench.store.set_index import CLEAN, Line, read_lines
 from fdbench.store.set_json import SetInfo, read_set_info, write_set_info
+from fdbench.store.workspace import SetPaths, Workspace
 from fdbench.types import Images, Labels
 
 
@@ -39,18 +40,18 @@ class SetFolder(Closing):
 
     @classmethod
     def open(
-        cls, results: Path, info: SetInfo, name: str | None = None, rank: int = 0
+        cls, workspace: Workspace, info: SetInfo, name: str | None = None, rank: int = 0
     ) -> "SetFolder":
         """Creates the set, or goes on with it: drops this rank's torn last line.
 
         Raises BadValue where another set has that name, FdbenchError where the folder can't be
         written or another process writes this rank's lines.
         """
-        path = results / "sets" / (name or info.name)
-        kept = path / "set.json"
+        path = workspace.adversarial_set(name or info.name)
+        kept = SetPaths(path).description
         if kept.is_file():
             _refuse_another(path.name, read_set_info(kept), info)
-        journal = Journal(path / f"index-{rank}.jsonl")
+        journal = Journal(SetPaths(path).index(rank))
         try:
             journal.trim()
             folder = cls(path, info, rank, journal)
@@ -75,7 +76,7 @@ class SetFolder(Closing):
 
     def append(self, line: Line, pixels: UInt8[Tensor, "B 3 H W"]) -> None:
         """Puts one attacker's images of a batch on the disk; `line.shard` is filled in."""
-        name = write_shard(self.path / "adv", Shard(line.ids, {line.attacker: pixels}))
+        name = write_shard(SetPaths(self.path).images, Shard(line.ids, {line.attacker: pixels}))
         self._journal.append([asdict(replace(line, shard=name))])
         self.done |= {(line.attacker, image) for image in line.ids}
 
@@ -95,14 +96,12 @@ def _refuse_another(name: str, old: SetInfo, new: SetInfo) -> None:
     )
 
 
-def set_name(results: Path, ref: str) -> str:
+def set_name(workspace: Workspace, ref: str) -> str:
     """The set that is meant by its name, or by its folder as the command printed it.
 
     Raises BadValue naming the sets there are.
     """
-    home = results / "sets"
-    known = [path.parent.name for path in sorted(home.glob("*/set.json"))]
-    path = Path(ref)
+    home, known, path = workspace.sets, workspace.described_sets(), Path(ref)
     name = path.name if path.resolve().parent == home.resolve() else ref
     if name not in known:
         hint = f"Sets lie in {home}; make one: fdbench attack transfer --make NAME --surrogate M"
@@ -119,10 +118,10 @@ class AdvSet:
     lines: tuple[Line, ...]
 
     @classmethod
-    def open(cls, results: Path, ref: str) -> "AdvSet":
+    def open(cls, workspace: Workspace, ref: str) -> "AdvSet":
         """The set of that name (or printed folder). Raises FdbenchError."""
-        path = results / "sets" / set_name(results, ref)
-        return cls(path, read_set_info(path / "set.json"), tuple(read_lines(path)))
+        path = workspace.adversarial_set(set_name(workspace, ref))
+        return cls(path, read_set_info(SetPaths(path).description), tuple(read_lines(path)))
 
     @property
     def name(self) -> str:
@@ -192,7 +191,7 @@ class AdvSet:
             groups.setdefault(self.shards[attacker, image], []).append(image)
         found: dict[ImageId, Tensor] = {}
         for shard, some in groups.items():
-            stored = read_shard(self.path / "adv" / shard).images(attacker, some)
+            stored = read_shard(SetPaths(self.path).images / shard).images(attacker, some)
             found.update(zip(some, stored, strict=True))
         return torch.stack([found[image] for image in ids])
 

@@ -29,6 +29,7 @@ from fdbench.specs.attack import AttackSpec
 from fdbench.specs.model import ModelSpec
 from fdbench.specs.plain import digest
 from fdbench.store import images
+from fdbench.store.workspace import Workspace
 
 Row = dict[str, Any]  # a forger keeps to no schema
 
@@ -507,5 +508,5 @@ def test_a_forged_card_does_not_help_changed_weights(trained: Path, tmp_path: Pa
 
 def test_an_unknown_run_is_named(trained: Path) -> None:
     with pytest.raises(BadValue, match="no run 'nosuch'"):
-        find_run(trained, "nosuch")
+        find_run(Workspace(trained), "nosuch")
     assert command("nosuch", "--results", trained).exit_code == 2

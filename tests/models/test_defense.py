@@ -14,7 +14,7 @@ from fdbench.evaluation.classify import side
 from fdbench.evaluation.job import Evaluation
 from fdbench.evaluation.loop import evaluate
 from fdbench.models.load import Model, open_model
-from fdbench.store import AdvSet
+from fdbench.store import AdvSet, Workspace
 from fdbench.store.runs import read_rows
 
 # Class 0 is dark, class 9 is bright; the competition counts from 1.
@@ -55,7 +55,7 @@ def verdicts(model: Model, found: AdvSet, results: Path) -> list[tuple[int, dict
 
 
 def test_a_defense_gets_the_verdicts_of_the_network_it_is(tmp_path: Path) -> None:
-    found = AdvSet.open(tmp_path, make_set(plan(tmp_path, limit=20), silent).name)
+    found = AdvSet.open(Workspace(tmp_path), make_set(plan(tmp_path, limit=20), silent).name)
     theirs = open_model(f"defense:{folder(tmp_path / 'bright')}", tmp_path)
     net = Model("bright", "test:Brightness", Brightness().eval(), "0" * 64, None)
     wanted = verdicts(net, found, tmp_path)

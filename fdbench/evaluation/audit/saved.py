@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fdbench.errors import unknown
-from fdbench.store import BadRow, Row, RunInfo, decode_row, read_info
+from fdbench.store import BadRow, Row, RunInfo, RunPaths, Workspace, decode_row, read_info
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class SavedRun:
     def saved(self) -> bool:
         """Whether the run kept its images, or says so anywhere."""
         told = self.info.found.get("save_adv") or any("shard" in row for row in self.rows)
-        return bool(told) or (self.path / "adv").is_dir()
+        return bool(told) or RunPaths(self.path).images.is_dir()
 
     @property
     def finished(self) -> bool:
@@ -34,19 +34,23 @@ class SavedRun:
         return len(self.rows) + len(self.faults) >= self.info.images
 
 
-def find_run(results: Path, given: str) -> Path:
+def find_run(workspace: Workspace, given: str) -> Path:
     """The folder of a run, given by its path or its name. Raises BadValue for neither."""
-    for path in (Path(given), results / "runs" / given):
-        if (path / "run.json").is_file():
+    for path in (Path(given), workspace.run(given)):
+        if RunPaths(path).description.is_file():
             return path
-    names = [path.parent.name for path in (results / "runs").glob("*/run.json")]
-    raise unknown("run", given, names, "Or give a run's folder. `fdbench list runs` shows all.")
+    raise unknown(
+        "run",
+        given,
+        workspace.described_runs(),
+        "Or give a run's folder. `fdbench list runs` shows all.",
+    )
 
 
 def read_run(path: Path) -> SavedRun:
     """What a run's folder says, sound or not. Raises FdbenchError for a malformed run.json."""
     rows, faults, torn = [], [], False
-    for file in sorted(path.glob("rows-*.jsonl")):
+    for file in RunPaths(path).all_rows():
         *lines, rest = file.read_bytes().split(b"\n")
         torn = torn or bool(rest)
         for number, line in enumerate(lines, 1):
@@ -54,4 +58,4 @@ def read_run(path: Path) -> SavedRun:
                 rows.append(decode_row(line, strict=True))
             except BadRow as fault:
                 faults.append(f"{file.name}, line {number} {fault}")
-    return SavedRun(path, read_info(path / "run.json"), tuple(rows), tuple(faults), torn)
+    return SavedRun(path, read_info(RunPaths(path).description), tuple(rows), tuple(faults), torn)
