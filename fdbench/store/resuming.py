@@ -1,7 +1,6 @@
-"""The warnings of a run or a set, and those that a resumed session adds. Free of torch."""
+"""Warnings that a run or a set keeps when a later session resumes it. Free of torch."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 
 def merged(*warnings: Iterable[str]) -> tuple[str, ...]:
@@ -9,7 +8,8 @@ def merged(*warnings: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for some in warnings for text in some))
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def changes(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """A warning if the environment of this session is not that of the first, else none."""
     differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     if not differing:
         return []

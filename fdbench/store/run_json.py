@@ -1,4 +1,4 @@
-"""What was run, on what and with what: the content of a run's run.json. Free of torch."""
+"""The description of a run, run.json. Free of torch."""
 
 import json
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class DataInfo:
-    """The data set; `count` is all of it, not only what the run takes."""
+    """The data set; `count` is the size of all of it, not only of what the run takes."""
 
     name: str
     split: str
@@ -43,9 +43,9 @@ class DataInfo:
 class RunInfo:
     """One network under one attack on one data set: what run.json holds.
 
-    `further` is whatever else changes a verdict: the sources of a transfer, the batch size of an
-    attack that draws its random numbers per batch. `found` changes none: it says what a choice that
-    was left open (a precision) came to, and why.
+    `further` is whatever else changes a verdict, such as the sources of a transfer attack or the
+    batch size of an attack that draws its random numbers per batch. `found` changes none: it
+    records how a choice left open (--precision auto) was settled, and why.
     """
 
     model: ModelInfo
@@ -62,12 +62,12 @@ class RunInfo:
     command: str = field(default_factory=command_line)  # as it was first typed
     seconds: float = 0.0  # wall time, summed over resumes
     warnings: tuple[str, ...] = ()
-    found: Mapping[str, Any] = field(default_factory=dict)  # what was measured before the attack
+    found: Mapping[str, Any] = field(default_factory=dict)  # settled before the attack
     format: int = FORMAT
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that can change a verdict; neither batch size nor device nor rank does (C3)."""
+        """Everything that can change a verdict; batch size, device and rank do not (C3)."""
         ours = self.model.spec is not None or not self.model.preprocessing
         return {
             "weights": self.model.weights,
@@ -88,7 +88,7 @@ class RunInfo:
 
 
 def read_info(path: Path) -> RunInfo:
-    """The RunInfo in a run.json. Raises FdbenchError, naming the file, where it is malformed."""
+    """The RunInfo in a run.json. Raises FdbenchError, naming the file, if it is malformed."""
     try:
         table = json.loads(path.read_text())
         version = table.pop("format")
@@ -107,5 +107,5 @@ def read_info(path: Path) -> RunInfo:
 
 
 def write_info(path: Path, info: RunInfo) -> None:
-    """Puts `info` into a run.json, whole or not at all."""
+    """Writes a run.json, completely or not at all."""
     write_atomically(path, json.dumps({"name": info.name, **asdict(info)}, indent=2) + "\n")

@@ -1,10 +1,10 @@
-"""What a run leaves behind: append-only rows, one an image, that survive `kill -9` (contract C5).
+"""Runs: RunFolder writes one so that it survives `kill -9`, read_runs reads them (contract C5).
 
     results/runs/<name>/run.json             RunInfo: everything a rerun needs
     results/runs/<name>/rows-<rank>.jsonl    one JSON line an image, one file a process
 
-The name hashes all that can change a verdict, so the same command finds its own folder again and
-continues there. Free of torch.
+The name ends in a hash of everything that can change a verdict, so the same command arrives at the
+same folder and resumes there. Free of torch.
 """
 
 import time
@@ -22,7 +22,7 @@ from fdbench.store.rows import BadRow, Row, decode_row, encode_row
 from fdbench.store.run_json import RunInfo, read_info, write_info
 from fdbench.store.workspace import RunPaths, Workspace
 
-_SAVE_SECONDS = 30.0  # between two writes of run.json: what `kill -9` may take off the wall time
+_SAVE_SECONDS = 30.0  # between writes of run.json: the wall time that `kill -9` may lose
 
 
 def _rows_in(path: Path) -> list[Row]:
@@ -36,9 +36,9 @@ def _rows_in(path: Path) -> list[Row]:
 
 
 def read_rows(folder: Path) -> tuple[list[Row], list[str]]:
-    """Every rank's rows, each image once (its first row), and a warning for each file with repeats.
+    """The rows of all ranks, one per image (the first), and a warning for each file with repeats.
 
-    Torn tails are left out and left alone: another process may be writing them.
+    Torn last lines are skipped and left in place: another process may be writing them.
     """
     rows: dict[ImageId, Row] = {}
     warnings = []
@@ -50,10 +50,11 @@ def read_rows(folder: Path) -> tuple[list[Row], list[str]]:
 
 
 class RunFolder(Closing):
-    """A run's folder, open for one process: `done` images, and rows to append.
+    """A run's folder, open for writing by one process.
 
-    `info` is what run.json holds. Rank 0 keeps run.json, its warnings and its wall time, which runs
-    from `open` to `close`; other ranks only write one where there is none.
+    `done` holds the images that have a row, by any process; `info` is what run.json holds. Rank 0
+    maintains run.json, with the warnings and the wall time from `open` to `close`; other ranks
+    write it only if there is none.
     """
 
     def __init__(self, path: Path, info: RunInfo, rank: int, journal: Journal) -> None:
@@ -68,10 +69,10 @@ class RunFolder(Closing):
 
     @classmethod
     def open(cls, workspace: Workspace, info: RunInfo, rank: int = 0) -> "RunFolder":
-        """Creates the run's folder, or resumes it: drops this rank's torn last line.
+        """Creates the run's folder, or resumes it after dropping this rank's torn last line.
 
-        Raises FdbenchError where the folder can't be written, another process writes this rank's
-        rows, or what lies there is not this run.
+        Raises FdbenchError if the folder can't be written, holds another run, or another process
+        is writing this rank's rows.
         """
         path = workspace.run(info.name)
         journal = Journal(RunPaths(path).rows(rank))
@@ -102,24 +103,24 @@ class RunFolder(Closing):
             write_info(kept, self.info)
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Puts a batch's rows on the disk, all or none; they are there when this returns."""
+        """Stores a batch's rows, all or none; they are on the disk when this returns."""
         self._journal.append_lines(map(encode_row, rows))
         self.done |= {row["image"] for row in rows}
         if time.monotonic() - self._saved > _SAVE_SECONDS:
             self._save()
 
     def warn(self, text: str) -> None:
-        """Keeps a warning with the run, and so under every table that shows it."""
+        """Records a warning, which every table that shows the run repeats."""
         self.info = replace(self.info, warnings=merged(self.info.warnings, [text]))
         self._save()
 
-    def note(self, found: Mapping[str, Any]) -> None:
-        """Keeps what was found out before the attack (RunInfo.found)."""
-        self.info = replace(self.info, found={**self.info.found, **found})
+    def note(self, settled: Mapping[str, Any]) -> None:
+        """Records what was settled before the attack (RunInfo.found)."""
+        self.info = replace(self.info, found={**self.info.found, **settled})
         self._save()
 
     def _save(self) -> None:
-        """Brings run.json up to date; only rank 0 does, so that no rank undoes another's."""
+        """Updates run.json, on rank 0 only, so that no rank overwrites another's version."""
         if self.rank:
             return
         self._saved = time.monotonic()
@@ -128,7 +129,7 @@ class RunFolder(Closing):
         write_info(self.paths.description, self.info)
 
     def close(self) -> None:
-        """Notes the time a session that judged something took, and lets go of the rows."""
+        """Records the time of a session that wrote rows, and releases the lock."""
         try:
             if self._journal.grown:
                 self._save()
@@ -138,7 +139,7 @@ class RunFolder(Closing):
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it lies on the disk; `rows` hold each image once."""
+    """A run, finished or not; `rows` hold each image once."""
 
     path: Path
     info: RunInfo

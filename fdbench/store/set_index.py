@@ -1,4 +1,4 @@
-"""Which shard holds which image of a set: the lines of its index-<rank>.jsonl. Free of torch."""
+"""The index of a set: which shard holds whose images. Free of torch."""
 
 import json
 from collections.abc import Mapping
@@ -11,25 +11,25 @@ from fdbench.store.journal import whole_lines
 from fdbench.store.parsing import parsed
 from fdbench.store.workspace import SetPaths
 
-CLEAN = "clean"  # stands as an attacker for the images themselves, which pictures need
+CLEAN = "clean"  # in place of an attacker: the images themselves, for the gallery
 
 
 @dataclass(frozen=True)
 class Line:
-    """One attacker's images of one batch: where they are, and what making them took."""
+    """A line of index-<rank>.jsonl: where one attacker's images of one batch are stored."""
 
     attacker: str
     ids: tuple[ImageId, ...]
     shard: str
     seconds: float = 0.0
-    counts: Mapping[str, int] = field(default_factory=dict)  # clipped pixels, and the like
-    unattacked: tuple[ImageId, ...] = ()  # the clean image stands in for what did not come
+    counts: Mapping[str, int] = field(default_factory=dict)  # clipped pixels and the like
+    unattacked: tuple[ImageId, ...] = ()  # the clean image stands in for them
     warnings: tuple[str, ...] = ()
-    targets: tuple[int, ...] = ()  # of a targeted set: the class wanted of each image
+    targets: tuple[int, ...] = ()  # of a targeted set: the target class of each image
 
 
 def read_lines(folder: Path) -> list[Line]:
-    """Every rank's lines; torn tails are left out and left alone. Raises FdbenchError."""
+    """The lines of all ranks, without torn last ones. Raises FdbenchError for a malformed one."""
     lines = []
     for path in SetPaths(folder).all_indices():
         for number, text in enumerate(whole_lines(path).splitlines(), 1):

@@ -1,4 +1,4 @@
-"""What a set of adversarial images is: the content of its set.json. Free of torch."""
+"""The description of a set of adversarial images, set.json. Free of torch."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,10 @@ _LONGEST = 60  # characters of a set's name before its hash: the names of its ru
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A network that the attackers knew; `weights` is its sha256, `weight` its part in the sum."""
+    """A network that the attackers knew.
+
+    `weights` is the sha256 of its parameters, `weight` its share of the ensemble.
+    """
 
     name: str
     ref: str  # as given to --surrogate
@@ -30,7 +33,7 @@ class Surrogate:
 
 @dataclass(frozen=True)
 class SetInfo:
-    """What the images of a set are: the content of its set.json.
+    """How the images of a set were made: what set.json holds.
 
     `files` are the sha256 of what the attackers read besides the surrogates: a submission's folder,
     a trained generator, images made elsewhere.
@@ -55,7 +58,10 @@ class SetInfo:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that can change a pixel. A longer set continues a shorter one: `images` can't."""
+        """Everything that can change a pixel.
+
+        `images` is not part of it: a longer set continues a shorter one.
+        """
         known = {
             "attackers": [[one.name, one.method, dict(one.knobs)] for one in self.attackers],
             "surrogates": [[one.name, one.weights, one.weight] for one in self.surrogates],
@@ -70,12 +76,12 @@ class SetInfo:
 
     @property
     def digest(self) -> str:
-        """16 hex digits that change when the images can."""
+        """16 hex digits, the hash of the identity."""
         return digest(self.identity)
 
     @property
     def name(self) -> str:
-        """`caad2017-cifar10-linf-8-0123456789abcdef`, where the user gives none."""
+        """`caad2017-cifar10-linf-8-0123456789abcdef`, unless the user gives another."""
         size = print_size(self.eps, self.norm).split("/")[0]
         kind = [] if self.targets is None else ["t"]
         parts = (safe(self.title), safe(self.data.name), *kind, self.norm, size)
@@ -83,13 +89,13 @@ class SetInfo:
 
 
 def write_set_info(path: Path, info: SetInfo) -> None:
-    """Puts `info` into a set.json, whole or not at all."""
+    """Writes a set.json, completely or not at all."""
     table = {"name": path.parent.name, "digest": info.digest, **asdict(info)}
     write_atomically(path, json.dumps(table, indent=2) + "\n")
 
 
 def read_set_info(path: Path) -> SetInfo:
-    """The SetInfo in a set.json. Raises FdbenchError where it is malformed or was edited."""
+    """The SetInfo in a set.json. Raises FdbenchError if it is malformed or was edited."""
     try:
         table = json.loads(path.read_text())
         version = table.pop("format")

@@ -1,8 +1,7 @@
-"""Sets of adversarial images: a folder while it is made, and a set to be judged.
+"""Sets of adversarial images: SetFolder stores one while it is made, AdvSet reads one.
 
-results/sets/<name>/set.json              SetInfo: what its images are
-results/sets/<name>/index-<rank>.jsonl    one line a batch and attacker, one file a process
-results/sets/<name>/adv/                  the images, in shards (store/images.py)
+A set is described by its set.json (store/set_json.py) and indexed by its index-<rank>.jsonl
+(store/set_index.py); its images lie in shards (store/images.py).
 """
 
 from collections import Counter
@@ -29,7 +28,10 @@ from fdbench.types import Images, Labels
 
 
 class SetFolder(Closing):
-    """A set's folder, open for one process: what is `done`, and lines to append."""
+    """A set's folder, open for writing by one process.
+
+    `done` holds the (attacker, image) pairs that are stored, by any process.
+    """
 
     def __init__(self, path: Path, info: SetInfo, rank: int, journal: Journal) -> None:
         self.path = path
@@ -42,10 +44,10 @@ class SetFolder(Closing):
     def open(
         cls, workspace: Workspace, info: SetInfo, name: str | None = None, rank: int = 0
     ) -> "SetFolder":
-        """Creates the set, or goes on with it: drops this rank's torn last line.
+        """Creates the set, or resumes it after dropping this rank's torn last line.
 
-        Raises BadValue where another set has that name, FdbenchError where the folder can't be
-        written or another process writes this rank's lines.
+        Raises BadValue if another set has that name, FdbenchError if the folder can't be written or
+        another process is writing this rank's index.
         """
         path = workspace.adversarial_set(name or info.name)
         kept = SetPaths(path).description
@@ -55,14 +57,14 @@ class SetFolder(Closing):
         try:
             journal.trim()
             folder = cls(path, info, rank, journal)
-            folder._describe(kept)
+            folder._write_description(kept)
         except BaseException:
             journal.close()
             raise
         return folder
 
-    def _describe(self, kept: Path) -> None:
-        """Writes set.json, or brings it up to date."""
+    def _write_description(self, kept: Path) -> None:
+        """Writes set.json, or updates the one of earlier sessions."""
         if kept.is_file():
             old, new = read_set_info(kept), self.info
             images = max(old.images, new.images)
@@ -75,13 +77,13 @@ class SetFolder(Closing):
         write_set_info(kept, self.info)
 
     def append(self, line: Line, pixels: UInt8[Tensor, "B 3 H W"]) -> None:
-        """Puts one attacker's images of a batch on the disk; `line.shard` is filled in."""
+        """Stores one attacker's images of a batch; `line.shard` is filled in."""
         name = write_shard(SetPaths(self.path).images, Shard(line.ids, {line.attacker: pixels}))
         self._journal.append([asdict(replace(line, shard=name))])
         self.done |= {(line.attacker, image) for image in line.ids}
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the index and releases its lock."""
         self._journal.close()
 
 
@@ -96,10 +98,10 @@ def _refuse_another(name: str, old: SetInfo, new: SetInfo) -> None:
     )
 
 
-def set_name(workspace: Workspace, ref: str) -> str:
-    """The set that is meant by its name, or by its folder as the command printed it.
+def _set_name(workspace: Workspace, ref: str) -> str:
+    """The name of a set that is given by name, or by its folder as a command printed it.
 
-    Raises BadValue naming the sets there are.
+    Raises BadValue, listing the sets of the workspace.
     """
     home, known, path = workspace.sets, workspace.described_sets(), Path(ref)
     name = path.name if path.resolve().parent == home.resolve() else ref
@@ -111,7 +113,11 @@ def set_name(workspace: Workspace, ref: str) -> str:
 
 @dataclass(frozen=True)
 class AdvSet:
-    """A set as it lies on the disk: finished, or under way."""
+    """A set, complete or not, as it was when it was opened.
+
+    Its description and index are read once, by `open`; after that only `images` reads from the
+    disk. One object can serve every batch of a run.
+    """
 
     path: Path
     info: SetInfo
@@ -119,84 +125,89 @@ class AdvSet:
 
     @classmethod
     def open(cls, workspace: Workspace, ref: str) -> "AdvSet":
-        """The set of that name (or printed folder). Raises FdbenchError."""
-        path = workspace.adversarial_set(set_name(workspace, ref))
+        """The set of that name, or in that folder. Raises FdbenchError."""
+        path = workspace.adversarial_set(_set_name(workspace, ref))
         return cls(path, read_set_info(SetPaths(path).description), tuple(read_lines(path)))
 
     @property
     def name(self) -> str:
         return self.path.name
 
-    @property
+    @cached_property
     def attackers(self) -> tuple[str, ...]:
         return tuple(one.name for one in self.info.attackers)
 
     @cached_property
     def shards(self) -> dict[tuple[str, ImageId], str]:
-        """Which shard holds which attacker's image; the first line that names it counts."""
-        found: dict[tuple[str, ImageId], str] = {}
+        """The shard that holds each (attacker, image); the first one stored, if there are two."""
+        shard_of: dict[tuple[str, ImageId], str] = {}
         for line in self.lines:
             for image in line.ids:
-                found.setdefault((line.attacker, image), line.shard)
-        return found
+                shard_of.setdefault((line.attacker, image), line.shard)
+        return shard_of
 
-    def _of(self, attacker: str) -> list[Line]:
+    def _lines_of(self, attacker: str) -> list[Line]:
         return [line for line in self.lines if line.attacker == attacker]
 
     @cached_property
     def unattacked(self) -> dict[str, set[ImageId]]:
-        """By attacker, the images that came out as they went in: theirs was missing or no image."""
-        return {a: {i for line in self._of(a) for i in line.unattacked} for a in self.attackers}
+        """The images that each attacker failed to return; the clean image stands in for them."""
+        return {
+            a: {i for line in self._lines_of(a) for i in line.unattacked} for a in self.attackers
+        }
 
-    @property
+    @cached_property
     def seconds(self) -> dict[str, float]:
-        """What each attacker took, summed over batches, sessions and processes."""
-        return {a: sum(line.seconds for line in self._of(a)) for a in self.attackers}
+        """The time each attacker took, summed over batches, sessions and processes."""
+        return {a: sum(line.seconds for line in self._lines_of(a)) for a in self.attackers}
 
-    @property
+    @cached_property
     def counts(self) -> dict[str, dict[str, int]]:
-        """By attacker, what was counted while its images were made."""
+        """What was counted while each attacker's images were made (Line.counts), summed."""
         counters = {a: Counter[str]() for a in self.attackers}
         for line in self.lines:
             if line.attacker != CLEAN:
                 counters[line.attacker].update(line.counts)
         return {a: dict(counter) for a, counter in counters.items()}
 
-    @property
+    @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """What its readers must know of it."""
+        """The warnings of its description and of every batch, each once."""
         return merged(self.info.warnings, *(line.warnings for line in self.lines))
 
-    @property
+    @cached_property
     def spec(self) -> AttackSpec:
-        """The attack that this set is, on whatever network."""
+        """The attack that judging a network on this set amounts to."""
         options = {"set": self.name, "digest": self.info.digest}
         info, targeted = self.info, self.info.targets is not None
         return AttackSpec("transfer", info.norm, info.eps, targeted, iters=(), options=options)
 
     @cached_property
-    def _target(self) -> dict[ImageId, int]:
+    def _target_of(self) -> dict[ImageId, int]:
         aimed = [line for line in self.lines if line.targets]
         return {i: t for line in aimed for i, t in zip(line.ids, line.targets, strict=True)}
 
     def targets(self, ids: Sequence[ImageId]) -> Labels:
-        """The classes that a targeted set wants of these images. Raises as `check_complete`."""
+        """The target class of each image, in a targeted set. Raises as `check_complete` does."""
         self.check_complete(ids)
-        return torch.tensor([self._target[image] for image in ids])
+        return torch.tensor([self._target_of[image] for image in ids])
 
     def images(self, attacker: str, ids: Sequence[ImageId]) -> Images:
-        """One attacker's images, in this order. Raises FdbenchError if one was touched."""
-        groups: dict[str, list[ImageId]] = {}
+        """One attacker's images, in the order of `ids`.
+
+        Raises FdbenchError if a shard is missing or was changed.
+        """
+        ids_in: dict[str, list[ImageId]] = {}
         for image in ids:
-            groups.setdefault(self.shards[attacker, image], []).append(image)
-        found: dict[ImageId, Tensor] = {}
-        for shard, some in groups.items():
+            ids_in.setdefault(self.shards[attacker, image], []).append(image)
+        pixels: dict[ImageId, Tensor] = {}
+        for shard, some in ids_in.items():
             stored = read_shard(SetPaths(self.path).images / shard).images(attacker, some)
-            found.update(zip(some, stored, strict=True))
-        return torch.stack([found[image] for image in ids])
+            pixels.update(zip(some, stored, strict=True))
+        return torch.stack([pixels[image] for image in ids])
 
     def check_complete(self, ids: Sequence[ImageId]) -> None:
-        """Raises FdbenchError if an attacker's image of one of these is not there."""
+        """Raises FdbenchError if any attacker's version of any of these images is missing."""
         for name in self.attackers:
             missing = sum((name, image) not in self.shards for image in ids)
             if missing:
@@ -207,7 +218,7 @@ class AdvSet:
                 )
 
     def check_fit(self, data: Dataset, ids: Sequence[ImageId]) -> None:
-        """Raises BadValue if the set was made from other images, FdbenchError if any is missing."""
+        """Raises BadValue if it was made from other data, FdbenchError if an image is missing."""
         ours, px = self.info.data, self.info.px
         if (ours.split, ours.fingerprint, px) != (data.split, data.fingerprint, data.px):
             raise BadValue(

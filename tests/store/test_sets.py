@@ -177,3 +177,23 @@ def test_an_untargeted_set_keeps_the_name_it_always_had() -> None:
     assert "targets" not in INFO.identity
     assert INFO.name.startswith("toys-fashion-mini-linf-8-")
     assert replace(INFO, targets="random").name.startswith("toys-fashion-mini-t-linf-8-")
+
+
+def test_an_open_set_needs_only_its_shards_and_can_be_shared_by_all_batches(tmp_path: Path) -> None:
+    with SetFolder.open(Workspace(tmp_path), replace(INFO, targets="random"), "aimed") as folder:
+        for name in ("mi", "coin"):
+            for i, ids in enumerate(((0, 1), (2, 3))):
+                line = Line(name, ids, "", unattacked=ids[i:], warnings=("w",), targets=(7, 3))
+                folder.append(line, PIXELS + i)
+    stored = AdvSet.open(Workspace(tmp_path), "aimed")
+    (folder.path / "set.json").unlink()
+    (folder.path / "index-0.jsonl").unlink()
+    for ids in ((0, 1), (2, 3)):
+        stored.check_complete(ids)
+        stored.check_fit(DATA, ids)
+        assert stored.images("coin", ids).shape == (2, 3, 28, 28)
+        assert stored.targets(ids).tolist() == [7, 3]
+    assert stored.unattacked == {"mi": {0, 1, 3}, "coin": {0, 1, 3}}
+    assert stored.warnings == ("w",)
+    assert stored.spec.options == {"set": "aimed", "digest": stored.info.digest}
+    assert stored.unattacked is stored.unattacked
