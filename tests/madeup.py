@@ -1,13 +1,25 @@
 """Made-up runs: networks that break where a formula says, so that tables can be checked by hand."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from scripted import pgd_spec
 
 from fdbench.specs.attack import AttackSpec
-from fdbench.store.runinfo import DataInfo, ModelInfo, RunInfo
-from fdbench.store.runs import Row, RunFolder
+from fdbench.store import DataInfo, ModelInfo, Row, RunFolder, RunInfo, Workspace
+
+
+def spec_of(iters: tuple[int, ...] = (), attack: str = "pgd", **given: Any) -> AttackSpec:
+    """PGD's spec, or another attack's; `given` are fields of the spec and of its parameters."""
+    if attack == "pgd":
+        return pgd_spec(iters=iters, **given)
+    threat: dict[str, Any] = {
+        key: given.pop(key) for key in ("norm", "eps", "targeted") if key in given
+    }
+    return AttackSpec.of({"attack": attack, **threat, **given}, "a test")
 
 
 def info(
@@ -23,7 +35,7 @@ def info(
             spec={"arch": "r20", "denoise": denoise},
         ),
         data=DataInfo("fashion-mini", "test", "f" * 16, classes=10, count=1000),
-        attack=AttackSpec(iters=iters, **attack),
+        attack=spec_of(iters, **attack),
         seed=0,
         precision="fp32",
         images=images,
@@ -48,10 +60,10 @@ def row(image: int, falls_at: int | None, budgets: tuple[int, ...], clean: bool 
     }
 
 
-def store(results: Path, run: RunInfo, rows: list[Row]) -> Path:
-    """Writes a run as a session would; its folder."""
-    with RunFolder.open(results, run) as folder:
-        folder.append(rows)
+def store(results: Path, run: RunInfo, rows: Sequence[Mapping[str, object]]) -> Path:
+    """Writes a run as a session would; its folder. A wrong row is refused as it is written."""
+    with RunFolder.open(Workspace(results), run) as folder:
+        folder.append(cast(list[Row], rows))
         return folder.path
 
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import fdbench
+from fdbench.attacks import ATTACKS, LOSSES, METHODS
+from fdbench.cli import COMMANDS
+from fdbench.data import DATA
 from fdbench.errors import FdbenchError
 from fdbench.models import DENOISERS, ZOO
 from fdbench.models.resnet import build
 from fdbench.registry import Registry
-from fdbench.attacks import ATTACKS, LOSSES, METHODS
-from fdbench.cli import COMMANDS
-from fdbench.data import DATA
 from fdbench.specs.recipes import attacker_battery, batteries, battery, model_recipe, recipe_files
 from fdbench.specs.training import TrainSpec
 from fdbench.threat import NORMS

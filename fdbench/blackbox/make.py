@@ -24,6 +24,7 @@ from fdbench.store import (
     SetFolder,
     SetInfo,
     Surrogate,
+    Workspace,
     as_images,
     whole_pixels,
 )
@@ -71,7 +72,7 @@ class SetPlan:
     attackers: tuple[Attacker, ...]
     data: Dataset
     threat: Threat
-    results: Path
+    workspace: Workspace
     device: torch.device
     seed: int = 0
     limit: int | None = None
@@ -139,7 +140,7 @@ def make_set(plan: SetPlan, say: Callable[[str], None]) -> Path:
     """
     _check(plan)
     rank, world = rank_and_world()
-    with SetFolder.open(plan.results, set_info(plan), plan.name, rank) as folder:
+    with SetFolder.open(plan.workspace, set_info(plan), plan.name, rank) as folder:
         mine, ids = plan.positions[rank::world], plan.data.ids
         names = [attacker.spec.name for attacker in plan.attackers]
         left = {p: sum((name, ids[p]) not in folder.done for name in names) for p in mine}

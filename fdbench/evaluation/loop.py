@@ -19,12 +19,12 @@ from fdbench.evaluation.evaluation import Evaluation, check_fit, run_info
 from fdbench.evaluation.readings import Worst, rows_of, worst_of
 from fdbench.machine import BatchLimit, rank_and_world, tidy
 from fdbench.models import accelerate
-from fdbench.specs import digest
 from fdbench.store import (
     BatchScratch,
     Row,
     RunFolder,
     Shard,
+    row_digest,
     whole_pixels,
     write_png,
     write_shard,
@@ -91,7 +91,7 @@ class _Session:
         torch.manual_seed(randomness.integer(job.seed, "network", batch.ids[0], 2**63))
         target = self._targets(batch)
         judge = Referee(job.model.net, batch, threat, job.most)
-        scratch = BatchScratch(self.folder.path / f"scratch-{self.folder.rank}", batch.ids)
+        scratch = BatchScratch(self.folder.paths.scratch(self.folder.rank), batch.ids)
         subject = Subject(
             self.net, batch, target, threat, job.seed, judge, meter, self.classes, scratch, job.most
         )
@@ -100,7 +100,7 @@ class _Session:
         if job.save_adv:
             self._keep(rows, worst, batch)
         for row in rows:
-            row["check"] = digest(row)
+            row["check"] = row_digest(row)
         # Of a batch that a kill tore, only what is missing.
         self.folder.append([row for row in rows if row["image"] not in self.folder.done])
         scratch.clear()
@@ -117,14 +117,14 @@ class _Session:
 
     def _keep(self, rows: list[Row], worst: dict[str, Worst], batch: Batch) -> None:
         """Images first, rows after: a row never names a shard that is not there."""
-        folder = self.folder.path
+        paths = self.folder.paths
         images = {name: reading.adv for name, reading in worst.items()}
-        shard = write_shard(folder / "adv", Shard(batch.ids, images))
+        shard = write_shard(paths.images, Shard(batch.ids, images))
         if self.evaluation.save_adv == "png":
             for name, adv in images.items():
                 pixels = whole_pixels(adv, batch.x, self.evaluation.spec.eps)
                 for image, one in zip(batch.ids, pixels, strict=True):
-                    write_png(folder / "png" / name / f"{image}.png", one)
+                    write_png(paths.png(name, image), one)
         for row in rows:
             row["shard"] = shard
 

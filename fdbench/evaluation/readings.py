@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fdbench.attacks import Judge, Reading
-from fdbench.store import Row
+from fdbench.store import Row, add_fields
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels
 
@@ -90,6 +90,6 @@ def rows_of(
             row["first_wrong"] = first_wrong[last][i]
             row["first_wrong_by"] = {name: steps[i] for name, steps in first_wrong.items()}
         for reading in worst.values():
-            row |= {key: values[i] for key, values in reading.notes.items()}
+            add_fields(row, {name: values[i] for name, values in reading.notes.items()})
         rows.append(row)
     return rows

@@ -4,7 +4,7 @@ from .checkpoint import Card, fill, load_card, save_card, weights_hash
 from .defences.preprocessed import Preprocessed
 from .denoise import BilateralDot, BilateralGauss, Mean, Median, NonlocalDot, NonlocalGauss, Null
 from .fast import RELATIVE, Folded, accelerate
-from .load import Model, checkpoints, in_memory_model, open_model
+from .load import Model, in_memory_model, open_model
 from .resnet import build
 from .tensorpack import LICENCE, SOURCE, Pack, read_pack
 from .zoo.foreign import Foreign
@@ -36,7 +36,6 @@ __all__ = [
     "accelerate",
     "attend",
     "build",
-    "checkpoints",
     "denoise_choices",
     "fill",
     "from_timm",

@@ -25,6 +25,7 @@ from fdbench.models.defences.preprocessed import Preprocessed, scaling
 from fdbench.models.resnet import ResNet, build
 from fdbench.models.zoo.submission import Defense
 from fdbench.specs import ModelSpec, model_recipe, recipe_files
+from fdbench.store import Workspace
 from fdbench.submission import fingerprint, open_submission
 
 FORMS = "a name, a .safetensors file, tv:NAME[:WEIGHTS], timm:NAME, defense:DIR or module:function"
@@ -42,15 +43,10 @@ class Model:
     preprocessing: str = ""  # in words; empty where the network keeps it to itself
 
 
-def checkpoints(results: Path) -> dict[str, Path]:
-    """Weights on this disk, by name."""
-    return {path.stem: path for path in sorted((results / "checkpoints").glob("*.safetensors"))}
-
-
-def open_model(ref: str, results: Path) -> Model:
+def open_model(ref: str, workspace: Workspace) -> Model:
     """The model behind a reference. Raises BadValue or FdbenchError saying what to type instead.
 
-    Of one name, weights in `results` come before rows, and rows before installed packages.
+    Of one name, weights in the workspace come before rows, and rows before installed packages.
     """
     prefix, _, rest = ref.partition(":")
     if ref.endswith(".safetensors") or "/" in prefix:
@@ -62,12 +58,14 @@ def open_model(ref: str, results: Path) -> Model:
         return _from_submission(Path(rest), ref)
     if prefix and rest:
         return _from_function(ref)
-    known = checkpoints(results)
+    known = workspace.weights()
     if ref in known:
         return _from_file(known[ref], ref)
     rows = recipe_files("models")
     if ref in rows:
-        raise FdbenchError(f"model {ref!r} has no weights in {results}/checkpoints.\n{_ways(ref)}")
+        raise FdbenchError(
+            f"model {ref!r} has no weights in {workspace.checkpoints}.\n{_ways(ref)}"
+        )
     if ref in OFFERED:
         return _made_by(OFFERED[ref], ref)
     hint = f"--model takes {FORMS}.\n`fdbench list models` shows all names."

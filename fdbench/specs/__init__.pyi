@@ -11,8 +11,9 @@ from .autoattack import EOT, MEMBERS, VERSIONS, AutoAttackParameters
 from .foolbox import FoolboxParameters
 from .model import ARCHS, BLOCKS, BOTTLENECK, NO_DENOISER, PLACES, Arch, ModelSpec
 from .parameters import Parameters, RecordedParameters, parameter
+from .parsing import check_of, parsed
 from .pgd import PGDParameters
-from .plain import digest, parsed, pick, strict
+from .plain import digest, pick, strict
 from .recipes import (
     Battery,
     Published,
@@ -54,6 +55,7 @@ __all__ = [
     "attacker_battery",
     "batteries",
     "battery",
+    "check_of",
     "default_eps",
     "default_targeted",
     "digest",

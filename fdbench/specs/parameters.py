@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fdbench.errors import BadValue, unknown
-from fdbench.specs.plain import parsed
+from fdbench.specs.parsing import parsed
 
 if TYPE_CHECKING:
     from fdbench.specs.attack import AttackSpec

@@ -1,19 +1,23 @@
-from .advset import AdvSet
 from .files import write_atomically, writing
 from .findings import Check, Findings, findings_about, read_findings, write_findings
 from .images import Shard, as_images, read_png, read_shard, whole_pixels, write_png, write_shard
 from .journal import Closing, Journal, whole_lines
-from .runinfo import DataInfo, ModelInfo, RunInfo, read_info
-from .runs import Row, Run, RunFolder, read_rows, read_runs
+from .rows import ROW_FIELDS, BadRow, Row, RowField, add_fields, decode_row, row_digest
+from .run_json import DataInfo, ModelInfo, RunInfo, read_info
+from .runs import Run, RunFolder, read_rows, read_run, read_runs
 from .scratch import BatchScratch
-from .setfolder import SetFolder
-from .setinfo import CLEAN, Line, SetInfo, Surrogate
+from .session import now
+from .set_index import CLEAN, Line
+from .set_json import SetInfo, Surrogate
+from .sets import AdvSet, SetFolder
 from .tensors import read_tensors, write_tensors
-from .workspace import Workspace
+from .workspace import RunPaths, SetPaths, Workspace
 
 __all__ = [
     "CLEAN",
+    "ROW_FIELDS",
     "AdvSet",
+    "BadRow",
     "BatchScratch",
     "Check",
     "Closing",
@@ -23,23 +27,31 @@ __all__ = [
     "Line",
     "ModelInfo",
     "Row",
+    "RowField",
     "Run",
     "RunFolder",
     "RunInfo",
+    "RunPaths",
     "SetFolder",
     "SetInfo",
+    "SetPaths",
     "Shard",
     "Surrogate",
     "Workspace",
+    "add_fields",
     "as_images",
+    "decode_row",
     "findings_about",
+    "now",
     "read_findings",
     "read_info",
     "read_png",
     "read_rows",
+    "read_run",
     "read_runs",
     "read_shard",
     "read_tensors",
+    "row_digest",
     "whole_lines",
     "whole_pixels",
     "write_atomically",

@@ -1,7 +1,8 @@
-"""Files that are whole or absent, and the error when the disk refuses."""
+"""Atomic writes, names that every file system takes, and errors that name a way out."""
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +18,14 @@ _REMEDIES = {
 }
 
 
+def safe(name: str) -> str:
+    """The last part of a path-like name, in characters that every file system takes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name.rstrip("/").split("/")[-1]).strip(".-") or "x"
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns an OSError inside into an FdbenchError that names `path` and a way out."""
+    """Turns an OSError inside into an FdbenchError that names `path` and what to do about it."""
     try:
         yield
     except OSError as reason:
@@ -30,7 +36,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def sync_folder(path: Path) -> None:
-    """Makes the names in a folder as lasting as its files' contents."""
+    """Flushes the entries of a folder to the disk, as fsync does the contents of a file."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -39,9 +45,9 @@ def sync_folder(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """`path` holds `content`, or what it held before, whatever happens in between.
+    """Replaces the content of `path`, completely or not at all.
 
-    Raises FdbenchError where it can't be written; nothing half written is left.
+    Raises FdbenchError if it can't be written; no temporary file is left behind.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(path):

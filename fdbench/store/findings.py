@@ -1,20 +1,21 @@
-"""What the doctor found: results/doctor/*.json, a file a network and data set. Free of torch."""
+"""The doctor's findings, a JSON file for each network and data set. Free of torch."""
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fdbench.errors import FdbenchError
+from fdbench.specs import parsed
 from fdbench.store.files import write_atomically
-from fdbench.store.runinfo import safe
+from fdbench.store.workspace import Workspace
 
 VERDICTS = ("pass", "fail", "skipped")
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check's verdict, and what was found in words."""
+    """One check's verdict, with the evidence in words."""
 
     check: str
     verdict: str  # one of VERDICTS
@@ -32,7 +33,7 @@ class Findings:
     started: str  # ISO 8601, UTC
 
     def lines(self) -> list[str]:
-        """What is said under a table: each failed check, or that none failed."""
+        """The notes under a table: each failed check, or that none failed."""
         failed = [one for one in self.checks if one.verdict == "fail"]
         if failed:
             return [f"doctor: {one.check}: {one.found}" for one in failed]
@@ -41,39 +42,35 @@ class Findings:
         return [f"doctor passed ({len(self.checks) - skipped} checks{more})"]
 
 
-def write_findings(results: Path, found: Findings) -> Path:
+def write_findings(workspace: Workspace | Path, findings: Findings) -> Path:
     """Stores the findings in place of earlier ones for the same network and data; the file."""
-    name = f"{safe(found.model)}-{found.weights[:8]}-{safe(found.data)}.json"
-    path = results / "doctor" / name
-    write_atomically(path, json.dumps(asdict(found), indent=2) + "\n")
+    path = Workspace.of(workspace).findings(findings.model, findings.weights, findings.data)
+    write_atomically(path, json.dumps(asdict(findings), indent=2) + "\n")
     return path
 
 
-def parsed_findings(path: Path) -> Findings:
+def _read(path: Path) -> Findings:
+    """The findings in one file. Raises FdbenchError for a field or verdict that can't be."""
     try:
         table = json.loads(path.read_text())
-        checks = tuple(Check(**one) for one in table.pop("checks"))
-        found = Findings(**table, checks=checks)
-    except (ValueError, TypeError, KeyError, AttributeError) as reason:
+        checks = [parsed(Check, check, "a check") for check in table["checks"]]
+        findings = parsed(Findings, {**table, "checks": checks}, "the file")
+    except (ValueError, TypeError, KeyError, FdbenchError) as reason:
         raise FdbenchError(
-            f"{path} is not what the doctor wrote: {reason!r}.\nMove it away, and run "
+            f"{path} is not what the doctor wrote: {reason}.\nMove it away, and run "
             "`fdbench doctor` again."
         ) from reason
-    texts = [getattr(found, one.name) for one in fields(found) if one.name != "checks"]
-    texts += [text for one in checks for text in asdict(one).values()]
-    if not all(isinstance(text, str) for text in texts) or any(
-        one.verdict not in VERDICTS for one in checks
-    ):
+    if any(check.verdict not in VERDICTS for check in checks):
         raise FdbenchError(f"{path} is not what the doctor wrote: verdicts are {VERDICTS}.")
-    return found
+    return findings
 
 
-def read_findings(results: Path) -> list[Findings]:
-    """All findings under `results`, by file name.
+def read_findings(workspace: Workspace | Path) -> list[Findings]:
+    """All findings of a workspace, by file name.
 
     Raises FdbenchError, naming the file, for one that is malformed.
     """
-    return [parsed_findings(path) for path in sorted((results / "doctor").glob("*.json"))]
+    return [_read(path) for path in Workspace.of(workspace).all_findings()]
 
 
 def findings_about(known: Sequence[Findings], weights: Iterable[str]) -> list[str]:

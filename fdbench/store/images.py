@@ -1,7 +1,7 @@
-"""Adversarial images on disk: safetensors shards named by the hash of their bytes.
+"""Adversarial images on the disk: safetensors shards named by the hash of their bytes.
 
-A shard that was touched no longer fits its name. Rows (and sets' indices) say which shard holds
-which image, and are written after it: what they name is there, or was removed since.
+A shard that was changed no longer fits its name. Rows and the indices of sets say which shard holds
+which image. They are written after the shard, so a shard that is missing was removed later.
 """
 
 import hashlib
@@ -31,13 +31,13 @@ _SLACK = 1e-4
 
 @dataclass(frozen=True)
 class Shard:
-    """Some images under each of an attack's readings; uint8 where whole pixels were asked for."""
+    """Some images under each reading of an attack; uint8 if they are whole pixels."""
 
     ids: tuple[ImageId, ...]
     tensors: Mapping[str, Tensor]  # (B, 3, H, W) each
 
     def images(self, reading: str, ids: Sequence[ImageId]) -> Images:
-        """Those of one reading, in the order of `ids`, in [0, 1]."""
+        """The images of one reading, in the order of `ids`, in [0, 1]."""
         place = {image: i for i, image in enumerate(self.ids)}
         return as_images(self.tensors[reading][[place[image] for image in ids]])
 
@@ -48,9 +48,9 @@ def as_images(stored: Tensor) -> Images:
 
 
 def write_shard(folder: Path, shard: Shard) -> str:
-    """Puts the shard into `folder`, whole or not at all, and returns its name.
+    """Writes the shard, completely or not at all, and returns its name.
 
-    Raises FdbenchError where the disk refuses.
+    Raises FdbenchError if the disk refuses.
     """
     content = pack(shard.tensors, {"ids": json.dumps(list(shard.ids))})
     name = hashlib.sha256(content).hexdigest()[:32] + ".safetensors"
@@ -59,7 +59,7 @@ def write_shard(folder: Path, shard: Shard) -> str:
 
 
 def read_shard(path: Path) -> Shard:
-    """The shard in a file. Raises FdbenchError if it is missing, changed, or no shard at all."""
+    """The shard in a file. Raises FdbenchError if it is missing, was changed, or is no shard."""
     try:
         content = path.read_bytes()
     except OSError as reason:
@@ -76,8 +76,8 @@ def read_shard(path: Path) -> Shard:
 def whole_pixels(adv: Images, x: Images, eps: float) -> UInt8[Tensor, "B 3 H W"]:
     """`adv` (linf) in whole pixels, 0 .. 255, rounded to the nearest that stays within eps of `x`.
 
-    Plain rounding would leave the ball wherever eps is not a whole number of pixels, or `x` is not.
-    Raises FdbenchError where none stays: an `x` between two whole pixels and an eps below half one.
+    Plain rounding would leave the ball wherever eps or `x` is not a whole number of pixels. Raises
+    FdbenchError if no whole pixel lies in the ball: `x` is between two, and eps below one half.
     """
     low = (255 * (x - eps) - _SLACK).ceil().clamp(min=0)
     high = (255 * (x + eps) + _SLACK).floor().clamp(max=255)
@@ -90,7 +90,7 @@ def whole_pixels(adv: Images, x: Images, eps: float) -> UInt8[Tensor, "B 3 H W"]
 
 
 def read_png(path: Path) -> UInt8[Tensor, "3 H W"]:
-    """What write_png wrote. Raises FdbenchError for anything else: a JPEG by that name, a grey."""
+    """The pixels that write_png wrote. Raises FdbenchError for a file that is not an RGB PNG."""
     try:
         with Image.open(path, formats=["PNG"]) as image:
             mode, array = image.mode, np.array(image)
@@ -102,7 +102,7 @@ def read_png(path: Path) -> UInt8[Tensor, "3 H W"]:
 
 
 def write_png(path: Path, pixels: UInt8[Tensor, "3 H W"]) -> None:
-    """One image as PNG, whole or not at all."""
+    """Writes one image as PNG, completely or not at all."""
     buffer = BytesIO()
     array = np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy())
     Image.fromarray(array).save(buffer, format="PNG")

@@ -1,18 +1,18 @@
-"""Append-only files of JSON lines, each with one writer, that `kill -9` can't spoil (C5)."""
+"""Append-only files of JSON lines, one writer each, that survive `kill -9` (contract C5)."""
 
 import fcntl
 import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fdbench.errors import FdbenchError
 from fdbench.store.files import sync_folder, writing
 
 
 def whole_lines(path: Path) -> bytes:
-    """The file up to its last newline: what follows is a line that a kill tore, or a live one."""
+    """The file up to its last newline. What follows was torn by a kill, or is being written."""
     content = path.read_bytes()
     return content[: content.rfind(b"\n") + 1]
 
@@ -21,10 +21,10 @@ S = TypeVar("S", bound="Closing")
 
 
 class Closing:
-    """What a `with` closes at its end."""
+    """A resource that `with` closes."""
 
     def close(self) -> None:
-        """Lets go of what is held open."""
+        """Releases what is held open."""
         raise NotImplementedError
 
     def __enter__(self: S) -> S:
@@ -35,10 +35,10 @@ class Closing:
 
 
 class Journal(Closing):
-    """A file of lines, locked for this process; the lock ends with the process, come what may.
+    """A file of lines, locked by this process; the lock ends with the process at the latest.
 
-    What lies there is left as it is until `trim`, which has to come before the first `append`.
-    Raises FdbenchError where the file can't be written, or another process is writing it.
+    Opening changes nothing in the file. Call `trim` before the first `append`. Raises FdbenchError
+    if the file can't be written, or another process is writing it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,22 +54,26 @@ class Journal(Closing):
                     f"another process is writing {path}.\n"
                     "Wait for it, or stop it: the same command then continues from its lines."
                 ) from reason
-        self._found = self._length = len(whole_lines(path))  # all of them synced
+        self._opened_at = self._length = len(whole_lines(path))  # all of them synced
 
     @property
     def grown(self) -> bool:
         """Whether anything was appended since it was opened."""
-        return self._length > self._found
+        return self._length > self._opened_at
 
     def trim(self) -> None:
-        """Drops the torn last line: it is done again."""
+        """Drops a torn last line."""
         with writing(self.path):
             os.ftruncate(self._handle, self._length)
             sync_folder(self.path.parent)
 
-    def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Puts lines on the disk, all or none; they are there when this returns."""
-        content = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode()
+    def append(self, tables: Iterable[Mapping[str, object]]) -> None:
+        """Appends each table as a line of JSON, as `append_lines` does."""
+        self.append_lines(json.dumps(table, allow_nan=False).encode() for table in tables)
+
+    def append_lines(self, lines: Iterable[bytes]) -> None:
+        """Appends lines, given without newlines, all or none; they are on the disk on return."""
+        content = b"".join(line + b"\n" for line in lines)
         with writing(self.path):
             try:
                 _write_all(self._handle, content)
@@ -80,7 +84,7 @@ class Journal(Closing):
         self._length += len(content)
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file and releases the lock."""
         os.close(self._handle)
 
 

@@ -1,15 +1,14 @@
-"""What a run leaves behind: append-only rows, one an image, that survive `kill -9` (contract C5).
+"""Runs: RunFolder writes one so that it survives `kill -9`, read_runs reads them (contract C5).
 
     results/runs/<name>/run.json             RunInfo: everything a rerun needs
     results/runs/<name>/rows-<rank>.jsonl    one JSON line an image, one file a process
 
-The name hashes all that can change a verdict, so the same command finds its own folder again and
-continues there. Free of torch.
+The name ends in a hash of everything that can change a verdict, so the same command arrives at the
+same folder and resumes there. Free of torch.
 """
 
-import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,65 +17,49 @@ from fdbench.errors import FdbenchError
 from fdbench.randomness import ImageId
 from fdbench.specs import digest
 from fdbench.store.journal import Closing, Journal, whole_lines
-from fdbench.store.runinfo import RunInfo, read_info, write_info
+from fdbench.store.resuming import changes, merged
+from fdbench.store.rows import BadRow, Row, decode_row, encode_row
+from fdbench.store.run_json import RunInfo, read_info, write_info
+from fdbench.store.workspace import RunPaths, Workspace
 
-Row = dict[str, Any]
-
-_NEEDED = ("image", "label", "clean", "pred")  # what every row of every attack has
-_SAVE_SECONDS = 30.0  # between two writes of run.json: what `kill -9` may take off the wall time
+_SAVE_SECONDS = 30.0  # between writes of run.json: the wall time that `kill -9` may lose
 
 
 def _rows_in(path: Path) -> list[Row]:
     rows = []
     for number, line in enumerate(whole_lines(path).splitlines(), 1):
         try:
-            row = json.loads(line)
-            missing = [key for key in _NEEDED if key not in row]
-        except (ValueError, TypeError) as reason:
-            raise FdbenchError(f"{path}, line {number} is not a row: {reason}") from reason
-        if missing:
-            raise FdbenchError(f"{path}, line {number} lacks {', '.join(missing)}.")
-        rows.append(row)
+            rows.append(decode_row(line))
+        except BadRow as reason:
+            raise FdbenchError(f"{path}, line {number} {reason}.") from reason
     return rows
 
 
 def read_rows(folder: Path) -> tuple[list[Row], list[str]]:
-    """Every rank's rows, each image once (its first row), and a warning for each file with repeats.
+    """The rows of all ranks, one per image (the first), and a warning for each file with repeats.
 
-    Torn tails are left out and left alone: another process may be writing them.
+    Torn last lines are skipped and left in place: another process may be writing them.
     """
     rows: dict[ImageId, Row] = {}
     warnings = []
-    for path in sorted(folder.glob("rows-*.jsonl")):
-        found = _rows_in(path)
-        again = sum(rows.setdefault(row["image"], row) is not row for row in found)
+    for path in RunPaths(folder).all_rows():
+        again = sum(rows.setdefault(row["image"], row) is not row for row in _rows_in(path))
         if again:
             warnings.append(f"{again} images were judged twice; {path.name} repeats them, ignored")
     return list(rows.values()), warnings
 
 
-def merged(*warnings: Iterable[str]) -> tuple[str, ...]:
-    """Each warning once, in the order of their first appearance."""
-    return tuple(dict.fromkeys(text for some in warnings for text in some))
-
-
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    if not differing:
-        return []
-    listed = ", ".join(f"{key} {old.get(key)} -> {new.get(key)}" for key in differing)
-    return [f"resumed in another environment: {listed}"]
-
-
 class RunFolder(Closing):
-    """A run's folder, open for one process: `done` images, and rows to append.
+    """A run's folder, open for writing by one process.
 
-    `info` is what run.json holds. Rank 0 keeps run.json, its warnings and its wall time, which runs
-    from `open` to `close`; other ranks only write one where there is none.
+    `done` holds the images that have a row, by any process; `info` is what run.json holds. Rank 0
+    maintains run.json, with the warnings and the wall time from `open` to `close`; other ranks
+    write it only if there is none.
     """
 
     def __init__(self, path: Path, info: RunInfo, rank: int, journal: Journal) -> None:
         self.path = path
+        self.paths = RunPaths(path)
         self.info = info
         self.rank = rank
         self.done: set[ImageId] = set()
@@ -85,14 +68,14 @@ class RunFolder(Closing):
         self._began = self._saved = time.monotonic()
 
     @classmethod
-    def open(cls, results: Path, info: RunInfo, rank: int = 0) -> "RunFolder":
-        """Creates the run's folder, or resumes it: drops this rank's torn last line.
+    def open(cls, workspace: Workspace, info: RunInfo, rank: int = 0) -> "RunFolder":
+        """Creates the run's folder, or resumes it after dropping this rank's torn last line.
 
-        Raises FdbenchError where the folder can't be written, another process writes this rank's
-        rows, or what lies there is not this run.
+        Raises FdbenchError if the folder can't be written, holds another run, or another process
+        is writing this rank's rows.
         """
-        path = results / "runs" / info.name
-        journal = Journal(path / f"rows-{rank}.jsonl")
+        path = workspace.run(info.name)
+        journal = Journal(RunPaths(path).rows(rank))
         try:
             journal.trim()
             run = cls(path, info, rank, journal)
@@ -105,7 +88,7 @@ class RunFolder(Closing):
     def _resume(self) -> None:
         known, warnings = read_rows(self.path)
         self.done = {row["image"] for row in known}
-        kept = self.path / "run.json"
+        kept = self.paths.description
         if not kept.is_file():
             write_info(kept, self.info)
             return
@@ -120,33 +103,33 @@ class RunFolder(Closing):
             write_info(kept, self.info)
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Puts a batch's rows on the disk, all or none; they are there when this returns."""
-        self._journal.append(rows)
+        """Stores a batch's rows, all or none; they are on the disk when this returns."""
+        self._journal.append_lines(map(encode_row, rows))
         self.done |= {row["image"] for row in rows}
         if time.monotonic() - self._saved > _SAVE_SECONDS:
             self._save()
 
     def warn(self, text: str) -> None:
-        """Keeps a warning with the run, and so under every table that shows it."""
+        """Records a warning, which every table that shows the run repeats."""
         self.info = replace(self.info, warnings=merged(self.info.warnings, [text]))
         self._save()
 
-    def note(self, found: Mapping[str, Any]) -> None:
-        """Keeps what was found out before the attack (RunInfo.found)."""
-        self.info = replace(self.info, found={**self.info.found, **found})
+    def note(self, settled: Mapping[str, Any]) -> None:
+        """Records what was settled before the attack (RunInfo.found)."""
+        self.info = replace(self.info, found={**self.info.found, **settled})
         self._save()
 
     def _save(self) -> None:
-        """Brings run.json up to date; only rank 0 does, so that no rank undoes another's."""
+        """Updates run.json, on rank 0 only, so that no rank overwrites another's version."""
         if self.rank:
             return
         self._saved = time.monotonic()
         seconds = round(self._seconds + self._saved - self._began, 1)
         self.info = replace(self.info, seconds=seconds)
-        write_info(self.path / "run.json", self.info)
+        write_info(self.paths.description, self.info)
 
     def close(self) -> None:
-        """Notes the time a session that judged something took, and lets go of the rows."""
+        """Records the time of a session that wrote rows, and releases the lock."""
         try:
             if self._journal.grown:
                 self._save()
@@ -156,7 +139,7 @@ class RunFolder(Closing):
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it lies on the disk; `rows` hold each image once."""
+    """A run, finished or not; `rows` hold each image once."""
 
     path: Path
     info: RunInfo
@@ -171,16 +154,21 @@ class Run:
         return len(self.rows) >= self.info.images
 
 
-def read_runs(results: Path) -> list[Run]:
-    """Every run under `results`, by name; finished, under way or just begun.
+def read_run(path: Path) -> Run:
+    """The run in a folder. Raises FdbenchError, naming the file, for a malformed one."""
+    rows, warnings = read_rows(path)
+    info = read_info(RunPaths(path).description)
+    return Run(path, replace(info, warnings=merged(info.warnings, warnings)), tuple(rows))
+
+
+def read_runs(workspace: Workspace | Path) -> list[Run]:
+    """Every run of a workspace, by name; finished, under way or just begun.
 
     Raises FdbenchError, naming the file, for a malformed run.json or row.
     """
     runs = []
-    for path in sorted((results / "runs").glob("*/")):
-        rows, warnings = read_rows(path)
-        if not rows and not (path / "run.json").is_file():
+    for path in Workspace.of(workspace).all_runs():
+        if not RunPaths(path).description.is_file() and not read_rows(path)[0]:
             continue  # stopped before it described itself
-        info = read_info(path / "run.json")
-        runs.append(Run(path, replace(info, warnings=merged(info.warnings, warnings)), tuple(rows)))
+        runs.append(read_run(path))
     return runs

@@ -1,4 +1,4 @@
-"""What an attack keeps of the batch under way, so that a kill costs a part of it, not the whole."""
+"""Intermediate results of the batch under way, so that a kill costs a part of it, not the whole."""
 
 import hashlib
 import json
@@ -11,13 +11,13 @@ from torch import Tensor
 from fdbench.randomness import ImageId
 from fdbench.store.tensors import read_tensors, write_tensors
 
-_OWNER = "batch"  # the tensor-free part: whose scratch this is
+_OWNER = "batch"  # metadata: the hash of the batch and the version
 
 
 class BatchScratch:
-    """A file that belongs to one batch of images; another batch's is as good as none.
+    """A file of intermediate results of one batch of images.
 
-    So is another version's of fdbench, which may have kept other things.
+    One that another batch or another version of fdbench left is ignored.
     """
 
     def __init__(self, path: Path, ids: Sequence[ImageId]) -> None:
@@ -26,16 +26,16 @@ class BatchScratch:
         self._owner = hashlib.sha256(whose.encode()).hexdigest()
 
     def load(self) -> dict[str, Tensor] | None:
-        """What was saved of this batch, if anything was."""
+        """The tensors saved for this batch, if there are any."""
         if not self.path.is_file():
             return None
         tensors, metadata = read_tensors(self.path)
         return tensors if metadata[_OWNER] == self._owner else None
 
     def save(self, tensors: Mapping[str, Tensor]) -> None:
-        """Replaces what was saved, whole or not at all."""
+        """Replaces what was saved, completely or not at all."""
         write_tensors(self.path, tensors, {_OWNER: self._owner})
 
     def clear(self) -> None:
-        """The batch's rows are written: nothing is needed any more."""
+        """Removes the file, once the rows of the batch are written."""
         self.path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Tensors and a few strings in one safetensors file: weights, states of training, images."""
+"""Safetensors files with metadata: weights, training states, images."""
 
 import json
 from collections.abc import Mapping
@@ -13,31 +13,31 @@ from fdbench.store.files import write_atomically
 
 
 def pack(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """The bytes of such a file."""
+    """The bytes of a safetensors file."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     return save(plain, metadata)
 
 
 def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and strings of `pack`'s bytes. Raises ValueError for a foreign or truncated file."""
+    """The tensors and metadata in such bytes. Raises ValueError if foreign or truncated."""
     try:
         tensors = load(content)
     except SafetensorError as reason:
         raise ValueError(str(reason)) from reason
-    # The library reads no strings out of bytes; that it read the tensors vouches for the header.
+    # The library reads no metadata out of bytes. It read the tensors, so the header is sound.
     length = int.from_bytes(content[:8], "little")
     return tensors, json.loads(content[8 : 8 + length]).get("__metadata__", {})
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """The file, replaced whole or not at all. Raises FdbenchError where the disk refuses."""
+    """Replaces the file, completely or not at all. Raises FdbenchError if the disk refuses."""
     write_atomically(path, pack(tensors, metadata))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Raises FdbenchError for a missing, truncated or foreign file.
+    """The tensors and metadata of a file. Raises FdbenchError if it is missing or malformed.
 
-    The file is opened once: one that another process replaces meanwhile is read as it was.
+    The file is opened once, so that one being replaced by another process is read consistently.
     """
     try:
         return unpack(path.read_bytes())

@@ -1,19 +1,91 @@
-"""Where things lie under results/: the only module that spells these paths. Free of torch.
+"""Where things lie under results/: the only module of the store that spells these paths.
 
-results/checkpoints/NAME.safetensors, NAME.json   weights and their card
-results/checkpoints/NAME.resume                   a training that is not finished
-results/attackers/NAME.safetensors, .json, .resume   the same for feed-forward attackers
-results/runs/RUN/                                 one network under one attack (store/runs.py)
-results/sets/SET/                                 adversarial images made once (store/setfolder.py)
-results/doctor/*.json                             the doctor's findings
-results/*.md, *.csv, *.png, ...                   tables and figures
+    results/checkpoints/NAME.safetensors, NAME.json       weights and their card
+    results/checkpoints/NAME.resume                       a training that is not finished
+    results/attackers/NAME.safetensors, .json, .resume    the same for feed-forward attackers
+    results/runs/RUN/                                     one model under one attack
+        run.json, rows-RANK.jsonl                         its description, one line an image
+        adv/SHARD.safetensors, png/READING/IMAGE.png      the adversarial images, if they are kept
+        scratch-RANK                                      a batch under way
+    results/sets/SET/                                     adversarial images made once
+        set.json, index-RANK.jsonl, adv/SHARD.safetensors
+    results/doctor/*.json                                 the doctor's findings
+    results/*.md, *.csv, *.png, ...                       tables and figures
+
+Free of torch.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from fdbench.randomness import ImageId
+from fdbench.store.files import safe
+
 WEIGHTS = ".safetensors"
 UNFINISHED = ".resume"
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The files of one run; none needs to exist."""
+
+    folder: Path
+
+    @property
+    def description(self) -> Path:
+        """The RunInfo (store/run_json.py)."""
+        return self.folder / "run.json"
+
+    def rows(self, rank: int) -> Path:
+        """The rows that one process writes (store/rows.py)."""
+        return self.folder / f"rows-{rank}.jsonl"
+
+    def all_rows(self) -> list[Path]:
+        """The rows that are there, of every process."""
+        return sorted(self.folder.glob("rows-*.jsonl"))
+
+    @property
+    def images(self) -> Path:
+        """The folder of the shards of adversarial images (store/images.py)."""
+        return self.folder / "adv"
+
+    @property
+    def pngs(self) -> Path:
+        """The folder of the same images in whole pixels."""
+        return self.folder / "png"
+
+    def png(self, reading: str, image: ImageId) -> Path:
+        """One adversarial image in whole pixels."""
+        return self.pngs / reading / f"{image}.png"
+
+    def scratch(self, rank: int) -> Path:
+        """What one process keeps of its batch under way (store/scratch.py)."""
+        return self.folder / f"scratch-{rank}"
+
+
+@dataclass(frozen=True)
+class SetPaths:
+    """The files of one set of adversarial images; none needs to exist."""
+
+    folder: Path
+
+    @property
+    def description(self) -> Path:
+        """The SetInfo (store/set_json.py)."""
+        return self.folder / "set.json"
+
+    def index(self, rank: int) -> Path:
+        """The lines that one process writes (store/set_index.py)."""
+        return self.folder / f"index-{rank}.jsonl"
+
+    def all_indices(self) -> list[Path]:
+        """The indices that are there, of every process."""
+        return sorted(self.folder.glob("index-*.jsonl"))
+
+    @property
+    def images(self) -> Path:
+        """The folder of the shards of images (store/images.py)."""
+        return self.folder / "adv"
 
 
 @dataclass(frozen=True)
@@ -21,6 +93,11 @@ class Workspace:
     """A results folder; nothing in it needs to exist."""
 
     root: Path
+
+    @classmethod
+    def of(cls, where: "Workspace | Path") -> "Workspace":
+        """The workspace, also where its folder is given instead."""
+        return where if isinstance(where, Workspace) else cls(where)
 
     @property
     def runs(self) -> Path:
@@ -64,12 +141,16 @@ class Workspace:
         return self.attackers / f"{name}{UNFINISHED}"
 
     def run(self, name: str) -> Path:
-        """The folder of a run."""
+        """The folder of a run; RunPaths names the files in it."""
         return self.runs / name
 
     def adversarial_set(self, name: str) -> Path:
-        """The folder of a set of adversarial images."""
+        """The folder of a set of adversarial images; SetPaths names the files in it."""
         return self.sets / name
+
+    def findings(self, model: str, weights: str, data: str) -> Path:
+        """The doctor's findings about one network on one data set."""
+        return self.doctor / f"{safe(model)}-{weights[:8]}-{safe(data)}.json"
 
     def table(self, name: str) -> Path:
         """A table or figure of the report."""
@@ -78,3 +159,19 @@ class Workspace:
     def weights(self) -> dict[str, Path]:
         """The weights of all networks here, by name."""
         return {path.stem: path for path in sorted(self.checkpoints.glob(f"*{WEIGHTS}"))}
+
+    def all_runs(self) -> list[Path]:
+        """The folders of all runs, by name; one that just begins may not describe itself yet."""
+        return sorted(path for path in self.runs.glob("*/"))
+
+    def described_runs(self) -> list[str]:
+        """The names of all runs that describe themselves."""
+        return sorted(path.parent.name for path in self.runs.glob("*/run.json"))
+
+    def described_sets(self) -> list[str]:
+        """The names of all sets that describe themselves."""
+        return sorted(path.parent.name for path in self.sets.glob("*/set.json"))
+
+    def all_findings(self) -> list[Path]:
+        """All findings of the doctor, by file name."""
+        return sorted(self.doctor.glob("*.json"))

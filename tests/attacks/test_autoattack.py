@@ -163,8 +163,13 @@ def package(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
             for name in ("APGDAttack", "APGDAttack_targeted", "FABAttack_PT"):
                 made = shortened(getattr(autoattack, name), SHORT.iters)
                 patch.setattr(autoattack, name, made)
-            options = {"norm": NORMS[spec.norm], "eps": spec.eps, "seed": 0, **spec.parameters.plain}
-            whole = autoattack.AutoAttack(net, **options)
+            options = {
+                "norm": NORMS[spec.norm],
+                "eps": spec.eps,
+                "seed": 0,
+                **spec.parameters.plain,
+            }
+            whole = autoattack.AutoAttack(net, seed=0, **options)
             whole.square.n_queries = SHORT.queries
             adv, _ = whole.run_standard_evaluation(batch.x, batch.label, batch_size=size)
         return adv

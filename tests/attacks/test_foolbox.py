@@ -190,7 +190,7 @@ def test_targets_are_reached(net: nn.Module, images: Batch) -> None:
         spec_of("GenAttack", "linf", "targeted", steps=3),
         spec_of("L2RepeatedAdditiveGaussianNoiseAttack", "l2"),
     ],
-    ids=lambda spec: spec.options["name"],
+    ids=lambda spec: spec.parameters.name,
 )
 def test_images_depend_on_seed_and_batch_alone(
     net: nn.Module, images: Batch, spec: AttackSpec

@@ -16,7 +16,7 @@ from fdbench.attacks.targets import draw_targets
 from fdbench.evaluation.readings import rows_of, worst_of
 from fdbench.models.fast import accelerate
 from fdbench.specs import AttackSpec, PGDParameters
-from fdbench.store.runs import Row
+from fdbench.store import Row
 from fdbench.threat import Threat
 from fdbench.types import Batch
 from fdbench.verdict import Referee, check, predict

@@ -24,15 +24,14 @@ from fdbench.evaluation.evaluation import Evaluation
 from fdbench.evaluation.loop import evaluate
 from fdbench.reporting import blackbox
 from fdbench.specs.attack import AttackSpec
-from fdbench.store import Workspace
-from fdbench.store.advset import AdvSet
+from fdbench.store import AdvSet, Workspace
 from fdbench.store.runs import read_runs
 from fdbench.store.scratch import BatchScratch
 from fdbench.threat import Threat
 
 
 def made(results: Path, **changes: Any) -> AdvSet:
-    return AdvSet.open(results, make_set(plan(results, **changes), silent).name)
+    return AdvSet.open(Workspace(results), make_set(plan(results, **changes), silent).name)
 
 
 def forbidden(*_: Any) -> Any:
@@ -191,7 +190,7 @@ def aimed(words: str) -> tuple[AdvSet, list[dict[str, Any]]]:
     assert result.exit_code == 0, result.output
     folder, judged = map(Path, result.stdout.splitlines())
     rows = (judged / "rows-0.jsonl").read_text().splitlines()
-    return AdvSet.open(Path("results"), folder.name), [json.loads(row) for row in rows]
+    return AdvSet.open(Workspace(Path("results")), folder.name), [json.loads(row) for row in rows]
 
 
 def test_a_targeted_set_is_judged_with_the_targets_it_was_made_towards(here: Path) -> None:

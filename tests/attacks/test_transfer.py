@@ -350,7 +350,7 @@ def test_a_whole_number_may_stand_for_a_number() -> None:
     assert complete("momentum", {"mu": 1})["mu"] == 1
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", list(METHODS))
 def test_every_row_of_the_table_exists_and_its_defaults_are_allowed(method: str) -> None:
     entry = METHODS[method]
     assert getattr(entry.run, "__name__", "") == method

@@ -21,8 +21,7 @@ from fdbench.models.checkpoint import weights_hash
 from fdbench.models.load import Model
 from fdbench.randomness import ImageId
 from fdbench.specs.attack import AttackerSpec
-from fdbench.store.advset import AdvSet
-from fdbench.store.setinfo import CLEAN
+from fdbench.store import CLEAN, AdvSet, Workspace
 from fdbench.threat import Threat
 from fdbench.types import Batch, Labels
 from fdbench.verdict import IllegalAdversary
@@ -50,14 +49,16 @@ def toy(name: str, reach: float = EPS, log: list[tuple[str, int]] | None = None)
 def plan(results: Path, **changes: Any) -> SetPlan:
     data, cpu = open_data("fashion-mini", "test"), torch.device("cpu")
     both = (toy("one"), toy("two"))
-    made = SetPlan("toys", both, data, Threat("linf", EPS), results, cpu, limit=30, batch_size=8)
+    made = SetPlan(
+        "toys", both, data, Threat("linf", EPS), Workspace(results), cpu, limit=30, batch_size=8
+    )
     return replace(made, **changes)
 
 
 def images(results: Path, count: int = 30) -> dict[str, Tensor]:
     """All images of the one set there is, by attacker."""
     (folder,) = (results / "sets").iterdir()
-    found = AdvSet.open(results, folder.name)
+    found = AdvSet.open(Workspace(results), folder.name)
     return {name: found.images(name, tuple(range(count))) for name in found.attackers}
 
 
@@ -96,7 +97,7 @@ def test_two_processes_make_the_set_of_one(
         folder = make_set(plan(tmp_path / "two"), silent)
     assert len(list(folder.glob("index-*.jsonl"))) == 2
     assert same(images(tmp_path / "two"), wanted)
-    assert AdvSet.open(tmp_path / "two", folder.name).counts["one"] == {"seen": 30}
+    assert AdvSet.open(Workspace(tmp_path / "two"), folder.name).counts["one"] == {"seen": 30}
 
 
 def test_a_stopped_set_goes_on_where_it_was(tmp_path: Path, wanted: dict[str, Tensor]) -> None:
@@ -134,7 +135,7 @@ def test_a_larger_limit_continues_a_smaller_one(tmp_path: Path, wanted: dict[str
     make_set(plan(tmp_path / "g", limit=10), silent)
     folder = make_set(plan(tmp_path / "g", attackers=(toy("one", log=log), toy("two"))), silent)
     assert sum(count for _, count in log) == 20
-    assert AdvSet.open(tmp_path / "g", folder.name).info.images == 30
+    assert AdvSet.open(Workspace(tmp_path / "g"), folder.name).info.images == 30
     assert same(images(tmp_path / "g"), wanted)
 
 
@@ -158,7 +159,7 @@ def test_kill_9_loses_no_finished_batch(tmp_path: Path, wanted: dict[str, Tensor
     index = tmp_path.glob
     killed(lambda: lines_in(*index("k/sets/*/index-*")) >= 5, "-c", _KILLED, str(tmp_path / "k"))
     (folder,) = (tmp_path / "k" / "sets").iterdir()
-    kept = AdvSet.open(tmp_path / "k", folder.name)
+    kept = AdvSet.open(Workspace(tmp_path / "k"), folder.name)
     assert 8 <= len(kept.shards) < 90
     made = [key for key in kept.shards if key[0] != CLEAN]
     for name, image in made:
@@ -171,7 +172,7 @@ def test_an_attacker_that_leaves_the_ball_stops_and_nothing_of_it_is_kept(tmp_pa
     with pytest.raises(IllegalAdversary, match="limit 8/255"):
         make_set(plan(tmp_path, attackers=(toy("far", reach=9 / 255),)), silent)
     (folder,) = (tmp_path / "sets").iterdir()
-    assert {name for name, _ in AdvSet.open(tmp_path, folder.name).shards} == {CLEAN}
+    assert {name for name, _ in AdvSet.open(Workspace(tmp_path), folder.name).shards} == {CLEAN}
 
 
 def test_attackers_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -200,7 +201,7 @@ def test_methods_of_a_battery_attack_the_surrogates(tmp_path: Path) -> None:
         for one in (spec, AttackerSpec("coin", "noise"))
     )
     folder = make_set(plan(tmp_path, attackers=attackers, known=known, warnings=warnings), silent)
-    found = AdvSet.open(tmp_path, folder.name)
+    found = AdvSet.open(Workspace(tmp_path), folder.name)
     assert [s.weight for s in found.info.surrogates] == [1.0, 3.0]
     assert found.info.attackers[0].knobs["mu"] == 1.0, "knobs left open are recorded"
     batch = data.fetch(range(30))
@@ -233,7 +234,9 @@ def test_images_made_elsewhere_are_matched_by_name_and_the_rest_counts(tmp_path:
         moved = (pixels + 20).clamp(max=255).byte().permute(1, 2, 0).numpy()
         Image.fromarray(moved).save(folder / f"{i}.png")
     attacker = blackbox.by_folder(folder, EPS, data.ids[:30])
-    found = AdvSet.open(tmp_path, make_set(plan(tmp_path, attackers=(attacker,)), silent).name)
+    found = AdvSet.open(
+        Workspace(tmp_path), make_set(plan(tmp_path, attackers=(attacker,)), silent).name
+    )
     assert found.unattacked == {"theirs": set(range(3, 30))}
     assert found.counts["theirs"]["missing"] == 27
     assert found.counts["theirs"]["clipped_images"] == 3
@@ -252,7 +255,7 @@ def test_a_submission_that_fails_counts_with_what_it_wrote_and_is_warned_of(tmp_
     script.chmod(0o755)
     attacker = blackbox.by_submission(folder, EPS, 60.0)
     work = plan(tmp_path, attackers=(attacker,), limit=5)
-    found = AdvSet.open(tmp_path, make_set(work, silent).name)
+    found = AdvSet.open(Workspace(tmp_path), make_set(work, silent).name)
     assert found.unattacked == {"theirs": {0, 1, 2, 4}}
     assert any("theirs: it failed with exit code 7" in text for text in found.warnings)
     script.write_text('#!/bin/sh\ncp "$1"/* "$2/"\n')
@@ -293,7 +296,7 @@ def test_memory_that_runs_out_halves_the_batch_changes_no_pixel_and_is_kept(
     assert ("two", 8) in log, "one attacker's memory is not another's"
     assert sum(told) == pytest.approx(60), "what had to be made again is not told twice"
     (folder,) = (tmp_path / "small" / "sets").iterdir()
-    warnings = AdvSet.open(tmp_path / "small", folder.name).warnings
+    warnings = AdvSet.open(Workspace(tmp_path / "small"), folder.name).warnings
     assert warnings == (
         "one: out of memory at 8 images a batch: went on with 4",
         "one: out of memory at 4 images a batch: went on with 2",
@@ -322,7 +325,7 @@ def test_random_targets_are_pgds_and_belong_to_the_image(tmp_path: Path) -> None
         return plain.run(batch, target, tick)
 
     work = plan(tmp_path, attackers=(replace(plain, run=run),), aim=Aim(), seed=5)
-    found = AdvSet.open(tmp_path, make_set(work, silent).name)
+    found = AdvSet.open(Workspace(tmp_path), make_set(work, silent).name)
     batch = work.data.fetch(range(30))
     assert found.targets(batch.ids).tolist() == draw_targets(batch, 10, 5).tolist()
     assert found.targets([4, 2]).tolist() == [seen[4], seen[2]]
@@ -352,7 +355,7 @@ def test_a_targeted_method_reaches_its_classes_on_the_surrogates(tmp_path: Path)
     spec = AttackerSpec("mi", "momentum", {"iters": 3})
     attacker = blackbox.by_method(spec, ensemble, threat, 0, targeted=True)
     work = plan(tmp_path, attackers=(attacker,), known=known, aim=Aim())
-    found = AdvSet.open(tmp_path, make_set(work, silent).name)
+    found = AdvSet.open(Workspace(tmp_path), make_set(work, silent).name)
     target = found.targets(range(30))
     hits = ensemble.predict(found.images("mi", range(30))) == target
     missed = ensemble.predict(data.fetch(range(30)).x) == target

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fdbench.data.caad import read_classes, caad_targets as targets
 from fdbench.data import open_data
+from fdbench.data.caad import caad_targets as targets
+from fdbench.data.caad import read_classes
 from fdbench.errors import BadValue, FdbenchError
 
 HEADER = "ImageId,URL,TrueLabel,TargetClass,Author"

@@ -8,9 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fdbench.data import imagenet
+from fdbench.data import Augment, Dataset, check_images, imagenet, open_data
 from fdbench.data.folder import centre_crop
-from fdbench.data import Augment, Dataset, check_images, open_data
 from fdbench.errors import FdbenchError
 
 

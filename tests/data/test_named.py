@@ -6,9 +6,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from fdbench.data import named
+from fdbench.data import check_images, named, open_data
 from fdbench.data.embedded import COUNTS, FILE, fashion_mini, make_fashion_mini
-from fdbench.data import check_images, open_data
 from fdbench.errors import FdbenchError
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]

@@ -14,13 +14,15 @@ from conftest import Linear, frozen
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scripted import pgd_spec
 from torch import nn
 
+from fdbench.attacks import PGD
 from fdbench.commands.verify import verify
 from fdbench.data.open import open_data
 from fdbench.errors import BadValue
 from fdbench.evaluation.audit import audit, find_run, read_run
-from fdbench.evaluation.job import Evaluation
+from fdbench.evaluation.evaluation import Evaluation
 from fdbench.evaluation.loop import evaluate
 from fdbench.models.checkpoint import Card, load_card, save_card, weights_hash
 from fdbench.models.load import Model, open_model
@@ -29,7 +31,9 @@ from fdbench.specs.attack import AttackSpec
 from fdbench.specs.model import ModelSpec
 from fdbench.specs.plain import digest
 from fdbench.store import images
-from fdbench.store.runs import Row
+from fdbench.store.workspace import Workspace
+
+Row = dict[str, Any]  # a forger keeps to no schema
 
 CPU = torch.device("cpu")
 DATA = open_data("fashion-mini", "test")
@@ -42,11 +46,14 @@ def model(net: nn.Module | None = None) -> Model:
 
 
 def attacked(results: Path, save: str | None, attack: AttackSpec, **changes: Any) -> Path:
-    job = Evaluation(model(), DATA, attack, results, CPU, limit=IMAGES, batch_size=5, save_adv=save)
+    job = Evaluation(
+        model(), DATA, PGD(), attack, Workspace(results), CPU, limit=IMAGES, batch_size=5,
+        save_adv=save,
+    )  # fmt: skip
     return evaluate(replace(job, **changes), lambda text: None)
 
 
-SPEC = AttackSpec(iters=(2, 4))
+SPEC = pgd_spec(iters=(2, 4))
 
 
 @pytest.fixture(scope="module")
@@ -448,7 +455,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = build(torch_spec).eval().state_dict()
     card = Card("mine", torch_spec, data={"name": "fashion-mini"}, weights=weights_hash(state))
     save_card(results / "checkpoints" / "mine.safetensors", state, card)
-    attacked(results, "float", AttackSpec(iters=(1,)), model=open_model("mine", results))
+    attacked(results, "float", pgd_spec(iters=(1,)), model=open_model("mine", Workspace(results)))
     return results
 
 
@@ -506,5 +513,5 @@ def test_a_forged_card_does_not_help_changed_weights(trained: Path, tmp_path: Pa
 
 def test_an_unknown_run_is_named(trained: Path) -> None:
     with pytest.raises(BadValue, match="no run 'nosuch'"):
-        find_run(trained, "nosuch")
+        find_run(Workspace(trained), "nosuch")
     assert command("nosuch", "--results", trained).exit_code == 2

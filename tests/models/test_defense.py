@@ -15,8 +15,7 @@ from fdbench.evaluation.classify import side
 from fdbench.evaluation.evaluation import Evaluation
 from fdbench.evaluation.loop import evaluate
 from fdbench.models.load import Model, open_model
-from fdbench.store import Workspace
-from fdbench.store.advset import AdvSet
+from fdbench.store import AdvSet, Workspace
 from fdbench.store.runs import read_rows
 
 # Class 0 is dark, class 9 is bright; the competition counts from 1.
@@ -60,8 +59,8 @@ def verdicts(model: Model, found: AdvSet, results: Path) -> list[tuple[int, dict
 
 
 def test_a_defense_gets_the_verdicts_of_the_network_it_is(tmp_path: Path) -> None:
-    found = AdvSet.open(tmp_path, make_set(plan(tmp_path, limit=20), silent).name)
-    theirs = open_model(f"defense:{folder(tmp_path / 'bright')}", tmp_path)
+    found = AdvSet.open(Workspace(tmp_path), make_set(plan(tmp_path, limit=20), silent).name)
+    theirs = open_model(f"defense:{folder(tmp_path / 'bright')}", Workspace(tmp_path))
     net = Model("bright", "test:Brightness", Brightness().eval(), "0" * 64, None)
     wanted = verdicts(net, found, tmp_path)
     assert verdicts(theirs, found, tmp_path) == wanted
@@ -72,29 +71,29 @@ def test_an_image_without_an_answer_is_wrong_whatever_its_label_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     forgetful = DEFENSE.replace("mean =", "if '1.png' in path.name: continue\n        mean =")
-    model = open_model(f"defense:{folder(tmp_path / 'd', forgetful)}", tmp_path)
+    model = open_model(f"defense:{folder(tmp_path / 'd', forgetful)}", Workspace(tmp_path))
     logits = model.net(torch.zeros(3, 3, 4, 4))
     assert logits.argmax(1).tolist() == [0, 1000, 0]
     assert "1 images without an answer count as wrong" in capsys.readouterr().err
 
 
 def test_a_defense_is_known_by_its_files_and_not_by_its_place(tmp_path: Path) -> None:
-    one = open_model(f"defense:{folder(tmp_path / 'one')}", tmp_path)
-    same = open_model(f"defense:{folder(tmp_path / 'same')}", tmp_path)
-    other = open_model(f"defense:{folder(tmp_path / 'other', DEFENSE + '#')}", tmp_path)
+    one = open_model(f"defense:{folder(tmp_path / 'one')}", Workspace(tmp_path))
+    same = open_model(f"defense:{folder(tmp_path / 'same')}", Workspace(tmp_path))
+    other = open_model(f"defense:{folder(tmp_path / 'other', DEFENSE + '#')}", Workspace(tmp_path))
     assert one.weights == same.weights != other.weights
 
 
 def test_what_can_not_be_asked_of_a_defense_is_refused(tmp_path: Path) -> None:
-    model = open_model(f"defense:{folder(tmp_path / 'd')}", tmp_path)
+    model = open_model(f"defense:{folder(tmp_path / 'd')}", Workspace(tmp_path))
     with pytest.raises(BadValue, match="no gradients"):
         model.net(torch.zeros(1, 3, 4, 4, requires_grad=True))
     with pytest.raises(BadValue, match="between whole pixels"):
         model.net(torch.full((1, 3, 4, 4), 0.501))
-    broken = open_model(f"defense:{folder(tmp_path / 'b', BROKEN)}", tmp_path)
+    broken = open_model(f"defense:{folder(tmp_path / 'b', BROKEN)}", Workspace(tmp_path))
     with pytest.raises(FdbenchError, match=r"(?s)exit code 3.*sorry"):
         broken.net(torch.zeros(1, 3, 4, 4))
     with pytest.raises(BadValue, match=r"run its run_defense\.sh"):
         side(model, 299)
     with pytest.raises(FdbenchError, match="no folder"):
-        open_model("defense:nowhere", tmp_path)
+        open_model("defense:nowhere", Workspace(tmp_path))

@@ -18,6 +18,7 @@ from fdbench.models.checkpoint import Card, save_card, weights_hash
 from fdbench.models.defences.preprocessed import Preprocessed
 from fdbench.models.load import hash_elsewhere, open_model
 from fdbench.specs.model import ModelSpec
+from fdbench.store import Workspace
 
 
 def saved(results: Path, spec: ModelSpec, name: str = "mine") -> nn.Module:
@@ -62,7 +63,7 @@ SPECS += [
 def test_what_is_loaded_is_what_was_saved(spec: ModelSpec, tmp_path: Path) -> None:
     assert torch.empty(1).isnan().all(), "this test sees what is left unwritten"
     net = saved(tmp_path, spec)
-    found = open_model("mine", tmp_path)
+    found = open_model("mine", Workspace(tmp_path))
     for tensors in (nn.Module.named_parameters, nn.Module.named_buffers):  # not only the state dict
         theirs = dict(tensors(found.net))
         assert theirs.keys() == dict(tensors(net)).keys()
@@ -75,7 +76,7 @@ def test_what_is_loaded_is_what_was_saved(spec: ModelSpec, tmp_path: Path) -> No
 
 def test_a_loaded_network_is_frozen_and_in_inference_mode(tmp_path: Path) -> None:
     saved(tmp_path, tiny())
-    net = open_model("mine", tmp_path).net
+    net = open_model("mine", Workspace(tmp_path)).net
     assert not any(module.training for module in net.modules())
     assert not any(parameter.requires_grad for parameter in net.parameters())
     assert {tensor.device.type for tensor in net.buffers()} == {"cpu"}
@@ -89,7 +90,7 @@ def test_loading_draws_no_initial_weights(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(resnet, "initialise", drawn)
     before = torch.get_rng_state()
-    open_model("mine", tmp_path)
+    open_model("mine", Workspace(tmp_path))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -99,12 +100,12 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:
     card = Card("mine", tiny(), weights=weights_hash(state))
     save_card(tmp_path / "checkpoints" / "mine.safetensors", state, card)
     with pytest.raises(FdbenchError, match=r"missing fc\.bias\n  unexpected fc\.extra"):
-        open_model("mine", tmp_path)
+        open_model("mine", Workspace(tmp_path))
 
 
 def test_a_checkpoint_says_its_preprocessing(tmp_path: Path) -> None:
     saved(tmp_path, tiny(order="bgr", std=(0.25, 0.5, 0.5)))
-    assert open_model("mine", tmp_path).preprocessing == (
+    assert open_model("mine", Workspace(tmp_path)).preprocessing == (
         "no resize, BGR, mean 0.5 0.5 0.5, std 0.25 0.5 0.5"
     )
 
@@ -141,7 +142,7 @@ HERE = "test_load"
 def test_a_package_can_offer_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     offer(monkeypatch, ("theirs", f"{HERE}:wrapped"), ("another", f"{HERE}:raw"))
     assert OFFERED.names == ("another", "theirs")
-    model = open_model("theirs", tmp_path)
+    model = open_model("theirs", Workspace(tmp_path))
     assert (model.name, model.ref, model.card) == ("theirs", "theirs", None)
     assert model.preprocessing.startswith("resize to 8x8 (bicubic")
     assert model.weights == hash_elsewhere(model.ref, wrapped())
@@ -158,9 +159,9 @@ def test_weights_on_this_disk_come_before_a_package(
 ) -> None:
     offer(monkeypatch, ("mine", f"{HERE}:raw"), ("r152", f"{HERE}:raw"))
     saved(tmp_path, tiny())
-    assert open_model("mine", tmp_path).card is not None
+    assert open_model("mine", Workspace(tmp_path)).card is not None
     with pytest.raises(FdbenchError, match="model 'r152' has no weights"):
-        open_model("r152", tmp_path)
+        open_model("r152", Workspace(tmp_path))
 
 
 def test_two_packages_may_not_offer_one_name(
@@ -168,9 +169,9 @@ def test_two_packages_may_not_offer_one_name(
 ) -> None:
     offer(monkeypatch, ("theirs", f"{HERE}:raw"), ("theirs", f"{HERE}:wrapped"))
     with pytest.raises(FdbenchError, match="two installed packages offer the model 'theirs'"):
-        open_model("theirs", tmp_path)
+        open_model("theirs", Workspace(tmp_path))
     offer(monkeypatch, ("theirs", f"{HERE}:raw"), ("theirs", f"{HERE}:raw"))
-    assert open_model("theirs", tmp_path).name == "theirs", "one package, found twice"
+    assert open_model("theirs", Workspace(tmp_path)).name == "theirs", "one package, found twice"
 
 
 def test_a_misspelt_model_of_a_package_is_proposed(
@@ -178,7 +179,7 @@ def test_a_misspelt_model_of_a_package_is_proposed(
 ) -> None:
     offer(monkeypatch, ("theirs", f"{HERE}:raw"))
     with pytest.raises(BadValue, match=r"Did you mean 'theirs'\?(.|\n)*tv:NAME"):
-        open_model("their", tmp_path)
+        open_model("their", Workspace(tmp_path))
 
 
 # --- functions and other forms
@@ -190,7 +191,7 @@ def test_a_misspelt_model_of_a_package_is_proposed(
 def test_a_function_says_its_preprocessing_if_it_can(
     function: str, said: str, tmp_path: Path
 ) -> None:
-    model = open_model(f"{HERE}:{function}", tmp_path)
+    model = open_model(f"{HERE}:{function}", Workspace(tmp_path))
     assert model.name == f"{HERE}:{function}"
     assert model.preprocessing.startswith(said)
     assert bool(model.preprocessing) == bool(said)
@@ -198,12 +199,12 @@ def test_a_function_says_its_preprocessing_if_it_can(
 
 def test_a_function_must_return_a_network(tmp_path: Path) -> None:
     with pytest.raises(FdbenchError, match=r"returned int, not a torch\.nn\.Module"):
-        open_model(f"{HERE}:not_a_network", tmp_path)
+        open_model(f"{HERE}:not_a_network", Workspace(tmp_path))
 
 
 def test_a_misspelt_function_is_proposed(tmp_path: Path) -> None:
     with pytest.raises(BadValue, match="Did you mean 'wrapped'"):
-        open_model(f"{HERE}:wraped", tmp_path)
+        open_model(f"{HERE}:wraped", Workspace(tmp_path))
 
 
 def test_a_module_is_found_where_the_user_stands(
@@ -214,7 +215,7 @@ def test_a_module_is_found_where_the_user_stands(
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    assert isinstance(open_model("my_own_networks:make", tmp_path).net, nn.Flatten)
+    assert isinstance(open_model("my_own_networks:make", Workspace(tmp_path)).net, nn.Flatten)
 
 
 def test_a_module_that_lacks_an_import_keeps_its_traceback(
@@ -224,18 +225,18 @@ def test_a_module_that_lacks_an_import_keeps_its_traceback(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     with pytest.raises(ModuleNotFoundError, match="no_such_package_anywhere"):
-        open_model("my_broken_networks:make", tmp_path)
+        open_model("my_broken_networks:make", Workspace(tmp_path))
 
 
 @pytest.mark.parametrize("ref", ["rb:Carmon2019", "hf:org/name", "TV:resnet18", ":x", "x:", "tv:"])
 def test_an_unknown_form_is_answered_with_those_there_are(ref: str, tmp_path: Path) -> None:
     with pytest.raises(BadValue, match=r"tv:NAME.*timm:NAME, defense:DIR or module:function"):
-        open_model(ref, tmp_path)
+        open_model(ref, Workspace(tmp_path))
 
 
 def test_a_path_is_a_file_whatever_it_ends_in(tmp_path: Path) -> None:
     with pytest.raises(FdbenchError, match="no file"):
-        open_model(f"{tmp_path}/mine", tmp_path)
+        open_model(f"{tmp_path}/mine", Workspace(tmp_path))
 
 
 def test_torchvision_is_opened_by_its_prefix(
@@ -243,7 +244,7 @@ def test_torchvision_is_opened_by_its_prefix(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(FdbenchError, match="tv:alexnet has no weights on this disk"):
-        open_model("tv:alexnet", tmp_path)
+        open_model("tv:alexnet", Workspace(tmp_path))
 
 
 def test_other_code_around_the_same_parameters_is_another_network() -> None:
@@ -259,7 +260,7 @@ def test_what_a_function_prints_stays_off_stdout(
     (tmp_path / "talkative.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    open_model("talkative:net", tmp_path)
+    open_model("talkative:net", Workspace(tmp_path))
     said = capsys.readouterr()
     assert said.out == ""
     assert "loaded" in said.err

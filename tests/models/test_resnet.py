@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fdbench.errors import BadValue
+from fdbench.models.catalogue import DENOISERS, denoise_choices
 from fdbench.models.denoise import DenoiseBlock, Embedding
 from fdbench.models.resnet import ConvBN, SamePad, build, same_tf
-from fdbench.models.catalogue import DENOISERS, denoise_choices
 from fdbench.specs.model import ARCHS, BLOCKS, PLACES, ModelSpec
 
 TINY = ModelSpec("r20", width=4, classes=10, px=32)

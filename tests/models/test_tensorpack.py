@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from click.testing import CliRunner, Result
 from seeded import GOLDEN, Array, checkpoint, images, shapes, weight
 
@@ -22,6 +23,7 @@ from fdbench.models.load import Model, open_model
 from fdbench.models.resnet import build
 from fdbench.models.tensorpack import detect, read_pack, theirs
 from fdbench.specs.model import ModelSpec
+from fdbench.store import Workspace
 from fdbench.threat import Threat
 from fdbench.verdict import check
 
@@ -65,7 +67,11 @@ def golden(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         keys = [key for key in file.files if key not in ("names", "shapes")]
         said = {key: torch.from_numpy(file[key]) for key in keys}
     return Golden(
-        NETWORKS[name], open_model(name, folder), said, x, torch.from_numpy(target).long()
+        NETWORKS[name],
+        open_model(name, Workspace(folder)),
+        said,
+        x,
+        torch.from_numpy(target).long(),
     )
 
 
@@ -82,7 +88,7 @@ def test_logits_loss_and_gradient_are_the_authors(golden: Golden) -> None:
     x = golden.x.clone().requires_grad_()
     logits = golden.model.net(x)
     assert (logits - golden.said["logits"]).abs().max() < 1e-4
-    loss = cross_entropy(logits, golden.target, reduction="none")
+    loss = F.cross_entropy(logits, golden.target, reduction="none")
     assert (loss - golden.said["loss"]).abs().max() < 1e-4
     (grad,) = torch.autograd.grad(loss.sum(), x)
     grad = grad.flip(1) / 2  # with respect to BGR in [-1, 1], which is 2 x - 1
@@ -370,7 +376,7 @@ def test_the_released_sizes_import_in_a_minute_and_3_gb_and_run(tmp_path: Path, 
     subprocess.run([sys.executable, "-m", "fdbench", *words], check=True, timeout=60)
     kilobytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # of the largest child
     assert kilobytes < 3e9 / 1024
-    model = open_model(name, tmp_path)
+    model = open_model(name, Workspace(tmp_path))
     x = torch.full((1, 3, 224, 224), 0.5, requires_grad=True)
     (grad,) = torch.autograd.grad(model.net(x).logsumexp(1).sum(), x)
     assert grad.isfinite().all()

@@ -15,8 +15,7 @@ from fdbench.reporting.authors import COLUMNS, READING, sections, zoo
 from fdbench.reporting.report import write_report
 from fdbench.specs.attack import AttackSpec
 from fdbench.specs.recipes import model_recipe
-from fdbench.store.runinfo import RunInfo
-from fdbench.store.runs import Row, read_runs
+from fdbench.store import Row, RunInfo, read_runs
 
 ROBUST = {0: 65, 10: 56, 100: 45, 1000: 43, 2000: 42}  # of 100 images
 

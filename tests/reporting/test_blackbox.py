@@ -26,8 +26,7 @@ from fdbench.reporting.figures import attackers as picture
 from fdbench.reporting.layout import blackbox_sections, fit
 from fdbench.reporting.whitebox import missing
 from fdbench.stats import wilson
-from fdbench.store.runinfo import RunInfo
-from fdbench.store.runs import Row, read_runs
+from fdbench.store import Row, RunInfo, read_runs
 
 NAMES = ("noise", "momentum", "smooth", "phases")
 # Of six images of class 3: what four attackers make of them, and whether the clean one is right.

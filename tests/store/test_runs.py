@@ -16,18 +16,21 @@ from madeup import info, other_weights, row, run_json, store
 
 from fdbench.errors import FdbenchError
 from fdbench.store.files import write_atomically
-from fdbench.store.runinfo import RunInfo, command_line, read_info
+from fdbench.store.rows import Row
+from fdbench.store.run_json import RunInfo, read_info
 from fdbench.store.runs import RunFolder, read_rows, read_runs
+from fdbench.store.session import command_line
+from fdbench.store.workspace import Workspace
 
 BUDGETS = (10, 100)
 
 
-def rows(*images: int) -> list[dict[str, Any]]:
+def rows(*images: int) -> list[Row]:
     return [row(i, None, BUDGETS) for i in images]
 
 
 def test_what_is_appended_is_read_back_and_done(tmp_path: Path) -> None:
-    with RunFolder.open(tmp_path, info(images=3)) as folder:
+    with RunFolder.open(Workspace(tmp_path), info(images=3)) as folder:
         folder.append(rows(0, 1))
         folder.append(rows(2))
         assert folder.done == {0, 1, 2}
@@ -62,7 +65,7 @@ def test_name_changes_with_whatever_changes_a_verdict(change: dict[str, Any]) ->
         {"environment": {}},
         {"command": "other"},
         {"started": "2026-01-01"},
-        {"attack": replace(info().attack, iters=(100, 10))},
+        {"attack": info().attack.with_parameters(iters=(100, 10))},
     ],
 )
 def test_name_ignores_what_changes_no_verdict(change: dict[str, Any]) -> None:
@@ -86,7 +89,7 @@ def test_torn_last_line_is_dropped_and_done_again(tmp_path: Path, keep: int) -> 
     whole = path.read_bytes()
     path.write_bytes(whole + whole.splitlines()[0][:keep])
     assert [r["image"] for r in read_rows(path.parent)[0]] == [0, 1]
-    with RunFolder.open(tmp_path, info()) as folder:
+    with RunFolder.open(Workspace(tmp_path), info()) as folder:
         assert folder.done == {0, 1}
         assert path.read_bytes() == whole
         folder.append(rows(2))
@@ -97,7 +100,7 @@ def test_torn_tail_of_another_rank_is_left_alone(tmp_path: Path) -> None:
     path = store(tmp_path, info(), rows(0)) / "rows-1.jsonl"
     path.write_bytes(json.dumps(rows(1)[0]).encode() + b'\n{"image": 2')
     before = path.read_bytes()
-    with RunFolder.open(tmp_path, info()) as folder:
+    with RunFolder.open(Workspace(tmp_path), info()) as folder:
         assert folder.done == {0, 1}
     assert path.read_bytes() == before
 
@@ -112,15 +115,15 @@ def test_image_judged_twice_counts_once_its_first_time_and_is_told(tmp_path: Pat
 
 
 def test_second_writer_of_a_rank_is_refused_and_other_ranks_are_not(tmp_path: Path) -> None:
-    with RunFolder.open(tmp_path, info()):
+    with RunFolder.open(Workspace(tmp_path), info()):
         with pytest.raises(FdbenchError, match=r"another process is writing .*rows-0\.jsonl"):
-            RunFolder.open(tmp_path, info())
-        RunFolder.open(tmp_path, info(), rank=1).close()
-    RunFolder.open(tmp_path, info()).close()
+            RunFolder.open(Workspace(tmp_path), info())
+        RunFolder.open(Workspace(tmp_path), info(), rank=1).close()
+    RunFolder.open(Workspace(tmp_path), info()).close()
 
 
 def append_forever(results: Path) -> None:
-    with RunFolder.open(results, info(images=10**6)) as folder:
+    with RunFolder.open(Workspace(results), info(images=10**6)) as folder:
         for start in range(0, 10**6, 50):
             folder.append(rows(*range(start, start + 50)))
 
@@ -134,7 +137,7 @@ def test_kill_9_loses_no_finished_batch_and_leaves_no_lock(tmp_path: Path) -> No
     assert child.pid
     os.kill(child.pid, signal.SIGKILL)
     child.join()
-    with RunFolder.open(tmp_path, info(images=10**6)) as folder:
+    with RunFolder.open(Workspace(tmp_path), info(images=10**6)) as folder:
         assert folder.done == set(range(len(folder.done)))
         assert len(folder.done) >= 50
 
@@ -154,7 +157,7 @@ def test_full_disk_leaves_whole_rows_only(
             full()
         return real(handle, content[: len(content) // 2])
 
-    with RunFolder.open(tmp_path, info()) as folder:
+    with RunFolder.open(Workspace(tmp_path), info()) as folder:
         folder.append(rows(0))
         with monkeypatch.context() as patch:
             patch.setattr(os, call, half if call == "write" else full)
@@ -168,7 +171,7 @@ def test_full_disk_leaves_whole_rows_only(
 def test_folder_that_cant_be_written_is_named_with_a_way_out(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FdbenchError, match=r"(?s)can't write .*file/runs.*--results DIR"):
-        RunFolder.open(tmp_path / "file", info())
+        RunFolder.open(Workspace(tmp_path / "file"), info())
 
 
 def test_interrupted_rewrite_keeps_the_old_file_and_no_other(
@@ -188,7 +191,7 @@ def test_seconds_of_sessions_add_up_and_an_idle_one_adds_none(
     clock = [0.0]
     monkeypatch.setattr("fdbench.store.runs.time.monotonic", lambda: clock[0])
     for session in range(3):
-        with RunFolder.open(tmp_path, info()) as folder:
+        with RunFolder.open(Workspace(tmp_path), info()) as folder:
             clock[0] += 5
             if session < 2:
                 folder.append(rows(session))
@@ -201,18 +204,18 @@ def test_wall_time_is_on_disk_while_a_run_is_under_way(
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr("fdbench.store.runs.time.monotonic", lambda: clock[0])
-    with RunFolder.open(tmp_path, info()) as folder:
+    with RunFolder.open(Workspace(tmp_path), info()) as folder:
         clock[0] += 100
         folder.append(rows(0))
         assert run_json(folder.path)["seconds"] == 100
 
 
 def test_warnings_merge_and_another_environment_is_one(tmp_path: Path) -> None:
-    with RunFolder.open(tmp_path, info()) as folder:
+    with RunFolder.open(Workspace(tmp_path), info()) as folder:
         folder.warn("first")
         folder.append(rows(0))
     newer = replace(info(), environment={**info().environment, "torch": "3.0"}, warnings=("new",))
-    RunFolder.open(tmp_path, newer).close()
+    RunFolder.open(Workspace(tmp_path), newer).close()
     assert read_runs(tmp_path)[0].info.warnings == (
         "first",
         "new",
@@ -223,7 +226,7 @@ def test_warnings_merge_and_another_environment_is_one(tmp_path: Path) -> None:
 def test_finished_run_opened_elsewhere_is_not_touched(tmp_path: Path) -> None:
     path = store(tmp_path, info(images=1), rows(0)) / "run.json"
     before = path.read_bytes()
-    RunFolder.open(tmp_path, replace(info(images=1), environment={})).close()
+    RunFolder.open(Workspace(tmp_path), replace(info(images=1), environment={})).close()
     assert path.read_bytes() == before
 
 
@@ -260,12 +263,12 @@ def test_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     other = other_weights(info(), "1", "2026")
     path.rename(path.with_name(other.name))
     with pytest.raises(FdbenchError, match="describes another run"):
-        RunFolder.open(tmp_path, other)
+        RunFolder.open(Workspace(tmp_path), other)
 
 
 def test_no_results_are_no_runs_and_a_run_just_begun_has_no_rows(tmp_path: Path) -> None:
     assert read_runs(tmp_path) == []
-    RunFolder.open(tmp_path, info()).close()
+    RunFolder.open(Workspace(tmp_path), info()).close()
     (run,) = read_runs(tmp_path)
     assert run.rows == ()
     assert not run.finished

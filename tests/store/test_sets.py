@@ -8,10 +8,11 @@ import torch
 from fdbench.data.open import open_data
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.specs.attack import AttackerSpec
-from fdbench.store.advset import AdvSet
-from fdbench.store.runinfo import DataInfo
-from fdbench.store.setfolder import SetFolder
-from fdbench.store.setinfo import Line, SetInfo, Surrogate, read_set_info
+from fdbench.store.run_json import DataInfo
+from fdbench.store.set_index import Line
+from fdbench.store.set_json import SetInfo, Surrogate, read_set_info
+from fdbench.store.sets import AdvSet, SetFolder
+from fdbench.store.workspace import Workspace
 
 DATA = open_data("fashion-mini", "test")
 INFO = SetInfo(
@@ -30,7 +31,7 @@ PIXELS = torch.arange(2 * 3 * 28 * 28).reshape(2, 3, 28, 28).to(torch.uint8)
 
 def stored(results: Path) -> Path:
     """A set of four images under two attackers."""
-    with SetFolder.open(results, INFO, "toys") as folder:
+    with SetFolder.open(Workspace(results), INFO, "toys") as folder:
         for i, name in enumerate(("mi", "coin", "mi", "coin")):
             ids = (0, 1) if i < 2 else (2, 3)
             folder.append(Line(name, ids, "", 1.5, {"clipped": i}, unattacked=ids[:i]), PIXELS + i)
@@ -39,7 +40,7 @@ def stored(results: Path) -> Path:
 
 def test_what_was_stored_is_read_back_in_the_order_asked_for(tmp_path: Path) -> None:
     stored(tmp_path)
-    found = AdvSet.open(tmp_path, "toys")
+    found = AdvSet.open(Workspace(tmp_path), "toys")
     assert found.info == INFO
     wanted = torch.stack([(PIXELS + 2)[1], PIXELS[0]]).float() / 255
     assert torch.equal(found.images("mi", (3, 0)), wanted)
@@ -47,7 +48,7 @@ def test_what_was_stored_is_read_back_in_the_order_asked_for(tmp_path: Path) -> 
 
 def test_seconds_counts_and_unattacked_are_sums_over_lines(tmp_path: Path) -> None:
     stored(tmp_path)
-    found = AdvSet.open(tmp_path, "toys")
+    found = AdvSet.open(Workspace(tmp_path), "toys")
     assert found.seconds == {"mi": 3.0, "coin": 3.0}
     assert found.counts == {"mi": {"clipped": 2}, "coin": {"clipped": 4}}
     assert found.unattacked == {"mi": {2, 3}, "coin": {0, 2, 3}}
@@ -76,7 +77,7 @@ def test_what_can_change_a_pixel_makes_another_set(tmp_path: Path, change: dict[
     folder = stored(tmp_path)
     before = (folder / "set.json").read_bytes()
     with pytest.raises(BadValue, match=f"another set 'toys': its {next(iter(change))}.*\n.*--use"):
-        SetFolder.open(tmp_path, other, "toys")
+        SetFolder.open(Workspace(tmp_path), other, "toys")
     assert (folder / "set.json").read_bytes() == before
 
 
@@ -84,7 +85,7 @@ def test_what_can_change_no_pixel_is_the_same_set(tmp_path: Path) -> None:
     folder = stored(tmp_path)
     other = replace(INFO, images=9, environment={"python": "3.13"}, command="x", warnings=("w",))
     assert other.name == INFO.name
-    with SetFolder.open(tmp_path, other, "toys") as again:
+    with SetFolder.open(Workspace(tmp_path), other, "toys") as again:
         assert len(again.done) == 8
     kept = read_set_info(folder / "set.json")
     assert (kept.images, kept.command, kept.started) == (9, INFO.command, INFO.started)
@@ -93,7 +94,7 @@ def test_what_can_change_no_pixel_is_the_same_set(tmp_path: Path) -> None:
 
 def test_a_touched_shard_is_found(tmp_path: Path) -> None:
     folder = stored(tmp_path)
-    found = AdvSet.open(tmp_path, "toys")
+    found = AdvSet.open(Workspace(tmp_path), "toys")
     shard = folder / "adv" / found.shards["mi", 0]
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
@@ -110,15 +111,15 @@ def test_an_edited_description_is_found(tmp_path: Path) -> None:
     path = stored(tmp_path) / "set.json"
     path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
     with pytest.raises(FdbenchError, match="was edited"):
-        AdvSet.open(tmp_path, "toys")
+        AdvSet.open(Workspace(tmp_path), "toys")
 
 
 def test_a_torn_last_line_is_left_out_and_redone(tmp_path: Path) -> None:
     index = stored(tmp_path) / "index-0.jsonl"
     whole = index.read_bytes()
     index.write_bytes(whole[:-9])
-    assert len(AdvSet.open(tmp_path, "toys").lines) == 3
-    with SetFolder.open(tmp_path, INFO, "toys") as folder:
+    assert len(AdvSet.open(Workspace(tmp_path), "toys").lines) == 3
+    with SetFolder.open(Workspace(tmp_path), INFO, "toys") as folder:
         assert ("coin", 2) not in folder.done
         folder.append(Line("coin", (2, 3), "", 1.5, {"clipped": 3}, (2, 3)), PIXELS + 3)
     assert index.read_bytes() == whole
@@ -128,22 +129,25 @@ def test_a_foreign_line_is_named(tmp_path: Path) -> None:
     index = stored(tmp_path) / "index-0.jsonl"
     index.write_text(index.read_text() + "hello\n")
     with pytest.raises(FdbenchError, match=r"index-0\.jsonl, line 5 is not JSON"):
-        AdvSet.open(tmp_path, "toys")
+        AdvSet.open(Workspace(tmp_path), "toys")
 
 
 def test_two_processes_never_write_the_same_lines(tmp_path: Path) -> None:
     with (
-        SetFolder.open(tmp_path, INFO, "toys"),
+        SetFolder.open(Workspace(tmp_path), INFO, "toys"),
         pytest.raises(FdbenchError, match="another process is writing"),
     ):
-        SetFolder.open(tmp_path, INFO, "toys")
-    with SetFolder.open(tmp_path, INFO, "toys"), SetFolder.open(tmp_path, INFO, "toys", rank=1):
+        SetFolder.open(Workspace(tmp_path), INFO, "toys")
+    with (
+        SetFolder.open(Workspace(tmp_path), INFO, "toys"),
+        SetFolder.open(Workspace(tmp_path), INFO, "toys", rank=1),
+    ):
         pass
 
 
 def test_missing_images_are_counted_and_the_way_out_is_named(tmp_path: Path) -> None:
     stored(tmp_path)
-    found = AdvSet.open(tmp_path, "toys")
+    found = AdvSet.open(Workspace(tmp_path), "toys")
     found.check_complete((3, 1))
     with pytest.raises(FdbenchError, match=r"has 4 of these 6 images under mi.\n.*--limit"):
         found.check_complete(range(6))
@@ -151,25 +155,45 @@ def test_missing_images_are_counted_and_the_way_out_is_named(tmp_path: Path) -> 
 
 def test_a_set_is_found_by_its_name_or_its_printed_folder(tmp_path: Path) -> None:
     folder = stored(tmp_path)
-    assert AdvSet.open(tmp_path, str(folder)).name == "toys"
+    assert AdvSet.open(Workspace(tmp_path), str(folder)).name == "toys"
     with pytest.raises(BadValue, match=r"no set 'toy'\. Did you mean 'toys'"):
-        AdvSet.open(tmp_path, "toy")
+        AdvSet.open(Workspace(tmp_path), "toy")
 
 
 def test_targets_are_kept_by_image_and_the_attack_is_a_targeted_one(tmp_path: Path) -> None:
-    with SetFolder.open(tmp_path, replace(INFO, targets="random"), "aimed") as folder:
+    with SetFolder.open(Workspace(tmp_path), replace(INFO, targets="random"), "aimed") as folder:
         for name in ("mi", "coin"):
             folder.append(Line(name, (0, 1), "", targets=(7, 3)), PIXELS)
-    found = AdvSet.open(tmp_path, "aimed")
+    found = AdvSet.open(Workspace(tmp_path), "aimed")
     assert found.targets((1, 0)).tolist() == [3, 7]
     assert found.spec.targeted
     with pytest.raises(FdbenchError, match="has 1 of these 2 images"):
         found.targets((1, 2))
     stored(tmp_path)
-    assert not AdvSet.open(tmp_path, "toys").spec.targeted
+    assert not AdvSet.open(Workspace(tmp_path), "toys").spec.targeted
 
 
 def test_an_untargeted_set_keeps_the_name_it_always_had() -> None:
     assert "targets" not in INFO.identity
     assert INFO.name.startswith("toys-fashion-mini-linf-8-")
     assert replace(INFO, targets="random").name.startswith("toys-fashion-mini-t-linf-8-")
+
+
+def test_an_open_set_needs_only_its_shards_and_can_be_shared_by_all_batches(tmp_path: Path) -> None:
+    with SetFolder.open(Workspace(tmp_path), replace(INFO, targets="random"), "aimed") as folder:
+        for name in ("mi", "coin"):
+            for i, ids in enumerate(((0, 1), (2, 3))):
+                line = Line(name, ids, "", unattacked=ids[i:], warnings=("w",), targets=(7, 3))
+                folder.append(line, PIXELS + i)
+    stored = AdvSet.open(Workspace(tmp_path), "aimed")
+    (folder.path / "set.json").unlink()
+    (folder.path / "index-0.jsonl").unlink()
+    for ids in ((0, 1), (2, 3)):
+        stored.check_complete(ids)
+        stored.check_fit(DATA, ids)
+        assert stored.images("coin", ids).shape == (2, 3, 28, 28)
+        assert stored.targets(ids).tolist() == [7, 3]
+    assert stored.unattacked == {"mi": {0, 1, 3}, "coin": {0, 1, 3}}
+    assert stored.warnings == ("w",)
+    assert stored.spec.parameters.plain == {"set": "aimed", "digest": stored.info.digest}
+    assert stored.unattacked is stored.unattacked

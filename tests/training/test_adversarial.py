@@ -14,6 +14,7 @@ from fdbench.models.checkpoint import load_card, save_card
 from fdbench.models.load import open_model
 from fdbench.specs.model import ModelSpec
 from fdbench.specs.training import TrainSpec
+from fdbench.store import Workspace
 from fdbench.training.adversarial import Trainer, Training
 from fdbench.training.loop import train
 
@@ -59,7 +60,7 @@ def equal(one: Path, other: Path) -> bool:
 
 def test_a_finished_training_loads_as_a_model_with_its_card(tmp_path: Path) -> None:
     path = train(job(tmp_path), fresh=False, say=silent)
-    model = open_model("tiny", tmp_path)
+    model = open_model("tiny", Workspace(tmp_path))
     assert model.card is not None
     assert model.card.finished
     assert model.card.train == SPEC
@@ -156,7 +157,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_weights(
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", poisoned)
     with pytest.raises(FdbenchError, match=r"epoch 2, batch 2.*not finite"):
         train(job(tmp_path), fresh=False, say=silent)
-    model = open_model("tiny", tmp_path)
+    model = open_model("tiny", Workspace(tmp_path))
     assert model.card is not None
     assert model.card.epochs == 1
     assert not model.card.finished

@@ -1,22 +1,17 @@
-"""What was run, on what and with what: the content of a run's run.json. Free of torch."""
+"""The description of a run, run.json. Free of torch."""
 
 import json
-import re
-import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from fdbench.errors import FdbenchError
 from fdbench.specs import AttackSpec, digest, parsed
-from fdbench.store.files import write_atomically
+from fdbench.store.files import safe, write_atomically
+from fdbench.store.session import command_line, now
 
-_T = TypeVar("_T")
-
-FORMAT = 2  # of run.json and of the rows
+FORMAT = 2  # of run.json and of the rows beside it
 _READABLE = (1, FORMAT)  # in 1, PGD's parameters stood beside the threat of every attack
 _LONGEST = 100  # characters of a run's name before its hash; file systems allow 255 in all
 
@@ -35,7 +30,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class DataInfo:
-    """The data set; `count` is all of it, not only what the run takes."""
+    """The data set; `count` is the size of all of it, not only of what the run takes."""
 
     name: str
     split: str
@@ -44,24 +39,13 @@ class DataInfo:
     count: int
 
 
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def command_line() -> str:
-    program = Path(sys.argv[0])
-    if program.name == "__main__.py":  # of `python -m fdbench`
-        program = program.parent
-    return shlex.join([program.name, *sys.argv[1:]])
-
-
 @dataclass(frozen=True)
 class RunInfo:
     """One network under one attack on one data set: what run.json holds.
 
-    `further` is whatever else changes a verdict: the sources of a transfer, the batch size of an
-    attack that draws its random numbers per batch. `found` changes none: it says what a choice that
-    was left open (a precision) came to, and why.
+    `further` is whatever else changes a verdict, such as the sources of a transfer attack or the
+    batch size of an attack that draws its random numbers per batch. `found` changes none: it
+    records how a choice left open (--precision auto) was settled, and why.
     """
 
     model: ModelInfo
@@ -78,12 +62,12 @@ class RunInfo:
     command: str = field(default_factory=command_line)  # as it was first typed
     seconds: float = 0.0  # wall time, summed over resumes
     warnings: tuple[str, ...] = ()
-    found: Mapping[str, Any] = field(default_factory=dict)  # what was measured before the attack
+    found: Mapping[str, Any] = field(default_factory=dict)  # settled before the attack
     format: int = FORMAT
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that can change a verdict; neither batch size nor device nor rank does (C3)."""
+        """Everything that can change a verdict; batch size, device and rank do not (C3)."""
         ours = self.model.spec is not None or not self.model.preprocessing
         return {
             "weights": self.model.weights,
@@ -103,13 +87,8 @@ class RunInfo:
         return f"{'-'.join(parts)[:_LONGEST]}-{digest(self.identity)}"
 
 
-def safe(name: str) -> str:
-    """A name's last path part in characters that every file system takes."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name.rstrip("/").split("/")[-1]).strip(".-") or "x"
-
-
 def read_info(path: Path) -> RunInfo:
-    """The RunInfo in a run.json. Raises FdbenchError, naming the file, where it is malformed."""
+    """The RunInfo in a run.json. Raises FdbenchError, naming the file, if it is malformed."""
     try:
         table = json.loads(path.read_text())
         version = table.pop("format")

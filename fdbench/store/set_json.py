@@ -1,4 +1,4 @@
-"""What a set is: set.json, and the lines of its index-<rank>.jsonl. Free of torch."""
+"""The description of a set of adversarial images, set.json. Free of torch."""
 
 import json
 from collections.abc import Mapping
@@ -7,21 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from fdbench.errors import FdbenchError
-from fdbench.randomness import ImageId
 from fdbench.specs import AttackerSpec, digest, parsed
-from fdbench.store.files import write_atomically
-from fdbench.store.journal import whole_lines
-from fdbench.store.runinfo import DataInfo, command_line, now, safe
+from fdbench.store.files import safe, write_atomically
+from fdbench.store.run_json import DataInfo
+from fdbench.store.session import command_line, now
 from fdbench.units import print_size
 
-CLEAN = "clean"  # stands as an attacker for the images themselves, which pictures need
 FORMAT = 1  # of set.json and of the index; a reader refuses any other
 _LONGEST = 60  # characters of a set's name before its hash: the names of its runs carry it
 
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A network that the attackers knew; `weights` is its sha256, `weight` its part in the sum."""
+    """A network that the attackers knew.
+
+    `weights` is the sha256 of its parameters, `weight` its share of the ensemble.
+    """
 
     name: str
     ref: str  # as given to --surrogate
@@ -31,7 +32,7 @@ class Surrogate:
 
 @dataclass(frozen=True)
 class SetInfo:
-    """What the images of a set are: the content of its set.json.
+    """How the images of a set were made: what set.json holds.
 
     `files` are the sha256 of what the attackers read besides the surrogates: a submission's folder,
     a trained generator, images made elsewhere.
@@ -56,7 +57,10 @@ class SetInfo:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that can change a pixel. A longer set continues a shorter one: `images` can't."""
+        """Everything that can change a pixel.
+
+        `images` is not part of it: a longer set continues a shorter one.
+        """
         known = {
             "attackers": [[one.name, one.method, dict(one.knobs)] for one in self.attackers],
             "surrogates": [[one.name, one.weights, one.weight] for one in self.surrogates],
@@ -71,40 +75,26 @@ class SetInfo:
 
     @property
     def digest(self) -> str:
-        """16 hex digits that change when the images can."""
+        """16 hex digits, the hash of the identity."""
         return digest(self.identity)
 
     @property
     def name(self) -> str:
-        """`caad2017-cifar10-linf-8-0123456789abcdef`, where the user gives none."""
+        """`caad2017-cifar10-linf-8-0123456789abcdef`, unless the user gives another."""
         size = print_size(self.eps, self.norm).split("/")[0]
         kind = [] if self.targets is None else ["t"]
         parts = (safe(self.title), safe(self.data.name), *kind, self.norm, size)
         return f"{'-'.join(parts)[:_LONGEST]}-{self.digest}"
 
 
-@dataclass(frozen=True)
-class Line:
-    """One attacker's images of one batch: where they are, and what making them took."""
-
-    attacker: str
-    ids: tuple[ImageId, ...]
-    shard: str
-    seconds: float = 0.0
-    counts: Mapping[str, int] = field(default_factory=dict)  # clipped pixels, and the like
-    unattacked: tuple[ImageId, ...] = ()  # the clean image stands in for what did not come
-    warnings: tuple[str, ...] = ()
-    targets: tuple[int, ...] = ()  # of a targeted set: the class wanted of each image
-
-
 def write_set_info(path: Path, info: SetInfo) -> None:
-    """Puts `info` into a set.json, whole or not at all."""
+    """Writes a set.json, completely or not at all."""
     table = {"name": path.parent.name, "digest": info.digest, **asdict(info)}
     write_atomically(path, json.dumps(table, indent=2) + "\n")
 
 
 def read_set_info(path: Path) -> SetInfo:
-    """The SetInfo in a set.json. Raises FdbenchError where it is malformed or was edited."""
+    """The SetInfo in a set.json. Raises FdbenchError if it is malformed or was edited."""
     try:
         table = json.loads(path.read_text())
         version = table.pop("format")
@@ -122,17 +112,3 @@ def read_set_info(path: Path) -> SetInfo:
     if info.digest != written:
         raise FdbenchError(f"{path} was edited: it does not describe the set it was written for.")
     return info
-
-
-def read_lines(folder: Path) -> list[Line]:
-    """Every rank's lines; torn tails are left out and left alone. Raises FdbenchError."""
-    lines = []
-    for path in sorted(folder.glob("index-*.jsonl")):
-        for number, text in enumerate(whole_lines(path).splitlines(), 1):
-            where = f"{path}, line {number}"
-            try:
-                table = json.loads(text)
-            except ValueError as reason:
-                raise FdbenchError(f"{where} is not JSON: {reason}") from reason
-            lines.append(parsed(Line, table, where))
-    return lines

@@ -1,0 +1,70 @@
+"""Checks of what JSON holds against annotations, and tables as dataclasses. Free of torch."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin
+
+from fdbench.errors import FdbenchError
+from fdbench.specs.plain import strict
+
+_T = TypeVar("_T")
+
+Check = Callable[[object], bool]
+
+# What JSON's values are in Python, by annotation: 1 may stand for 1.0, and true is no number.
+_PLAIN: dict[object, frozenset[type]] = {
+    bool: frozenset({bool}),
+    float: frozenset({int, float}),
+    int: frozenset({int}),
+    str: frozenset({str}),
+    NoneType: frozenset({NoneType}),
+}
+
+
+def _plain_types(kind: Any) -> frozenset[type]:
+    """The types of a kind that is neither list nor table; none for one that is."""
+    parts = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    plain = [_PLAIN.get(part, frozenset()) for part in parts]
+    return frozenset().union(*plain) if all(plain) else frozenset()
+
+
+def check_of(kind: Any) -> Check:
+    """The test of whether a value is of an annotated kind, all the way into lists and tables."""
+    if kind is Any:
+        return lambda value: True
+    if types := _plain_types(kind):
+        return lambda value: type(value) in types
+    if isinstance(kind, UnionType):
+        checks = [check_of(part) for part in get_args(kind)]
+        return lambda value: any(check(value) for check in checks)
+    origin: Any = get_origin(kind)
+    if origin is None:
+        return lambda value: isinstance(value, kind)
+    if issubclass(origin, Mapping):
+        items = _check_of_all(get_args(kind)[1])  # JSON's keys are always text
+        return lambda value: isinstance(value, origin) and items(value.values())
+    items = _check_of_all(get_args(kind)[0])  # list[int], tuple[int, ...]
+    return lambda value: isinstance(value, origin) and items(value)
+
+
+def _check_of_all(kind: Any) -> Callable[[Iterable[object]], bool]:
+    """The test of whether all values are of a kind."""
+    if types := _plain_types(kind):
+        return lambda values: types.issuperset(map(type, values))
+    check = check_of(kind)
+    return lambda values: all(map(check, values))
+
+
+def parsed(cls: type[_T], table: object, where: str) -> _T:
+    """`table` as the dataclass `cls`; a wrong, missing or unknown field is an error."""
+    if not isinstance(table, dict):
+        raise FdbenchError(f"{where}: expected a table, found {table!r}.")
+    values = strict(cls, table, where)
+    for one in fields(cls):  # type: ignore[arg-type]
+        if one.name in values and not check_of(one.type)(values[one.name]):
+            raise FdbenchError(f"{where}: {one.name} can't be {values[one.name]!r}.")
+    try:
+        return cls(**values)
+    except TypeError as reason:  # a field is missing
+        raise FdbenchError(f"{where} is incomplete: {reason}") from reason

@@ -1,0 +1,117 @@
+"""A row, the outcome of one image under one attack (contract C5): its schema, and its JSON line.
+
+`Row` is the schema. Its fields are checked wherever a row is read or written, and mypy checks the
+code that uses them. Attacks may add fields of their own, which pass unchecked. Free of torch.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, NotRequired, TypedDict, cast, get_args, get_type_hints
+
+from fdbench.randomness import ImageId
+from fdbench.specs import check_of, digest
+
+
+class Row(TypedDict):
+    """One image under one attack. `pred` has an entry for each reading of the attack."""
+
+    image: Annotated[ImageId, "its index in the data set, or its file's name"]
+    label: Annotated[int, "the true class"]
+    target: NotRequired[Annotated[int | None, "the class the attacker wants; null if untargeted"]]
+    clean: Annotated[int, "the class predicted for the clean image"]
+    pred: Annotated[dict[str, int], "the class predicted after the attack, by budget or attack"]
+    distance: Annotated[float, "of the last reading from the clean image, in the attack's norm"]
+    first_wrong: NotRequired[Annotated[int | None, "the last reading's first misjudged iterate"]]
+    first_wrong_by: NotRequired[Annotated[dict[str, int | None], "the same, for every reading"]]
+    broken_by: NotRequired[Annotated[str | None, "AutoAttack's stage that broke it, or clean"]]
+    gave_up: NotRequired[Annotated[bool, "Foolbox's attack raised, or returned no image"]]
+    unattacked: NotRequired[Annotated[list[str], "the attackers whose image is the clean one"]]
+    shard: NotRequired[Annotated[str, "the file under adv/ that holds its adversarial images"]]
+    check: NotRequired[Annotated[str, "the digest of all other fields; not in the oldest rows"]]
+
+
+@dataclass(frozen=True)
+class RowField:
+    """What the schema says of one field."""
+
+    kind: Any  # an annotation
+    required: bool
+    meaning: str
+
+    @property
+    def kind_name(self) -> str:
+        """`int`, `dict[str, int]`, `int | None`."""
+        return self.kind.__name__ if isinstance(self.kind, type) else str(self.kind)
+
+
+def _schema() -> dict[str, RowField]:
+    kinds, annotated = get_type_hints(Row), get_type_hints(Row, include_extras=True)
+    schema = {}
+    for name, kind in kinds.items():
+        required = name in Row.__required_keys__
+        hint = annotated[name] if required else get_args(annotated[name])[0]  # out of NotRequired
+        schema[name] = RowField(kind, required, meaning=hint.__metadata__[0])
+    return schema
+
+
+ROW_FIELDS = _schema()
+_REQUIRED = tuple(name for name, field in ROW_FIELDS.items() if field.required)
+_CHECKS = {name: check_of(field.kind) for name, field in ROW_FIELDS.items()}
+
+
+class BadRow(ValueError):
+    """Why a line is not a row; the text completes "line 3 ..."."""
+
+
+def add_fields(row: Row, further: Mapping[str, object]) -> None:
+    """Adds what an attack notes of the image. Raises ValueError for a field that every row has."""
+    if taken := further.keys() & Row.__required_keys__:
+        raise ValueError(f"an attack can't note {', '.join(sorted(taken))}: every row has that")
+    cast(dict[str, object], row).update(further)
+
+
+def row_digest(row: Row) -> str:
+    """What belongs into the row's `check`: 16 hex digits that change with any other field."""
+    return digest({name: value for name, value in row.items() if name != "check"})
+
+
+def _checked(row: object) -> Row:
+    """The row, if its fields are those of the schema. Raises BadRow."""
+    if not isinstance(row, dict):
+        raise BadRow(f"is not a row: {row!r}")
+    if missing := [name for name in _REQUIRED if name not in row]:
+        raise BadRow(f"lacks {', '.join(missing)}")
+    for name, value in row.items():
+        if name in _CHECKS and not _CHECKS[name](value):
+            raise BadRow(f"has {name} {value!r}: expected {ROW_FIELDS[name].kind_name}")
+    if not row["pred"]:
+        raise BadRow("has no prediction")
+    return cast(Row, row)
+
+
+def encode_row(row: Row) -> bytes:
+    """The row as a line, without its end. Raises BadRow for one that could not be read back."""
+    try:
+        return json.dumps(_checked(row), allow_nan=False).encode()
+    except (TypeError, ValueError) as reason:
+        raise BadRow(f"can't be written: it {reason}") from reason
+
+
+def decode_row(line: bytes, *, strict: bool = False) -> Row:
+    """The row in a line, without its end. Raises BadRow.
+
+    Args:
+        strict: also refuse a row whose bytes are not those that encode_row writes, or whose
+            `check` does not fit; a row that names a shard must have one.
+    """
+    try:
+        table = json.loads(line)
+    except ValueError as reason:
+        raise BadRow(f"is not a row: {reason}") from reason
+    row = _checked(table)
+    if strict and json.dumps(row).encode() != line:
+        raise BadRow("is not as it was written")
+    if strict and ("shard" in row or "check" in row) and row.get("check") != row_digest(row):
+        raise BadRow("does not fit its check")
+    return row

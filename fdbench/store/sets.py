@@ -1,0 +1,229 @@
+"""Sets of adversarial images: SetFolder stores one while it is made, AdvSet reads one.
+
+A set is described by its set.json (store/set_json.py) and indexed by its index-<rank>.jsonl
+(store/set_index.py); its images lie in shards (store/images.py).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from fdbench.data import Dataset
+from fdbench.errors import BadValue, FdbenchError, unknown
+from fdbench.randomness import ImageId
+from fdbench.specs import AttackSpec, TransferParameters
+from fdbench.store.images import Shard, read_shard, write_shard
+from fdbench.store.journal import Closing, Journal
+from fdbench.store.resuming import changes, merged
+from fdbench.store.set_index import CLEAN, Line, read_lines
+from fdbench.store.set_json import SetInfo, read_set_info, write_set_info
+from fdbench.store.workspace import SetPaths, Workspace
+from fdbench.types import Images, Labels
+
+
+class SetFolder(Closing):
+    """A set's folder, open for writing by one process.
+
+    `done` holds the (attacker, image) pairs that are stored, by any process.
+    """
+
+    def __init__(self, path: Path, info: SetInfo, rank: int, journal: Journal) -> None:
+        self.path = path
+        self.info = info
+        self.rank = rank
+        self.done = {(line.attacker, image) for line in read_lines(path) for image in line.ids}
+        self._journal = journal
+
+    @classmethod
+    def open(
+        cls, workspace: Workspace, info: SetInfo, name: str | None = None, rank: int = 0
+    ) -> "SetFolder":
+        """Creates the set, or resumes it after dropping this rank's torn last line.
+
+        Raises BadValue if another set has that name, FdbenchError if the folder can't be written or
+        another process is writing this rank's index.
+        """
+        path = workspace.adversarial_set(name or info.name)
+        kept = SetPaths(path).description
+        if kept.is_file():
+            _refuse_another(path.name, read_set_info(kept), info)
+        journal = Journal(SetPaths(path).index(rank))
+        try:
+            journal.trim()
+            folder = cls(path, info, rank, journal)
+            folder._write_description(kept)
+        except BaseException:
+            journal.close()
+            raise
+        return folder
+
+    def _write_description(self, kept: Path) -> None:
+        """Writes set.json, or updates the one of earlier sessions."""
+        if kept.is_file():
+            old, new = read_set_info(kept), self.info
+            images = max(old.images, new.images)
+            under_way = 0 < len(self.done) < images * len(old.attackers)
+            moved = changes(old.environment, new.environment) if under_way else []
+            warnings = merged(old.warnings, new.warnings, moved)
+            self.info = replace(old, images=images, warnings=warnings)
+            if self.rank or self.info == old:
+                return
+        write_set_info(kept, self.info)
+
+    def append(self, line: Line, pixels: UInt8[Tensor, "B 3 H W"]) -> None:
+        """Stores one attacker's images of a batch; `line.shard` is filled in."""
+        name = write_shard(SetPaths(self.path).images, Shard(line.ids, {line.attacker: pixels}))
+        self._journal.append([asdict(replace(line, shard=name))])
+        self.done |= {(line.attacker, image) for image in line.ids}
+
+    def close(self) -> None:
+        """Closes the index and releases its lock."""
+        self._journal.close()
+
+
+def _refuse_another(name: str, old: SetInfo, new: SetInfo) -> None:
+    if old.digest == new.digest:
+        return
+    was, now = old.identity, new.identity
+    differing = ", ".join(key for key in was | now if was.get(key) != now.get(key))
+    raise BadValue(
+        f"there is another set {name!r}: its {differing} differ.\n"
+        f"Give --make another name, or judge what it holds: --use {name}"
+    )
+
+
+def _set_name(workspace: Workspace, ref: str) -> str:
+    """The name of a set that is given by name, or by its folder as a command printed it.
+
+    Raises BadValue, listing the sets of the workspace.
+    """
+    home, known, path = workspace.sets, workspace.described_sets(), Path(ref)
+    name = path.name if path.resolve().parent == home.resolve() else ref
+    if name not in known:
+        hint = f"Sets lie in {home}; make one: fdbench attack transfer --make NAME --surrogate M"
+        raise unknown("set", ref, known, hint)
+    return name
+
+
+@dataclass(frozen=True)
+class AdvSet:
+    """A set, complete or not, as it was when it was opened.
+
+    Its description and index are read once, by `open`; after that only `images` reads from the
+    disk. One object can serve every batch of a run.
+    """
+
+    path: Path
+    info: SetInfo
+    lines: tuple[Line, ...]
+
+    @classmethod
+    def open(cls, workspace: Workspace, ref: str) -> "AdvSet":
+        """The set of that name, or in that folder. Raises FdbenchError."""
+        path = workspace.adversarial_set(_set_name(workspace, ref))
+        return cls(path, read_set_info(SetPaths(path).description), tuple(read_lines(path)))
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @cached_property
+    def attackers(self) -> tuple[str, ...]:
+        return tuple(one.name for one in self.info.attackers)
+
+    @cached_property
+    def shards(self) -> dict[tuple[str, ImageId], str]:
+        """The shard that holds each (attacker, image); the first one stored, if there are two."""
+        shard_of: dict[tuple[str, ImageId], str] = {}
+        for line in self.lines:
+            for image in line.ids:
+                shard_of.setdefault((line.attacker, image), line.shard)
+        return shard_of
+
+    def _lines_of(self, attacker: str) -> list[Line]:
+        return [line for line in self.lines if line.attacker == attacker]
+
+    @cached_property
+    def unattacked(self) -> dict[str, set[ImageId]]:
+        """The images that each attacker failed to return; the clean image stands in for them."""
+        return {
+            a: {i for line in self._lines_of(a) for i in line.unattacked} for a in self.attackers
+        }
+
+    @cached_property
+    def seconds(self) -> dict[str, float]:
+        """The time each attacker took, summed over batches, sessions and processes."""
+        return {a: sum(line.seconds for line in self._lines_of(a)) for a in self.attackers}
+
+    @cached_property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """What was counted while each attacker's images were made (Line.counts), summed."""
+        counters = {a: Counter[str]() for a in self.attackers}
+        for line in self.lines:
+            if line.attacker != CLEAN:
+                counters[line.attacker].update(line.counts)
+        return {a: dict(counter) for a, counter in counters.items()}
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings of its description and of every batch, each once."""
+        return merged(self.info.warnings, *(line.warnings for line in self.lines))
+
+    @cached_property
+    def spec(self) -> AttackSpec:
+        """The attack that judging a network on this set amounts to."""
+        info, targeted = self.info, self.info.targets is not None
+        own = TransferParameters(set=self.name, digest=info.digest)
+        return AttackSpec("transfer", info.norm, info.eps, targeted, parameters=own)
+
+    @cached_property
+    def _target_of(self) -> dict[ImageId, int]:
+        aimed = [line for line in self.lines if line.targets]
+        return {i: t for line in aimed for i, t in zip(line.ids, line.targets, strict=True)}
+
+    def targets(self, ids: Sequence[ImageId]) -> Labels:
+        """The target class of each image, in a targeted set. Raises as `check_complete` does."""
+        self.check_complete(ids)
+        return torch.tensor([self._target_of[image] for image in ids])
+
+    def images(self, attacker: str, ids: Sequence[ImageId]) -> Images:
+        """One attacker's images, in the order of `ids`.
+
+        Raises FdbenchError if a shard is missing or was changed.
+        """
+        ids_in: dict[str, list[ImageId]] = {}
+        for image in ids:
+            ids_in.setdefault(self.shards[attacker, image], []).append(image)
+        pixels: dict[ImageId, Tensor] = {}
+        for shard, some in ids_in.items():
+            stored = read_shard(SetPaths(self.path).images / shard).images(attacker, some)
+            pixels.update(zip(some, stored, strict=True))
+        return torch.stack([pixels[image] for image in ids])
+
+    def check_complete(self, ids: Sequence[ImageId]) -> None:
+        """Raises FdbenchError if any attacker's version of any of these images is missing."""
+        for name in self.attackers:
+            missing = sum((name, image) not in self.shards for image in ids)
+            if missing:
+                have = len(ids) - missing
+                raise FdbenchError(
+                    f"set {self.name} has {have} of these {len(ids)} images under {name}.\n"
+                    f"Judge fewer (--limit), or make the rest: {self.info.command}"
+                )
+
+    def check_fit(self, data: Dataset, ids: Sequence[ImageId]) -> None:
+        """Raises BadValue if it was made from other data, FdbenchError if an image is missing."""
+        ours, px = self.info.data, self.info.px
+        if (ours.split, ours.fingerprint, px) != (data.split, data.fingerprint, data.px):
+            raise BadValue(
+                f"set {self.name} was made from {ours.name} ({ours.split}, {px} px, "
+                f"{ours.fingerprint[:8]}), not from {data.name} ({data.split}, {data.px} px, "
+                f"{data.fingerprint[:8]}).\nGive its --data, --split and --px, or make another set."
+            )
+        self.check_complete(ids)
