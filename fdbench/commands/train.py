@@ -101,7 +101,8 @@ def train(**flags: Any) -> None:
 
     from fdbench.console import out, say, stoppable
     from fdbench.data import open_data
-    from fdbench.training import Training
+    from fdbench.store import Workspace
+    from fdbench.training import Training, learner_for
     from fdbench.training import train as run
 
     data = flags["data"] or "fashion-mini"
@@ -111,10 +112,11 @@ def train(**flags: Any) -> None:
     name = plain_name(flags["name"] or model.name)
     spec = settings(model, data, images.classes, flags)
     held_out = open_data(data, "held-out", **where)
-    job = Training(name, model, spec, images, held_out, flags["results"], device)
+    workspace = Workspace(flags["results"])
+    job = Training(name, model, spec, images, held_out, workspace, device)
     say(describe(name, model, spec, len(images), str(device)))
     with stoppable():
-        path = run(job, fresh=not flags["resume"], say=say)
+        path = run(learner_for(job), fresh=not flags["resume"], say=say)
     out.print(str(path), soft_wrap=True)
     say(f"Next: fdbench attack pgd --iters 100 --model {name}")
 

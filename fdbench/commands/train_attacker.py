@@ -60,7 +60,7 @@ def train_attacker(
     where = start_torch(device, threads)
 
     from fdbench.console import out, say, stoppable
-    from fdbench.training import train_generator
+    from fdbench.training import GeneratorLearner, train
 
     job = _job(name, radius, where, **typed)
     refs = ", ".join(surrogate.ref for surrogate in job.surrogates)
@@ -69,7 +69,7 @@ def train_attacker(
         f"up to {pixels(job.eps)}, surrogates {refs}, {where}"
     )
     with stoppable():
-        path = train_generator(job, fresh=not resume, say=say)
+        path = train(GeneratorLearner(job), fresh=not resume, say=say)
     out.print(str(path), soft_wrap=True)
 
 
@@ -90,16 +90,18 @@ def _job(
     from fdbench.attacks import Ensemble
     from fdbench.data import open_data
     from fdbench.models import open_model
-    from fdbench.training import GeneratorTraining, Surrogate
+    from fdbench.store import Surrogate, Workspace
+    from fdbench.training import GeneratorTraining
 
     models = [open_model(ref, results) for ref in surrogates]
     ref = data or _learnt_data(models)
     images = open_data(ref, "train", data_dir=data_dir, download=download, px=px)
     nets = tuple(model.net.to(device) for model in models)
     ensemble = Ensemble(nets, (1.0,) * len(nets))
-    named = tuple(Surrogate(model.ref, model.weights) for model in models)
+    named = tuple(Surrogate(model.name, model.ref, model.weights) for model in models)
     radius = default_eps(ref) if eps is None else eps
-    return GeneratorTraining(name, named, ensemble, images, results, device, radius, **rest)
+    place = Workspace(results)
+    return GeneratorTraining(name, named, ensemble, images, place, device, radius, **rest)
 
 
 def _learnt_data(models: list[Any]) -> str:

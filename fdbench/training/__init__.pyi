@@ -1,11 +1,17 @@
-from .adversarial import Training
-from .generator import GeneratorTraining, Surrogate, train_generator
+from .generator import GeneratorLearner, GeneratorTraining
+from .learner import Learner, Lesson, Loader
 from .loop import train
+from .methods import METHODS, learner_for
+from .network import Training
 
 __all__ = [
+    "METHODS",
+    "GeneratorLearner",
     "GeneratorTraining",
-    "Surrogate",
+    "Learner",
+    "Lesson",
+    "Loader",
     "Training",
+    "learner_for",
     "train",
-    "train_generator",
 ]
