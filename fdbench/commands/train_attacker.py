@@ -1,6 +1,5 @@
 """fdbench train-attacker."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,6 @@ from fdbench.commands.options import (
     size,
     start_torch,
 )
-from fdbench.errors import BadValue, FdbenchError
-from fdbench.specs import default_eps
-from fdbench.units import pixels
 
 
 @click.command("train-attacker")
@@ -47,67 +43,42 @@ from fdbench.units import pixels
 @results_option
 @compute_options
 def train_attacker(
-    name: str, eps: str | None, resume: bool, device: str, threads: int | None, **typed: Any
-) -> None:
-    """Train the feed-forward attacker (transfer method `generator`) on surrogate networks.
-
-    It learns from training images, at every eps from a quarter of --eps to --eps; the victim is
-    never asked. The same command continues a training that was stopped.
-    """
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise BadValue("training takes one process; only attacks are shared out by torchrun.")
-    name, radius = plain_name(name), size(eps, "linf", "eps")
-    where = start_torch(device, threads)
-
-    from fdbench.console import out, say, stoppable
-    from fdbench.training import GeneratorLearner, train
-
-    job = _job(name, radius, where, **typed)
-    refs = ", ".join(surrogate.ref for surrogate in job.surrogates)
-    say(
-        f"train attacker {name} on {job.data.name}: {job.images} images, {job.epochs} epochs, eps "
-        f"up to {pixels(job.eps)}, surrogates {refs}, {where}"
-    )
-    with stoppable():
-        path = train(GeneratorLearner(job), fresh=not resume, say=say)
-    out.print(str(path), soft_wrap=True)
-
-
-def _job(
-    name: str,
-    eps: float | None,
-    device: Any,
     *,
     surrogates: tuple[str, ...],
     data: str | None,
     data_dir: Path | None,
     px: int | None,
     download: bool,
+    eps: str | None,
+    name: str,
+    resume: bool,
     results: Path,
-    **rest: Any,
-) -> Any:
-    """The training, with its networks and its data opened."""
-    from fdbench.attacks import Ensemble
-    from fdbench.data import open_data
-    from fdbench.models import open_model
-    from fdbench.store import Surrogate, Workspace
-    from fdbench.training import GeneratorTraining
+    device: str,
+    threads: int | None,
+    **settings: Any,
+) -> None:
+    """Train the feed-forward attacker (transfer method `generator`) on surrogate networks.
 
-    models = [open_model(ref, results) for ref in surrogates]
-    ref = data or _learnt_data(models)
-    images = open_data(ref, "train", data_dir=data_dir, download=download, px=px)
-    nets = tuple(model.net.to(device) for model in models)
-    ensemble = Ensemble(nets, (1.0,) * len(nets))
-    named = tuple(Surrogate(model.name, model.ref, model.weights) for model in models)
-    radius = default_eps(ref) if eps is None else eps
-    place = Workspace(results)
-    return GeneratorTraining(name, named, ensemble, images, place, device, radius, **rest)
+    It learns from training images, at every eps from a quarter of --eps to --eps; the victim is
+    never asked. The same command continues a training that was stopped.
+    """
+    own_name, radius = plain_name(name), size(eps, "linf", "eps")
+    where = start_torch(device, threads)
 
+    from fdbench import training
+    from fdbench.console import out, say, stoppable
+    from fdbench.store import Workspace
 
-def _learnt_data(models: list[Any]) -> str:
-    """The data the surrogates were trained on, where their cards agree."""
-    known = {model.card.data["name"] for model in models if model.card is not None}
-    if len(known) != 1:
-        found = f"they were trained on {', '.join(sorted(known))}" if known else "they don't say"
-        raise FdbenchError(f"which data to learn from? {found}.\nGive --data DATA.")
-    return str(known.pop())
+    with stoppable():
+        path = training.train_attacker(
+            surrogates,
+            training.DataSource(data, data_dir, download, px),
+            workspace=Workspace(results),
+            device=where,
+            say=say,
+            name=own_name,
+            fresh=not resume,
+            eps=radius,
+            **settings,
+        )
+    out.print(str(path), soft_wrap=True)
