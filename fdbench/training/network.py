@@ -1,4 +1,4 @@
-"""What all trainings of a classifier share: network, optimiser, probe, and the card they leave."""
+"""What all trainings of a classifier share: network, optimiser, probe and card."""
 
 from abc import abstractmethod
 from collections import Counter
@@ -31,7 +31,9 @@ class Training:
     model: ModelSpec
     spec: TrainSpec
     train: Dataset
-    held_out: Dataset  # a slice of the training set: the epoch is never selected on the test set
+    held_out: (
+        Dataset  # a slice of the training set: the epoch is selected here, never on the test set
+    )
     workspace: Workspace
     device: torch.device
 
@@ -53,11 +55,12 @@ def _optimiser(net: nn.Module, spec: TrainSpec) -> torch.optim.SGD:
         {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": spec.weight_decay},
         {"params": [p for p in net.parameters() if p.ndim == 1]},
     ]
-    return torch.optim.SGD(groups, lr=spec.peak_lr, momentum=spec.momentum, nesterov=True)
+    nesterov = spec.momentum > 0  # torch refuses it without momentum
+    return torch.optim.SGD(groups, spec.peak_lr, spec.momentum, nesterov=nesterov)
 
 
 class NetworkLearner(Learner):
-    """Cross-entropy on the images that a subclass makes of a batch."""
+    """Minimises the cross-entropy on what a subclass makes of each batch."""
 
     rates: ClassVar[Mapping[str, str]] = {"correct": "train_accuracy"}
     labels: ClassVar[Mapping[str, str]] = {
@@ -88,24 +91,24 @@ class NetworkLearner(Learner):
 
     @cached_property
     def optimiser(self) -> torch.optim.SGD:
-        """The paper's."""
+        """Nesterov SGD, as in the paper."""
         return _optimiser(self.net, self.spec)
 
     @property
     def identity(self) -> Identity:
-        """The training's."""
+        """See `Training.identity`."""
         return self.training.identity
 
     def lr_at(self, progress: float) -> float:
-        """The spec's schedule."""
+        """See `TrainSpec.lr_at`."""
         return self.spec.lr_at(progress)
 
     @abstractmethod
     def images(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Images:
-        """What the network sees of a batch; may leave it in inference mode."""
+        """The images that the network learns from; may leave it in inference mode."""
 
     def loss(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Lesson:
-        """Cross-entropy with smoothed labels, and how many of the images were classified right."""
+        """Cross-entropy with smoothed labels, and how many images were classified correctly."""
         x = self.images(batch, at, tick)
         self.net.train()
         logits = self.net(x)
@@ -122,7 +125,7 @@ class NetworkLearner(Learner):
         return {name: count / len(held_out) for name, count in right.items()}
 
     def count_right(self, batch: Batch) -> dict[str, int]:
-        """How many held-out images the network classifies right, by what is done to them."""
+        """How many images are classified correctly, by the name of the measurement."""
         return {"held_out_clean": int((predict(self.net, batch.x) == batch.label).sum())}
 
     def score(self, entry: Entry) -> float:
@@ -130,7 +133,7 @@ class NetworkLearner(Learner):
         return entry["held_out_clean"]
 
     def keep(self, at: Position) -> None:
-        """Writes the weights with a card that says they are not final."""
+        """Writes the weights with a card that marks them as not final."""
         images, state = self.training.train, self.net.state_dict()
         card = Card(
             name=self.name,
@@ -150,7 +153,7 @@ class NetworkLearner(Learner):
         save_card(self.weights, state, card)
 
     def finished(self) -> bool:
-        """Whether the card says so. Raises BadValue for weights of another origin."""
+        """Whether the card marks the weights as final. Raises BadValue for imported weights."""
         if not self.weights.exists():
             return False
         card = load_card(self.weights)[1]
@@ -163,6 +166,6 @@ class NetworkLearner(Learner):
         return card.finished
 
     def finish(self, at: Position) -> None:
-        """Marks the kept weights as final and gives their card the whole log."""
+        """Marks the kept weights as final and completes the log in their card."""
         state, card = load_card(self.weights)
         save_card(self.weights, state, replace(card, finished=True, log=tuple(at.log)))

@@ -20,7 +20,7 @@ from fdbench.training.learner import Lesson
 from fdbench.training.loop import learn, train
 from fdbench.training.methods import learner_for
 from fdbench.training.network import NetworkLearner, Training
-from fdbench.training.state import Position
+from fdbench.training.state import Position, save_state
 
 MODEL = ModelSpec("r20", "nonlocal-dot", width=2, classes=10, px=28)
 SPEC = TrainSpec(
@@ -254,4 +254,14 @@ def test_kill_9_in_the_middle_of_training_changes_nothing(tmp_path: Path) -> Non
     again = tiny(tmp_path / "killed")
     killed(lambda: steps_learnt(again.state, 4) >= 2, "-c", _SLOW, str(tmp_path / "killed"))
     assert 2 <= steps_learnt(again.state, 4) < 8
+    assert equal(train(again, fresh=False, say=silent), wanted)
+
+
+def test_a_training_without_momentum_is_continued_too(tmp_path: Path) -> None:
+    wanted = train(tiny(tmp_path / "calm", momentum=0.0), fresh=False, say=silent)
+    stopped = tiny(tmp_path / "stopped", momentum=0.0)
+    assert not stopped.optimiser.param_groups[0]["nesterov"]
+    learn(stopped, next(stopped.loader.batches(0)), at := Position(), no_tick)
+    save_state(stopped.state, stopped.net, stopped.optimiser, stopped.identity, at)
+    again = tiny(tmp_path / "stopped", momentum=0.0)
     assert equal(train(again, fresh=False, say=silent), wanted)
