@@ -92,9 +92,9 @@ def train(
 ) -> None:
     """Train a network on adversarial images (paper, Sec. 6), and keep its best epoch.
 
-    What is not given comes from the model's recipe for this data set, else from the paper's
-    setting (100 classes or more) or the usual one for small images. The same command continues a
-    training that was stopped.
+    Settings left out come from the model's recipe for this data set, else from the paper (100
+    classes or more) or the usual setting for small images. The same command resumes a training that
+    was interrupted.
     """
     shape = ModelSpec(arch, denoise, denoise_at, block, width)  # a wrong name is refused at once
     own_name = plain_name(name) if name else None

@@ -59,8 +59,8 @@ def train_attacker(
 ) -> None:
     """Train the feed-forward attacker (transfer method `generator`) on surrogate networks.
 
-    It learns from training images, at every eps from a quarter of --eps to --eps; the victim is
-    never asked. The same command continues a training that was stopped.
+    It learns from training images, at every eps from a quarter of --eps to --eps, and never queries
+    the victim. The same command resumes a training that was interrupted.
     """
     own_name, radius = plain_name(name), size(eps, "linf", "eps")
     where = start_torch(device, threads)

@@ -16,9 +16,10 @@ from fdbench.verdict import predict
 
 
 class AdversarialLearner(NetworkLearner):
-    """Only adversarial images, made by PGD against the network's present weights.
+    """Learns from adversarial images only, made by PGD against the network's current weights.
 
-    The attack uses running batch-norm statistics and updates none (paper, released code).
+    The attack uses the running batch-norm statistics and does not update them (paper, released
+    code). The epoch is selected by held-out accuracy under PGD.
     """
 
     labels: ClassVar[Mapping[str, str]] = {**NetworkLearner.labels, "held_out_pgd": "PGD"}
@@ -30,12 +31,12 @@ class AdversarialLearner(NetworkLearner):
 
     @cached_property
     def folded(self) -> Folded:
-        """The copy that is attacked; `refresh` gives it the network's present weights."""
+        """The copy that is attacked; `refresh` gives it the network's current weights."""
         example = self.training.train.fetch([0, 1]).to(self.device).x
         return Folded(self.net.eval(), example)
 
     def images(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Images:
-        """Adversarial ones, a share `clean_start` of the batches attacked from the clean image."""
+        """Adversarial images; for a share `clean_start` of batches PGD starts at the clean one."""
         spec, stream = self.spec, f"train-{at.epoch}"
         self.folded.refresh()
         draw = randomness.uniform(spec.seed, f"{stream}-clean-start", [at.step], ())[0]
@@ -72,12 +73,12 @@ class AdversarialLearner(NetworkLearner):
         return path.iterates[iters]
 
     def probe(self) -> Entry:
-        """Clean and PGD accuracy on held-out images: catastrophic overfitting shows here."""
+        """Accuracy on clean images and under PGD: catastrophic overfitting shows here."""
         self.folded.refresh()
         return super().probe()
 
     def count_right(self, batch: Batch) -> dict[str, int]:
-        """On clean images and under PGD."""
+        """Both on clean images and under PGD."""
         robust = predict(self.net, self._probe_attack(batch)) == batch.label
         return {**super().count_right(batch), "held_out_pgd": int(robust.sum())}
 

@@ -84,9 +84,12 @@ def _initial(seed: int) -> Painter:
 
 
 class GeneratorLearner(Learner):
-    """Makes the surrogates doubt what they took the clean images for; the last epoch is kept."""
+    """Minimises the surrogates' confidence in their predictions on the clean images.
 
-    timed = False  # two trainings with the same settings leave the same file
+    The last epoch is kept.
+    """
+
+    timed = False  # the same settings give the same file, log included
     save_every = 30.0
     rates: ClassVar[Mapping[str, str]] = {"fooled": "fooled"}
     labels: ClassVar[Mapping[str, str]] = {"fooled": "surrogates fooled"}
@@ -112,16 +115,16 @@ class GeneratorLearner(Learner):
 
     @cached_property
     def optimiser(self) -> torch.optim.Adam:
-        """Adam with its usual moments."""
+        """Adam with its default betas."""
         return torch.optim.Adam(self.net.parameters(), lr=self.training.lr)
 
     @property
     def identity(self) -> Identity:
-        """The training's."""
+        """See `GeneratorTraining.identity`."""
         return self.training.identity
 
     def lr_at(self, progress: float) -> float:
-        """Half a cosine, down to zero."""
+        """Cosine decay to zero."""
         return self.training.lr * (1 + math.cos(math.pi * progress)) / 2
 
     def paint(self, batch: Batch, epoch: int) -> Images:
@@ -135,7 +138,7 @@ class GeneratorLearner(Learner):
         return (batch.x + eps[:, None, None, None] * painted).clamp(0, 1)
 
     def loss(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Lesson:
-        """Mean conviction of the surrogates, and of how many images they changed their mind."""
+        """The surrogates' mean conviction, and on how many images their prediction changed."""
         ensemble = self.training.ensemble
         label = ensemble.predict(batch.x)
         logits = ensemble.logits(self.paint(batch, at.epoch))
@@ -145,7 +148,7 @@ class GeneratorLearner(Learner):
         return Lesson(loss, {"fooled": (wrong.double() * len(batch.ids)).round()})
 
     def finished(self) -> bool:
-        """Whether there are weights: they are written at the end only."""
+        """Whether the weights exist: they are only written at the end."""
         if not self.weights.exists():
             return False
         refuse_other(self.identity, load_painter(self.weights)[1]["identity"], self.weights)

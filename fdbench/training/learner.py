@@ -1,4 +1,4 @@
-"""What the training loop asks of a learner; a new kind of training is one subclass of `Learner`."""
+"""What the training loop needs from a learner: a new kind of training is one subclass."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -52,27 +52,27 @@ class Loader:
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """What a batch gives: the loss to descend, and counts over its images for the log."""
+    """The loss of a batch, and what to count over its images for the log."""
 
     loss: Tensor  # the mean over the batch
-    counts: Mapping[str, Tensor]  # read after the step, so that a GPU need not be waited for before
+    counts: Mapping[str, Tensor]  # read after the step, so as not to wait for a GPU
 
 
 class Learner(ABC):
-    """One training: a network, its loss, its images, and the files it leaves.
+    """One training: its network, loss and images, and the files it writes.
 
-    Everything random in it depends on the seed, the epoch, the batch's number and the image's id,
-    so that a training that was stopped continues bit-identically. Network and optimiser are made
-    when first asked for: a training that is finished needs neither.
+    Its random numbers must depend on nothing but the seed, the epoch, the batch's number and the
+    image's id: then a training that was interrupted resumes bit-identically. Make network and
+    optimiser cached properties: a training that is finished already needs neither.
     """
 
-    attack_passes: int = 0  # of a batch, each ticked in `loss`; learning itself counts as two
-    timed: bool = True  # whether the log says how fast an epoch went
+    attack_passes: int = 0  # `loss` ticks so often; the step itself counts as two
+    timed: bool = True  # whether the log holds images per second
     save_every: float = 60.0  # seconds of work that a kill may cost
-    rates: ClassVar[
-        Mapping[str, str]
-    ] = {}  # a count -> its share of the images, as the log names it
-    labels: ClassVar[Mapping[str, str]] = {}  # a share in the log -> what messages call it
+    # a count of `Lesson` -> the name, in the log, of its share of the images
+    rates: ClassVar[Mapping[str, str]] = {}
+    # a share in the log -> its name in messages
+    labels: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Learner(ABC):
     @property
     @abstractmethod
     def net(self) -> nn.Module:
-        """What learns."""
+        """The network that is trained."""
 
     @property
     @abstractmethod
@@ -100,7 +100,7 @@ class Learner(ABC):
     @property
     @abstractmethod
     def identity(self) -> Identity:
-        """What must agree for a saved training to be continued, as it looks in JSON."""
+        """The settings that must agree for a saved training to be resumed; see `plain`."""
 
     @abstractmethod
     def lr_at(self, progress: float) -> float:
@@ -108,27 +108,27 @@ class Learner(ABC):
 
     @abstractmethod
     def loss(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Lesson:
-        """The loss of a batch; `tick` is called after each of `attack_passes`."""
+        """The loss to descend; calls `tick` after each of `attack_passes`."""
 
     def probe(self) -> Entry:
-        """Shares of held-out images, for the epoch's entry in the log."""
+        """Measurements on held-out images, for the epoch's entry in the log."""
         return {}
 
     def score(self, entry: Entry) -> float | None:
-        """By which the best epoch is kept; None where the last one is."""
+        """The epoch with the highest score is kept; None keeps the last one."""
         return None
 
     def keep(self, at: Position) -> None:
-        """Writes the present weights, the best so far; called only where epochs have a score."""
+        """Writes the current weights, the best so far. Called only where epochs have a score."""
         raise NotImplementedError
 
     @abstractmethod
     def finished(self) -> bool:
-        """Whether the final weights of this very training are there.
+        """Whether the final weights of this training exist.
 
         Raises BadValue for weights of another training under its name.
         """
 
     @abstractmethod
     def finish(self, at: Position) -> None:
-        """Leaves the final weights with their card."""
+        """Writes the final weights and their card."""

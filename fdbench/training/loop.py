@@ -1,4 +1,4 @@
-"""The one training loop. It knows neither networks nor attacks: a `Learner` brings them."""
+"""The training loop. It knows no architecture and no attack: a `Learner` brings both."""
 
 import time
 from collections.abc import Callable
@@ -20,9 +20,9 @@ Say = Callable[[str], None]
 def train(learner: Learner, *, fresh: bool, say: Say, save_every: float | None = None) -> Path:
     """The path of the final weights. The same training again continues, or has nothing to do.
 
-    `save_every` seconds, by default the learner's, are what a kill may cost. Raises FdbenchError if
-    a file of that name belongs to another training, and if the loss stops being finite; the state
-    last saved is kept.
+    The state is saved every `save_every` seconds (None: as often as the learner asks), which is the
+    most that a kill may cost. Raises FdbenchError if a file of that name belongs to another
+    training, and if the loss stops being finite; the last saved state is kept.
     """
     if fresh:
         learner.state.unlink(missing_ok=True)
@@ -49,10 +49,10 @@ def _save(learner: Learner, at: Position) -> None:
 
 
 def _first_position(learner: Learner, say: Say) -> Position:
-    """Where the saved state stands, taken over; without one, the beginning."""
+    """Restores the saved state and returns its position; without one, saves the initial state."""
     if not learner.state.exists():
         at = Position()
-        _save(learner, at)  # a folder that can't be written is known before an hour's work
+        _save(learner, at)  # an unwritable folder is reported before an hour's work
         return at
     at = load_state(learner.state, learner.net, learner.optimiser, learner.identity)
     steps = learner.loader.steps
@@ -63,9 +63,9 @@ def _first_position(learner: Learner, say: Say) -> Position:
 def _run_epoch(
     learner: Learner, at: Position, advance: Callable[[float], None], save_every: float
 ) -> None:
-    """What is left of the epoch at `at`, saved every so often."""
+    """Learns from the rest of the epoch, saving the state every `save_every` seconds."""
     saved = started = time.monotonic()
-    passes = learner.attack_passes + 2  # learning costs about two attack steps
+    passes = learner.attack_passes + 2  # the step itself costs about two attack iterations
     for batch in learner.loader.batches(at.epoch, at.step):
         images = len(batch.ids)
         learn(learner, batch.to(learner.device), at, partial(advance, images / passes))
@@ -111,7 +111,7 @@ def _refuse_nonfinite(learner: Learner, loss: Tensor, at: Position) -> None:
 
 
 def _close_epoch(learner: Learner, at: Position, say: Say) -> Position:
-    """Logs the epoch and keeps its weights if they are the best so far; where the next begins."""
+    """Logs the epoch, keeps its weights if they are the best so far; returns the next position."""
     entry = _entry(learner, at)
     score, best = learner.score(entry), at.best
     chosen = score is not None and (best is None or score >= best)

@@ -1,4 +1,4 @@
-"""The ways to train a network: a method is one file with its learner, and one line here."""
+"""The training methods: a new one is a file with its learner and a line in this table."""
 
 from fdbench.training.adversarial import AdversarialLearner
 from fdbench.training.clean import CleanLearner

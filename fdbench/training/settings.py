@@ -1,4 +1,4 @@
-"""How a network is trained, from what the user chose, the model's recipe and the data. No torch."""
+"""From the user's settings, the model's recipe and the profile to a TrainSpec. Free of torch."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,7 +10,7 @@ from fdbench.units import parse_size, print_size
 
 
 class Settings(TypedDict, total=False):
-    """The fields of TrainSpec that a user may choose; sizes may be text, as in "8/255"."""
+    """The fields of TrainSpec that a user may set; None is unset. Sizes may be text ("8/255")."""
 
     epochs: int | None
     batch_size: int | None
@@ -36,14 +36,14 @@ _ATTACK_ONLY = ("attack_iters", "eps", "alpha", "targeted", "norm", "clean_start
 
 
 def refuse_unused(settings: Settings) -> None:
-    """Raises BadValue for a setting of the attack where there is none."""
+    """Raises BadValue for a setting of the attack in a training without one."""
     used = [name for name in _ATTACK_ONLY if settings.get(name) is not None]
     if settings.get("clean") and used:
         option = used[0].replace("_", "-")
         raise BadValue(f"--clean trains without an attack: --{option} has nothing to act on.")
 
 
-def settle(model: ModelSpec, data: str, settings: Settings) -> TrainSpec:
+def resolve(model: ModelSpec, data: str, settings: Settings) -> TrainSpec:
     """The user's settings, else the recipe's for this data set, else the profile for its size."""
     spec = _default(model, data)
     chosen: dict[str, object] = {k: v for k, v in settings.items() if v is not None}
@@ -57,7 +57,7 @@ def settle(model: ModelSpec, data: str, settings: Settings) -> TrainSpec:
 
 
 def _default(model: ModelSpec, data: str) -> TrainSpec:
-    """The paper's setting for 100 classes or more, the usual one for small images elsewhere."""
+    """The recipe's settings over the profile: the paper's, or SMALL for small images."""
     profile = {} if model.classes >= 100 and model.px > 64 else SMALL
     recipe: Mapping[str, object] = {}
     if model.name in recipe_files("models"):
@@ -66,7 +66,7 @@ def _default(model: ModelSpec, data: str) -> TrainSpec:
 
 
 def describe(name: str, model: ModelSpec, spec: TrainSpec, images: int, device: str) -> str:
-    """The training in words; settings that nobody chose stand here with their values."""
+    """The training in words, including the settings that were left to their defaults."""
     lines = [
         f"train {name}: {model.name}, {model.classes} classes, {model.px} px, on {spec.data} "
         f"({images} images), {device}",

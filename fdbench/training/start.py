@@ -1,4 +1,4 @@
-"""From what was asked for to a training that runs: data and surrogates opened, settings settled."""
+"""Starts trainings from plain arguments: opens the data and surrogates, resolves the settings."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from fdbench.training.generator import GeneratorLearner, GeneratorTraining
 from fdbench.training.loop import train
 from fdbench.training.methods import learner_for
 from fdbench.training.network import Training
-from fdbench.training.settings import Settings, describe, refuse_unused, settle
+from fdbench.training.settings import Settings, describe, refuse_unused, resolve
 from fdbench.units import pixels
 
 Say = Callable[[str], None]
@@ -28,15 +28,15 @@ _DEFAULT_DATA = "fashion-mini"  # lies in the package: nothing to fetch
 
 @dataclass(frozen=True)
 class DataSource:
-    """Which data set, and how its files are opened."""
+    """A data set, and how to open its files."""
 
-    ref: str | None = None  # a form of --data; None leaves the choice to the training
+    ref: str | None = None  # as after --data; None takes the default
     data_dir: Path | None = None
     download: bool = False
     px: int | None = None
 
     def open(self, ref: str, split: str) -> Dataset:
-        """A split of `ref`, which is the chosen data set or what stands in for none."""
+        """A split of `ref`: the data set's own reference, or the default in its place."""
         return open_data(ref, split, data_dir=self.data_dir, download=self.download, px=self.px)
 
 
@@ -51,14 +51,14 @@ def train_network(
     fresh: bool = False,
     **settings: Unpack[Settings],
 ) -> Path:
-    """Trains a network and returns the path of its weights; a training that was stopped continues.
+    """Trains a network, or resumes its training, and returns the path of its weights.
 
     Args:
         shape: the architecture; classes and image size are the data's.
         name: of the weights and the row; None takes the architecture's.
         fresh: start over where a training of that name exists.
-        settings: fields of TrainSpec; what is missing or None comes from the model's recipe for
-            this data set, else from the profile for the data's size.
+        settings: fields of TrainSpec; those left out or None come from the model's recipe for this
+            data set, else from the profile for its size.
 
     Raises BadValue for settings that contradict each other and for another training of that name,
     FdbenchError for data that can't be opened and a loss that stops being finite.
@@ -68,7 +68,7 @@ def train_network(
     data = source.ref or _DEFAULT_DATA
     images = source.open(data, "train")
     model = replace(shape, classes=images.classes, px=images.px)
-    spec, title = settle(model, data, settings), name or model.name
+    spec, title = resolve(model, data, settings), name or model.name
     held_out = source.open(data, "held-out")
     training = Training(title, model, spec, images, held_out, workspace, device)
     say(describe(title, model, spec, len(images), str(device)))
@@ -91,11 +91,11 @@ def train_attacker(
     limit: int | None = None,
     seed: int = 0,
 ) -> Path:
-    """Trains the feed-forward attacker and returns the path of its weights.
+    """Trains the feed-forward attacker, or resumes, and returns the path of its weights.
 
     Args:
         surrogates: references of networks, as --model takes them.
-        eps: the largest it is trained at, in image units; None takes the data's usual one.
+        eps: the largest perturbation, in image units; None takes the default for the data.
         limit: learn from the first images only.
 
     Raises as `train_network` does; FdbenchError also where neither `source` nor the surrogates'

@@ -1,4 +1,4 @@
-"""What a stopped training continues from: weights, the optimiser's memory, the position."""
+"""What an interrupted training resumes from: weights, optimiser state, position."""
 
 import json
 from collections.abc import Mapping
@@ -20,8 +20,10 @@ Entry = dict[str, int | float]  # what the log holds of one epoch
 
 @dataclass
 class Position:
-    """How far a training is. Random numbers depend on seed, epoch and image, so this, the weights
-    and the optimiser's memory are all that continuing needs.
+    """How far a training has come.
+
+    Random numbers depend on seed, epoch, batch and image, so this, the weights and the optimiser's
+    state are all that resuming needs: no generator state is saved.
     """
 
     epoch: int = 0
@@ -36,7 +38,7 @@ class Position:
             self.sums[name] = self.sums.get(name, 0) + amount
 
     def to_json(self) -> str:
-        """One flat object: the sums stand beside the other fields."""
+        """One flat object, with the sums beside the other fields."""
         fields = asdict(self)
         fields |= fields.pop("sums")
         return json.dumps({name: value for name, value in fields.items() if value is not None})
@@ -85,13 +87,13 @@ def save_state(
     tensors = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
     for name, parameter in net.named_parameters():
         for key, value in optimiser.state[parameter].items():
-            if value is not None:  # SGD without momentum remembers nothing
+            if value is not None:  # SGD without momentum has no state
                 tensors[f"optimiser.{key}.{name}"] = value
     write_tensors(path, tensors, {"identity": json.dumps(identity), "at": at.to_json()})
 
 
 def load_state(path: Path, net: nn.Module, optimiser: Optimizer, identity: Identity) -> Position:
-    """Fills the network and the optimiser; where the training stands.
+    """Restores the network and the optimiser, and returns the position.
 
     Raises FdbenchError for a foreign file, BadValue for one of another training.
     """
