@@ -15,6 +15,7 @@ from .names import (
 from .opening import load_model
 from .reports import read_runs, report
 from .requests import AttackRequest, Compute, DataRequest, DoctorRequest, RunRequest, SetRequest
+from .training import train, train_attacker
 
 __all__ = [
     "AttackRequest",
@@ -50,6 +51,8 @@ __all__ = [
     "run_attack",
     "run_folder",
     "targets_named",
+    "train",
+    "train_attacker",
     "transfer",
     "use_set",
     "verify",

@@ -1,22 +1,20 @@
 """fdbench train-attacker."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+from fdbench import api
 from fdbench.commands.options import (
     compute_options,
     data_options,
     plain_name,
     results_option,
     size,
-    start_torch,
+    taken,
 )
-from fdbench.errors import BadValue, FdbenchError
-from fdbench.specs import default_eps
-from fdbench.units import pixels
+from fdbench.console import out
 
 
 @click.command("train-attacker")
@@ -47,65 +45,23 @@ from fdbench.units import pixels
 @results_option
 @compute_options
 def train_attacker(
-    name: str, eps: str | None, resume: bool, device: str, threads: int | None, **typed: Any
+    *,
+    surrogates: tuple[str, ...],
+    eps: str | None,
+    name: str,
+    resume: bool,
+    results: Path,
+    **settings: Any,
 ) -> None:
     """Train the feed-forward attacker (transfer method `generator`) on surrogate networks.
 
-    It learns from training images, at every eps from a quarter of --eps to --eps; the victim is
-    never asked. The same command continues a training that was stopped.
+    It learns from training images, at every eps from a quarter of --eps to --eps, and never queries
+    the victim. The same command resumes a training that was interrupted.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise BadValue("training takes one process; only attacks are shared out by torchrun.")
-    name, radius = plain_name(name), size(eps, "linf", "eps")
-    where = start_torch(device, threads)
-
-    from fdbench.console import out, say, stoppable
-    from fdbench.training import train_generator
-
-    job = _job(name, radius, where, **typed)
-    refs = ", ".join(surrogate.ref for surrogate in job.surrogates)
-    say(
-        f"train attacker {name} on {job.data.name}: {job.images} images, {job.epochs} epochs, eps "
-        f"up to {pixels(job.eps)}, surrogates {refs}, {where}"
-    )
-    with stoppable():
-        path = train_generator(job, fresh=not resume, say=say)
+    own_name, radius = plain_name(name), size(eps, "linf", "eps")
+    data, compute = taken(api.DataRequest, settings), taken(api.Compute, settings)
+    path = api.train_attacker(
+        surrogates, data, name=own_name, fresh=not resume, eps=radius, results=results,
+        compute=compute, **settings,
+    )  # fmt: skip
     out.print(str(path), soft_wrap=True)
-
-
-def _job(
-    name: str,
-    eps: float | None,
-    device: Any,
-    *,
-    surrogates: tuple[str, ...],
-    data: str | None,
-    data_dir: Path | None,
-    px: int | None,
-    download: bool,
-    results: Path,
-    **rest: Any,
-) -> Any:
-    """The training, with its networks and its data opened."""
-    from fdbench.attacks import Ensemble
-    from fdbench.data import open_data
-    from fdbench.models import open_model
-    from fdbench.training import GeneratorTraining, Surrogate
-
-    models = [open_model(ref, results) for ref in surrogates]
-    ref = data or _learnt_data(models)
-    images = open_data(ref, "train", data_dir=data_dir, download=download, px=px)
-    nets = tuple(model.net.to(device) for model in models)
-    ensemble = Ensemble(nets, (1.0,) * len(nets))
-    named = tuple(Surrogate(model.ref, model.weights) for model in models)
-    radius = default_eps(ref) if eps is None else eps
-    return GeneratorTraining(name, named, ensemble, images, results, device, radius, **rest)
-
-
-def _learnt_data(models: list[Any]) -> str:
-    """The data the surrogates were trained on, where their cards agree."""
-    known = {model.card.data["name"] for model in models if model.card is not None}
-    if len(known) != 1:
-        found = f"they were trained on {', '.join(sorted(known))}" if known else "they don't say"
-        raise FdbenchError(f"which data to learn from? {found}.\nGive --data DATA.")
-    return str(known.pop())

@@ -1,11 +1,23 @@
-from .adversarial import Training
-from .generator import GeneratorTraining, Surrogate, train_generator
+from .generator import GeneratorLearner, GeneratorTraining
+from .learner import Learner, Lesson, Loader
 from .loop import train
+from .methods import METHODS, learner_for
+from .network import Training
+from .settings import Settings
+from .start import DataSource, train_attacker, train_network
 
 __all__ = [
+    "METHODS",
+    "DataSource",
+    "GeneratorLearner",
     "GeneratorTraining",
-    "Surrogate",
+    "Learner",
+    "Lesson",
+    "Loader",
+    "Settings",
     "Training",
+    "learner_for",
     "train",
-    "train_generator",
+    "train_attacker",
+    "train_network",
 ]

@@ -1,136 +1,142 @@
-"""Train a network to its end, from wherever its last checkpoint stands."""
+"""The training loop. It knows no architecture and no attack: a `Learner` brings both."""
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+import torch
+from torch import Tensor
 
 from fdbench.console import progress
-from fdbench.errors import BadValue
-from fdbench.machine import environment
-from fdbench.models import Card, load_card, save_card, weights_hash
-from fdbench.training.adversarial import Position, Trainer, Training
-from fdbench.training.state import refuse_other
-
-SAVE_EVERY = 60.0  # seconds of work that a kill may cost
+from fdbench.errors import FdbenchError
+from fdbench.training.learner import Learner
+from fdbench.training.state import Entry, Position, load_state, save_state
+from fdbench.types import Batch
 
 Say = Callable[[str], None]
 
 
-def train(job: Training, *, fresh: bool, say: Say, save_every: float = SAVE_EVERY) -> Path:
-    """The path of the chosen weights. The same job again continues, or finds nothing to do.
+def train(learner: Learner, *, fresh: bool, say: Say, save_every: float | None = None) -> Path:
+    """The path of the final weights. The same training again continues, or has nothing to do.
 
-    Raises FdbenchError if a checkpoint of that name belongs to another training, and if the loss
-    stops being finite; the last good checkpoint is kept.
+    The state is saved every `save_every` seconds (None: as often as the learner asks), which is the
+    most that a kill may cost. Raises FdbenchError if a file of that name belongs to another
+    training, and if the loss stops being finite; the last saved state is kept.
     """
     if fresh:
-        job.state.unlink(missing_ok=True)
-        job.weights.unlink(missing_ok=True)
-    if not job.state.exists() and _finished(job):
-        say(f"{job.weights}: trained already, nothing left to do.")
-        return job.weights
-    trainer = Trainer(job)
-    if job.state.exists():
-        trainer.resume()
-        at = trainer.at
-        say(f"continuing {job.name} at epoch {at.epoch + 1}, batch {at.step} of {job.steps}")
-    else:
-        trainer.save()  # a folder that can't be written is known before an hour's work
-    total = job.spec.epochs * job.steps * job.batch
-    done = (trainer.at.epoch * job.steps + trainer.at.step) * job.batch
-    with progress(f"train {job.name}", total, "images", done) as advance:
-        while trainer.at.epoch < job.spec.epochs:
-            _epoch(trainer, advance, save_every)
-            _close_epoch(trainer, say)
-    return _finish(trainer)
+        learner.state.unlink(missing_ok=True)
+        learner.weights.unlink(missing_ok=True)
+    if not learner.state.exists() and learner.finished():
+        say(f"{learner.weights}: trained already, nothing left to do.")
+        return learner.weights
+    at = _first_position(learner, say)
+    pause = learner.save_every if save_every is None else save_every
+    loader = learner.loader
+    total = learner.epochs * loader.seen
+    done = at.epoch * loader.seen + at.step * loader.batch
+    with progress(f"train {learner.name}", total, "images", done) as advance:
+        while at.epoch < learner.epochs:
+            _run_epoch(learner, at, advance, pause)
+            at = _close_epoch(learner, at, say)
+    learner.finish(at)
+    learner.state.unlink(missing_ok=True)
+    return learner.weights
 
 
-def _finished(job: Training) -> bool:
-    if not job.weights.exists():
-        return False
-    card = load_card(job.weights)[1]
-    if "identity" not in card.data:
-        raise BadValue(
-            f"{job.weights} was not trained here: it comes from {card.source}.\n"
-            "--name gives this training another name, --fresh replaces those weights."
-        )
-    refuse_other(job.identity, card.data["identity"], job.weights)
-    return card.finished
+def _save(learner: Learner, at: Position) -> None:
+    save_state(learner.state, learner.net, learner.optimiser, learner.identity, at)
 
 
-def _epoch(trainer: Trainer, advance: Callable[[float], None], save_every: float) -> None:
-    spec, at = trainer.job.spec, trainer.at
+def _first_position(learner: Learner, say: Say) -> Position:
+    """Restores the saved state and returns its position; without one, saves the initial state."""
+    if not learner.state.exists():
+        at = Position()
+        _save(learner, at)  # an unwritable folder is reported before an hour's work
+        return at
+    at = load_state(learner.state, learner.net, learner.optimiser, learner.identity)
+    steps = learner.loader.steps
+    say(f"continuing {learner.name} at epoch {at.epoch + 1}, batch {at.step} of {steps}")
+    return at
+
+
+def _run_epoch(
+    learner: Learner, at: Position, advance: Callable[[float], None], save_every: float
+) -> None:
+    """Learns from the rest of the epoch, saving the state every `save_every` seconds."""
     saved = started = time.monotonic()
-    passes = 2 if spec.clean else spec.attack_iters + 2  # learning costs about two attack steps
-    for batch in trainer.batches():
-        tick = partial(advance, len(batch.ids) / passes)
-        trainer.learn(batch, tick)
-        advance(2 * len(batch.ids) / passes)
+    passes = learner.attack_passes + 2  # the step itself costs about two attack iterations
+    for batch in learner.loader.batches(at.epoch, at.step):
+        images = len(batch.ids)
+        learn(learner, batch.to(learner.device), at, partial(advance, images / passes))
+        advance(2 * images / passes)
         now = time.monotonic()
         if now - saved >= save_every:
-            at.seconds += now - started
-            trainer.save()
+            _note_time(learner, at, now - started)
+            _save(learner, at)
             saved, started = now, now
-    at.seconds += time.monotonic() - started
+    _note_time(learner, at, time.monotonic() - started)
 
 
-def _close_epoch(trainer: Trainer, say: Say) -> None:
-    """Logs the epoch, keeps its weights if they are the best so far, and moves on."""
-    job, at = trainer.job, trainer.at
-    seen = job.steps * job.batch
-    entry: dict[str, Any] = {
-        "epoch": at.epoch + 1,
-        "loss": at.loss / seen,
-        "train_accuracy": at.correct / seen,
-        **trainer.probe(),
-        "images_per_second": seen / at.seconds,
-    }
-    score = entry.get("held_out_pgd", entry["held_out_clean"])
-    best = score >= at.best
+def _note_time(learner: Learner, at: Position, seconds: float) -> None:
+    if learner.timed:
+        at.add(seconds=seconds)
+
+
+def learn(learner: Learner, batch: Batch, at: Position, tick: Callable[[], None]) -> None:
+    """One step. Raises FdbenchError, before any weight changes, if the loss is not finite."""
+    lesson = learner.loss(batch, at, tick)
+    learner.optimiser.zero_grad()
+    lesson.loss.backward()  # type: ignore[no-untyped-call]
+    _refuse_nonfinite(learner, lesson.loss, at)
+    steps = learner.loader.steps
+    share = (at.epoch * steps + at.step) / (learner.epochs * steps)
+    for group in learner.optimiser.param_groups:
+        group["lr"] = learner.lr_at(share)
+    learner.optimiser.step()
+    at.step += 1
+    at.add(loss=lesson.loss.item() * len(batch.ids))
+    at.add(**{name: int(count) for name, count in lesson.counts.items()})
+
+
+def _refuse_nonfinite(learner: Learner, loss: Tensor, at: Position) -> None:
+    grads = [p.grad for p in learner.net.parameters() if p.grad is not None]
+    size = torch.nn.utils.get_total_norm(grads)
+    if not torch.isfinite(loss.detach() + size):
+        raise FdbenchError(
+            f"training stopped at epoch {at.epoch + 1}, batch {at.step + 1}: "
+            f"the loss ({loss.item():g}) or its gradient ({size.item():g}) is not finite.\n"
+            f"The last good weights stay in {learner.weights.parent}. Try a smaller --lr."
+        )
+
+
+def _close_epoch(learner: Learner, at: Position, say: Say) -> Position:
+    """Logs the epoch, keeps its weights if they are the best so far; returns the next position."""
+    entry = _entry(learner, at)
+    score, best = learner.score(entry), at.best
+    chosen = score is not None and (best is None or score >= best)
     log = [*at.log, entry]
-    trainer.at = Position(epoch=at.epoch + 1, best=max(score, at.best), log=log)
-    if best:
-        _save_weights(trainer)
-    trainer.save()
-    say(_line(entry, job.spec.epochs, best))
+    following = Position(epoch=at.epoch + 1, best=score if chosen else best, log=log)
+    if chosen:
+        learner.keep(following)
+    _save(learner, following)
+    say(_line(learner, entry) + ("  kept" if chosen else ""))
+    return following
 
 
-def _line(entry: dict[str, Any], epochs: int, best: bool) -> str:
-    text = f"epoch {entry['epoch']}/{epochs}  loss {entry['loss']:.3f}"
-    text += f"  train {100 * entry['train_accuracy']:.1f} %"
-    text += f"  held-out clean {100 * entry['held_out_clean']:.1f} %"
-    if "held_out_pgd" in entry:
-        text += f"  PGD {100 * entry['held_out_pgd']:.1f} %"
-    return text + f"  {entry['images_per_second']:.0f} images/s" + ("  kept" if best else "")
+def _entry(learner: Learner, at: Position) -> Entry:
+    seen = learner.loader.seen
+    entry: Entry = {"epoch": at.epoch + 1, "loss": at.sums["loss"] / seen}
+    entry |= {rate: at.sums[count] / seen for count, rate in learner.rates.items()}
+    entry |= learner.probe()
+    if learner.timed:
+        entry["images_per_second"] = seen / at.sums["seconds"]
+    return entry
 
 
-def _save_weights(trainer: Trainer) -> None:
-    job, at = trainer.job, trainer.at
-    state = trainer.net.state_dict()
-    card = Card(
-        name=job.name,
-        spec=job.model,
-        train=job.spec,
-        data={
-            "name": job.train.name,
-            "classes": job.train.classes,
-            "px": job.train.px,
-            "identity": job.identity,
-        },
-        epochs=at.epoch,
-        log=tuple(at.log),
-        environment=environment(job.device),
-        weights=weights_hash(state),
-    )
-    save_card(job.weights, state, card)
-
-
-def _finish(trainer: Trainer) -> Path:
-    """Marks the chosen weights as final and drops the state that only resuming needs."""
-    job = trainer.job
-    state, card = load_card(job.weights)
-    save_card(job.weights, state, replace(card, finished=True, log=tuple(trainer.at.log)))
-    job.state.unlink()
-    return job.weights
+def _line(learner: Learner, entry: Entry) -> str:
+    text = f"epoch {entry['epoch']}/{learner.epochs}  loss {entry['loss']:.3f}"
+    for name, label in learner.labels.items():
+        if name in entry:
+            text += f"  {label} {100 * entry[name]:.1f} %"
+    return text + (f"  {entry['images_per_second']:.0f} images/s" if learner.timed else "")

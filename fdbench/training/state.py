@@ -1,8 +1,9 @@
-"""What a stopped training goes on from: weights, the optimiser's memory, its position."""
+"""What an interrupted training resumes from: weights, optimiser state, position."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -12,7 +13,44 @@ from fdbench.models import fill
 from fdbench.store import read_tensors, write_tensors
 
 # setting -> value, or group -> settings: what must agree for a training to be continued
-Identity = dict[str, Any]
+Identity = dict[str, object]
+
+Entry = dict[str, int | float]  # what the log holds of one epoch
+
+
+@dataclass
+class Position:
+    """How far a training has come.
+
+    Random numbers depend on seed, epoch, batch and image, so this, the weights and the optimiser's
+    state are all that resuming needs: no generator state is saved.
+    """
+
+    epoch: int = 0
+    step: int = 0  # batches of this epoch already learnt from
+    sums: dict[str, int | float] = field(default_factory=dict)  # over this epoch's images
+    best: float | None = None  # the score of the epoch whose weights are kept
+    log: list[Entry] = field(default_factory=list)
+
+    def add(self, **amounts: int | float) -> None:
+        """Adds to this epoch's sums."""
+        for name, amount in amounts.items():
+            self.sums[name] = self.sums.get(name, 0) + amount
+
+    def to_json(self) -> str:
+        """One flat object, with the sums beside the other fields."""
+        fields = asdict(self)
+        fields |= fields.pop("sums")
+        return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+    @classmethod
+    def of_json(cls, text: str) -> "Position":
+        """What `to_json` wrote, in this version or an earlier one."""
+        fields = json.loads(text)
+        own = {
+            name: fields.pop(name) for name in ("epoch", "step", "best", "log") if name in fields
+        }
+        return cls(**own, sums=fields)
 
 
 def _flat(identity: Identity) -> Identity:
@@ -22,9 +60,14 @@ def _flat(identity: Identity) -> Identity:
     return flat
 
 
-def refuse_other(mine: Identity, found: Identity, where: Path) -> None:
-    """Raises BadValue naming every setting in which a file is of another training."""
-    there, now = _flat(found), _flat(mine)
+def plain(identity: Mapping[str, object]) -> Identity:
+    """The identity as it looks after a trip to JSON: tuples have become lists."""
+    return dict(json.loads(json.dumps(identity)))
+
+
+def refuse_other(mine: Identity, saved: Identity, where: Path) -> None:
+    """Raises BadValue naming every setting in which the file's training differs from this one."""
+    there, now = _flat(saved), _flat(mine)
     other = [
         f"{key} is {there.get(key)!r} there, {now.get(key)!r} now"
         for key in {**there, **now}
@@ -32,34 +75,32 @@ def refuse_other(mine: Identity, found: Identity, where: Path) -> None:
     ]
     if other:
         raise BadValue(
-            f"{where} is of another training: {'; '.join(other)}.\n"
+            f"{where} belongs to another training: {'; '.join(other)}.\n"
             "--fresh starts over (and replaces it), --name keeps both."
         )
 
 
 def save_state(
-    path: Path, net: nn.Module, optimiser: Optimizer, identity: Identity, at: dict[str, Any]
+    path: Path, net: nn.Module, optimiser: Optimizer, identity: Identity, at: Position
 ) -> None:
-    """Replaces the file, whole or not at all. `at`: where the training says that it stands."""
+    """Replaces the file, whole or not at all."""
     tensors = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
     for name, parameter in net.named_parameters():
         for key, value in optimiser.state[parameter].items():
-            if value is not None:  # SGD without momentum remembers nothing
+            if value is not None:  # SGD without momentum has no state
                 tensors[f"optimiser.{key}.{name}"] = value
-    write_tensors(path, tensors, {"identity": json.dumps(identity), "at": json.dumps(at)})
+    write_tensors(path, tensors, {"identity": json.dumps(identity), "at": at.to_json()})
 
 
-def load_state(
-    path: Path, net: nn.Module, optimiser: Optimizer, identity: Identity
-) -> dict[str, Any]:
-    """Fills network and optimiser, and returns `at`.
+def load_state(path: Path, net: nn.Module, optimiser: Optimizer, identity: Identity) -> Position:
+    """Restores the network and the optimiser, and returns the position.
 
     Raises FdbenchError for a foreign file, BadValue for one of another training.
     """
     tensors, meta = read_tensors(path)
     refuse_other(identity, json.loads(meta["identity"]), path)
-    kept = {name[4:]: tensor for name, tensor in tensors.items() if name.startswith("net.")}
-    fill(net, kept, str(path))
+    weights = {name[4:]: tensor for name, tensor in tensors.items() if name.startswith("net.")}
+    fill(net, weights, str(path))
     parameters = dict(net.named_parameters())
     for full, value in tensors.items():
         if full.startswith("optimiser."):
@@ -67,4 +108,4 @@ def load_state(
             # Adam counts its steps in a scalar on the CPU, whatever the device.
             own = value.to(parameters[name].device) if value.ndim else value
             optimiser.state[parameters[name]][key] = own
-    return dict(json.loads(meta["at"]))
+    return Position.of_json(meta["at"])

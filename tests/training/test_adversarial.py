@@ -8,15 +8,19 @@ import pytest
 import torch
 from killing import killed, steps_learnt
 
-from fdbench.data.open import Dataset, open_data
+from fdbench.data import Dataset, open_data
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.models.checkpoint import load_card, save_card
 from fdbench.models.load import open_model
 from fdbench.specs.model import ModelSpec
 from fdbench.specs.training import TrainSpec
-from fdbench.store import Workspace
-from fdbench.training.adversarial import Trainer, Training
-from fdbench.training.loop import train
+from fdbench.store.workspace import Workspace
+from fdbench.training.adversarial import AdversarialLearner
+from fdbench.training.learner import Lesson
+from fdbench.training.loop import learn, train
+from fdbench.training.methods import learner_for
+from fdbench.training.network import NetworkLearner, Training
+from fdbench.training.state import Position, save_state
 
 MODEL = ModelSpec("r20", "nonlocal-dot", width=2, classes=10, px=28)
 SPEC = TrainSpec(
@@ -39,10 +43,21 @@ def part(split: str, count: int) -> Dataset:
     return replace(whole, ids=whole.ids[:count], labels=whole.labels[:count])
 
 
-def job(results: Path, **changes: Any) -> Training:
-    spec = replace(SPEC, **changes)
-    cpu = torch.device("cpu")
-    return Training("tiny", MODEL, spec, part("train", 70), part("held-out", 20), results, cpu)
+def training(results: Path, **changes: Any) -> Training:
+    spec, data = replace(SPEC, **changes), (part("train", 70), part("held-out", 20))
+    return Training("tiny", MODEL, spec, *data, Workspace(results), torch.device("cpu"))
+
+
+def tiny(results: Path, **changes: Any) -> NetworkLearner:
+    return learner_for(training(results, **changes))
+
+
+def adversarial(results: Path, **changes: Any) -> AdversarialLearner:
+    return AdversarialLearner(training(results, **changes))
+
+
+def no_tick() -> None:
+    pass
 
 
 def silent(text: str) -> None:
@@ -59,7 +74,7 @@ def equal(one: Path, other: Path) -> bool:
 
 
 def test_a_finished_training_loads_as_a_model_with_its_card(tmp_path: Path) -> None:
-    path = train(job(tmp_path), fresh=False, say=silent)
+    path = train(tiny(tmp_path), fresh=False, say=silent)
     model = open_model("tiny", Workspace(tmp_path))
     assert model.card is not None
     assert model.card.finished
@@ -75,9 +90,9 @@ def test_a_finished_training_loads_as_a_model_with_its_card(tmp_path: Path) -> N
 def test_the_same_training_twice_gives_the_same_weights_and_another_seed_others(
     tmp_path: Path,
 ) -> None:
-    first = train(job(tmp_path / "a"), fresh=False, say=silent)
-    assert equal(first, train(job(tmp_path / "b"), fresh=False, say=silent))
-    assert not equal(first, train(job(tmp_path / "c", seed=1), fresh=False, say=silent))
+    first = train(tiny(tmp_path / "a"), fresh=False, say=silent)
+    assert equal(first, train(tiny(tmp_path / "b"), fresh=False, say=silent))
+    assert not equal(first, train(tiny(tmp_path / "c", seed=1), fresh=False, say=silent))
 
 
 class Stop(Exception):
@@ -88,22 +103,22 @@ class Stop(Exception):
 def test_a_training_stopped_at_any_step_ends_bit_identical_to_one_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    wanted = train(job(tmp_path / "calm"), fresh=False, say=silent)
-    inner, seen = Trainer.learn, 0
+    wanted = train(tiny(tmp_path / "calm"), fresh=False, say=silent)
+    inner, seen = NetworkLearner.loss, 0
 
-    def stop_at(self: Trainer, *args: Any) -> None:
+    def stop_at(self: NetworkLearner, *args: Any) -> Lesson:
         nonlocal seen
         seen += 1
         if seen > step:
             raise Stop
-        inner(self, *args)
+        return inner(self, *args)
 
-    monkeypatch.setattr(Trainer, "learn", stop_at)
+    monkeypatch.setattr(NetworkLearner, "loss", stop_at)
     with pytest.raises(Stop):
-        train(job(tmp_path / "stopped"), fresh=False, say=silent, save_every=0.0)
-    monkeypatch.setattr(Trainer, "learn", inner)
+        train(tiny(tmp_path / "stopped"), fresh=False, say=silent, save_every=0.0)
+    monkeypatch.setattr(NetworkLearner, "loss", inner)
     said: list[str] = []
-    path = train(job(tmp_path / "stopped"), fresh=False, say=said.append)
+    path = train(tiny(tmp_path / "stopped"), fresh=False, say=said.append)
     assert "continuing tiny" in said[0]
     assert equal(path, wanted)
     strip = ("images_per_second",)
@@ -115,29 +130,29 @@ def test_a_training_stopped_at_any_step_ends_bit_identical_to_one_left_alone(
 
 
 def test_the_same_command_after_the_end_trains_nothing(tmp_path: Path) -> None:
-    path = train(job(tmp_path), fresh=False, say=silent)
+    path = train(tiny(tmp_path), fresh=False, say=silent)
     before = path.stat().st_mtime_ns
     said: list[str] = []
-    train(job(tmp_path), fresh=False, say=said.append)
+    train(tiny(tmp_path), fresh=False, say=said.append)
     assert "nothing left to do" in said[0]
     assert path.stat().st_mtime_ns == before
 
 
 def test_another_setting_under_the_same_name_is_refused_by_name(tmp_path: Path) -> None:
-    train(job(tmp_path), fresh=False, say=silent)
+    train(tiny(tmp_path), fresh=False, say=silent)
     with pytest.raises(BadValue, match=r"epochs is 2 there, 3 now.*\n.*--fresh"):
-        train(job(tmp_path, epochs=3), fresh=False, say=silent)
-    path = train(job(tmp_path, epochs=1), fresh=True, say=silent)
+        train(tiny(tmp_path, epochs=3), fresh=False, say=silent)
+    path = train(tiny(tmp_path, epochs=1), fresh=True, say=silent)
     assert load_card(path)[1].epochs == 1
 
 
 def test_a_training_does_not_take_imported_weights_for_its_own(tmp_path: Path) -> None:
-    path = train(job(tmp_path), fresh=False, say=silent)
+    path = train(tiny(tmp_path), fresh=False, say=silent)
     tensors, card = load_card(path)
     imported = replace(card, train=None, data={"name": "imagenet"}, source="their release")
     save_card(path, tensors, imported)
     with pytest.raises(BadValue, match=r"comes from their release.\n--name"):
-        train(job(tmp_path), fresh=False, say=silent)
+        train(tiny(tmp_path), fresh=False, say=silent)
     assert load_card(path)[1] == imported
 
 
@@ -156,7 +171,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_weights(
 
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", poisoned)
     with pytest.raises(FdbenchError, match=r"epoch 2, batch 2.*not finite"):
-        train(job(tmp_path), fresh=False, say=silent)
+        train(tiny(tmp_path), fresh=False, say=silent)
     model = open_model("tiny", Workspace(tmp_path))
     assert model.card is not None
     assert model.card.epochs == 1
@@ -165,35 +180,34 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_weights(
 
 
 def test_attacks_update_no_batch_norm_statistics_and_learning_does(tmp_path: Path) -> None:
-    trainer = Trainer(job(tmp_path))
-    batch = next(trainer.batches())
-    before = {name: t.clone() for name, t in trainer.net.state_dict().items()}
-    trainer.adversaries(batch, lambda: None)
-    assert all(torch.equal(before[name], t) for name, t in trainer.net.state_dict().items())
-    trainer.learn(batch, lambda: None)
-    moved = [n for n, t in trainer.net.state_dict().items() if not torch.equal(before[n], t)]
+    learner = adversarial(tmp_path)
+    batch = next(learner.loader.batches(0))
+    before = {name: t.clone() for name, t in learner.net.state_dict().items()}
+    learner.images(batch, Position(), no_tick)
+    assert all(torch.equal(before[name], t) for name, t in learner.net.state_dict().items())
+    learn(learner, batch, Position(), no_tick)
+    moved = [n for n, t in learner.net.state_dict().items() if not torch.equal(before[n], t)]
     assert any(name.endswith("running_mean") for name in moved)
 
 
 def test_training_images_are_adversarial_and_legal(tmp_path: Path) -> None:
-    trainer = Trainer(job(tmp_path, clean_start=0.0))
-    batch = next(trainer.batches())
-    adv = trainer.adversaries(batch, lambda: None)
+    learner = adversarial(tmp_path, clean_start=0.0)
+    batch = next(learner.loader.batches(0))
+    adv = learner.images(batch, Position(), no_tick)
     moved = (adv - batch.x).abs().flatten(1).amax(1)
     assert (moved > 0.5 * 8 / 255).all()
     assert moved.max() <= 8 / 255 + 1e-6
-    clean = Trainer(job(tmp_path, clean=True))
-    assert torch.equal(clean.adversaries(batch, lambda: None), batch.x)
+    clean = tiny(tmp_path, clean=True)
+    assert torch.equal(clean.images(batch, Position(), no_tick), batch.x)
 
 
 def test_a_share_of_the_batches_starts_clean(tmp_path: Path) -> None:
     """With one step of the whole radius, a clean start ends on the ball's corners or the box."""
-    trainer = Trainer(job(tmp_path, attack_iters=1, alpha=8 / 255, clean_start=0.5))
-    batch = next(trainer.batches())
+    learner = adversarial(tmp_path, attack_iters=1, alpha=8 / 255, clean_start=0.5)
+    batch = next(learner.loader.batches(0))
     corners = []
     for step in range(40):
-        trainer.at.step = step
-        moved = (trainer.adversaries(batch, lambda: None) - batch.x).abs()
+        moved = (learner.images(batch, Position(step=step), no_tick) - batch.x).abs()
         inside = (batch.x > 8 / 255) & (batch.x < 1 - 8 / 255) & (moved > 0)
         corners.append(bool((moved[inside] > 7.9 / 255).all()))
     assert 10 <= sum(corners) <= 30
@@ -210,7 +224,7 @@ def test_the_learning_rate_is_the_papers_for_the_papers_batch() -> None:
 
 
 def test_weight_decay_acts_on_weights_only(tmp_path: Path) -> None:
-    decayed, plain = Trainer(job(tmp_path)).optimiser.param_groups
+    decayed, plain = tiny(tmp_path).optimiser.param_groups
     assert decayed["weight_decay"] == SPEC.weight_decay
     assert plain["weight_decay"] == 0
     assert all(p.ndim > 1 for p in decayed["params"])
@@ -222,22 +236,32 @@ import sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from test_adversarial import job, silent
+from test_adversarial import silent, tiny
 from fdbench.training.loop import train
-from fdbench.training.adversarial import Trainer
-inner = Trainer.learn
+from fdbench.training.network import NetworkLearner
+inner = NetworkLearner.loss
 def slow(self, *args):
     time.sleep(0.2)
-    inner(self, *args)
-Trainer.learn = slow
-train(job(Path(sys.argv[1])), fresh=False, say=silent, save_every=0.0)
+    return inner(self, *args)
+NetworkLearner.loss = slow
+train(tiny(Path(sys.argv[1])), fresh=False, say=silent, save_every=0.0)
 """
 
 
 @pytest.mark.usefixtures("one_thread")
 def test_kill_9_in_the_middle_of_training_changes_nothing(tmp_path: Path) -> None:
-    wanted = train(job(tmp_path / "calm"), fresh=False, say=silent)
-    again = job(tmp_path / "killed")
+    wanted = train(tiny(tmp_path / "calm"), fresh=False, say=silent)
+    again = tiny(tmp_path / "killed")
     killed(lambda: steps_learnt(again.state, 4) >= 2, "-c", _SLOW, str(tmp_path / "killed"))
     assert 2 <= steps_learnt(again.state, 4) < 8
+    assert equal(train(again, fresh=False, say=silent), wanted)
+
+
+def test_a_training_without_momentum_is_continued_too(tmp_path: Path) -> None:
+    wanted = train(tiny(tmp_path / "calm", momentum=0.0), fresh=False, say=silent)
+    stopped = tiny(tmp_path / "stopped", momentum=0.0)
+    assert not stopped.optimiser.param_groups[0]["nesterov"]
+    learn(stopped, next(stopped.loader.batches(0)), at := Position(), no_tick)
+    save_state(stopped.state, stopped.net, stopped.optimiser, stopped.identity, at)
+    again = tiny(tmp_path / "stopped", momentum=0.0)
     assert equal(train(again, fresh=False, say=silent), wanted)

@@ -16,17 +16,16 @@ from fdbench.attacks.transfer.craft import craft
 from fdbench.attacks.transfer.ensemble import Ensemble
 from fdbench.attacks.transfer.generator import Painter, load_painter
 from fdbench.commands.train_attacker import train_attacker
-from fdbench.data.open import Dataset, open_data
+from fdbench.data import Dataset, open_data
 from fdbench.errors import BadValue, FdbenchError
+from fdbench.store import Surrogate
 from fdbench.store.tensors import read_tensors
+from fdbench.store.workspace import Workspace
 from fdbench.threat import Threat
-from fdbench.training.generator import (
-    GeneratorTraining,
-    Surrogate,
-    Trainer,
-    conviction,
-    train_generator,
-)
+from fdbench.training.generator import GeneratorLearner, GeneratorTraining, conviction
+from fdbench.training.learner import Lesson
+from fdbench.training.loop import learn, train
+from fdbench.training.state import Position
 from fdbench.types import Batch
 
 EPS = 16 / 255
@@ -58,20 +57,20 @@ def part(count: int) -> Dataset:
     return replace(whole, ids=whole.ids[:count], labels=whole.labels[:count])
 
 
-def job(results: Path, **changes: Any) -> GeneratorTraining:
-    named = (Surrogate("a", "0" * 64), Surrogate("b", "1" * 64))
+def tiny(results: Path, **changes: Any) -> GeneratorLearner:
+    named = (Surrogate("one", "a", "0" * 64), Surrogate("two", "b", "1" * 64))
     plain = GeneratorTraining(
         "tiny",
         named,
         ensemble(),
         part(70),
-        results,
+        Workspace(results),
         torch.device("cpu"),
         EPS,
         epochs=2,
         batch_size=16,
     )
-    return replace(plain, **changes)
+    return GeneratorLearner(replace(plain, **changes))
 
 
 def silent(text: str) -> None:
@@ -93,7 +92,7 @@ def fooled(method: str, knobs: dict[str, Any], batch: Batch, eps: float) -> floa
 def test_a_trained_generator_misleads_on_images_it_has_not_seen_and_noise_does_not(
     tmp_path: Path,
 ) -> None:
-    path = train_generator(job(tmp_path, data=part(160)), fresh=False, say=silent)
+    path = train(tiny(tmp_path, data=part(160)), fresh=False, say=silent)
     unseen = open_data("fashion-mini", "test").fetch(range(50))
     knobs = {"weights": str(path)}
     for eps in (EPS, 0.3 * EPS, 7.77 / 255):
@@ -111,7 +110,7 @@ def test_a_trained_generator_misleads_on_images_it_has_not_seen_and_noise_does_n
 
 
 def test_the_card_says_against_what_and_on_what_it_was_trained(tmp_path: Path) -> None:
-    path = train_generator(job(tmp_path, limit=50), fresh=False, say=silent)
+    path = train(tiny(tmp_path, limit=50), fresh=False, say=silent)
     net, card = load_painter(path)
     assert not net.training
     assert card["surrogates"] == [
@@ -128,13 +127,14 @@ def test_the_card_says_against_what_and_on_what_it_was_trained(tmp_path: Path) -
 def test_the_same_training_twice_gives_the_same_weights_and_another_seed_others(
     tmp_path: Path,
 ) -> None:
+    one = tiny(tmp_path / "a")  # the first makes the surrogates, whose layers draw their weights
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = train_generator(job(tmp_path / "a"), fresh=False, say=silent)
+    first = train(one, fresh=False, say=silent)
     assert torch.equal(before, torch.get_rng_state())
     torch.manual_seed(2)
-    assert equal(first, train_generator(job(tmp_path / "b"), fresh=False, say=silent))
-    assert not equal(first, train_generator(job(tmp_path / "c", seed=1), fresh=False, say=silent))
+    assert equal(first, train(tiny(tmp_path / "b"), fresh=False, say=silent))
+    assert not equal(first, train(tiny(tmp_path / "c", seed=1), fresh=False, say=silent))
 
 
 class Stop(Exception):
@@ -145,22 +145,22 @@ class Stop(Exception):
 def test_a_training_stopped_at_any_step_ends_bit_identical_to_one_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    wanted = train_generator(job(tmp_path / "calm"), fresh=False, say=silent)
-    inner, seen = Trainer.learn, 0
+    wanted = train(tiny(tmp_path / "calm"), fresh=False, say=silent)
+    inner, seen = GeneratorLearner.loss, 0
 
-    def stop_at(self: Trainer, batch: Batch) -> None:
+    def stop_at(self: GeneratorLearner, *args: Any) -> Lesson:
         nonlocal seen
         seen += 1
         if seen > step:
             raise Stop
-        inner(self, batch)
+        return inner(self, *args)
 
-    monkeypatch.setattr(Trainer, "learn", stop_at)
+    monkeypatch.setattr(GeneratorLearner, "loss", stop_at)
     with pytest.raises(Stop):
-        train_generator(job(tmp_path / "stopped"), fresh=False, say=silent, save_every=0.0)
-    monkeypatch.setattr(Trainer, "learn", inner)
+        train(tiny(tmp_path / "stopped"), fresh=False, say=silent, save_every=0.0)
+    monkeypatch.setattr(GeneratorLearner, "loss", inner)
     said: list[str] = []
-    path = train_generator(job(tmp_path / "stopped"), fresh=False, say=said.append)
+    path = train(tiny(tmp_path / "stopped"), fresh=False, say=said.append)
     assert "continuing tiny" in said[0]
     assert equal(path, wanted)
     assert load_painter(path)[1]["log"] == load_painter(wanted)[1]["log"]
@@ -171,52 +171,53 @@ import sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from test_generator import job, silent
-from fdbench.training.generator import Trainer, train_generator
-inner = Trainer.learn
-def slow(self, batch):
+from test_generator import silent, tiny
+from fdbench.training.generator import GeneratorLearner
+from fdbench.training.loop import train
+inner = GeneratorLearner.loss
+def slow(self, *args):
     time.sleep(0.2)
-    inner(self, batch)
-Trainer.learn = slow
-train_generator(job(Path(sys.argv[1])), fresh=False, say=silent, save_every=0.0)
+    return inner(self, *args)
+GeneratorLearner.loss = slow
+train(tiny(Path(sys.argv[1])), fresh=False, say=silent, save_every=0.0)
 """
 
 
 @pytest.mark.usefixtures("one_thread")
 def test_kill_9_changes_nothing(tmp_path: Path) -> None:
-    wanted = train_generator(job(tmp_path / "calm"), fresh=False, say=silent)
-    again = job(tmp_path / "killed")
+    wanted = train(tiny(tmp_path / "calm"), fresh=False, say=silent)
+    again = tiny(tmp_path / "killed")
     killed(lambda: steps_learnt(again.state, 4) >= 2, "-c", _SLOW, str(tmp_path / "killed"))
     assert 2 <= steps_learnt(again.state, 4) < 8
-    assert equal(train_generator(again, fresh=False, say=silent), wanted)
+    assert equal(train(again, fresh=False, say=silent), wanted)
 
 
 def test_the_same_command_after_the_end_trains_nothing(tmp_path: Path) -> None:
-    path = train_generator(job(tmp_path, epochs=1), fresh=False, say=silent)
+    path = train(tiny(tmp_path, epochs=1), fresh=False, say=silent)
     before = path.stat().st_mtime_ns
     said: list[str] = []
-    train_generator(job(tmp_path, epochs=1), fresh=False, say=said.append)
+    train(tiny(tmp_path, epochs=1), fresh=False, say=said.append)
     assert "nothing left to do" in said[0]
     assert path.stat().st_mtime_ns == before
 
 
 def test_another_setting_under_the_same_name_is_refused_by_name(tmp_path: Path) -> None:
-    train_generator(job(tmp_path, epochs=1), fresh=False, say=silent)
+    train(tiny(tmp_path, epochs=1), fresh=False, say=silent)
     with pytest.raises(BadValue, match=r"epochs is 1 there, 2 now.*\n.*--fresh"):
-        train_generator(job(tmp_path, epochs=2), fresh=False, say=silent)
-    other = (Surrogate("a", "0" * 64), Surrogate("c", "2" * 64))
+        train(tiny(tmp_path, epochs=2), fresh=False, say=silent)
+    other = (Surrogate("one", "a", "0" * 64), Surrogate("three", "c", "2" * 64))
     with pytest.raises(BadValue, match="surrogates is"):
-        train_generator(job(tmp_path, epochs=1, surrogates=other), fresh=False, say=silent)
-    path = train_generator(job(tmp_path, epochs=2), fresh=True, say=silent)
+        train(tiny(tmp_path, epochs=1, surrogates=other), fresh=False, say=silent)
+    path = train(tiny(tmp_path, epochs=2), fresh=True, say=silent)
     assert len(load_painter(path)[1]["log"]) == 2
 
 
 def test_training_images_are_legal_and_their_sizes_spread(tmp_path: Path) -> None:
-    trainer = Trainer(job(tmp_path))
+    learner = tiny(tmp_path)
     with torch.no_grad():  # tanh is 1: each pixel moves by its image's eps
-        trainer.net.get_parameter("leave.bias").fill_(30.0)
-    batch = next(trainer.batches())
-    adv = trainer.paint(batch)
+        learner.net.get_parameter("leave.bias").fill_(30.0)
+    batch = next(learner.loader.batches(0))
+    adv = learner.paint(batch, 0)
     verdict.check(adv.detach(), batch.x, Threat("linf", EPS))
     moved = (adv - batch.x).detach().flatten(1).amax(1)
     assert (moved > 0.25 * EPS - 1e-6).all()
@@ -224,14 +225,14 @@ def test_training_images_are_legal_and_their_sizes_spread(tmp_path: Path) -> Non
 
 
 def test_a_loss_that_is_not_finite_stops_before_it_changes_a_weight(tmp_path: Path) -> None:
-    trainer = Trainer(job(tmp_path))
-    batch = next(trainer.batches())
+    learner = tiny(tmp_path)
+    batch = next(learner.loader.batches(0))
     with torch.no_grad():
-        trainer.net.get_parameter("leave.bias").fill_(float("nan"))
-    before = trainer.net.enter.weight.clone()
+        learner.net.get_parameter("leave.bias").fill_(float("nan"))
+    before = learner.net.enter.weight.clone()
     with pytest.raises(FdbenchError, match=r"epoch 1, batch 1.*not finite"):
-        trainer.learn(batch)
-    assert torch.equal(before, trainer.net.enter.weight)
+        learn(learner, batch, Position(), lambda: None)
+    assert torch.equal(before, learner.net.enter.weight)
 
 
 def test_conviction_is_minus_log_of_what_the_label_leaves() -> None:

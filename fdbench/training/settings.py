@@ -1,0 +1,81 @@
+"""From the user's settings, the model's recipe and the profile to a TrainSpec. Free of torch."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TypedDict
+
+from fdbench.errors import BadValue
+from fdbench.specs import SMALL, ModelSpec, TrainSpec, model_recipe, recipe_files
+from fdbench.units import parse_size, print_size
+
+
+class Settings(TypedDict, total=False):
+    """The fields of TrainSpec that a user may set; None is unset. Sizes may be text ("8/255")."""
+
+    epochs: int | None
+    batch_size: int | None
+    lr: float | None
+    momentum: float | None
+    weight_decay: float | None
+    label_smoothing: float | None
+    warmup: float | None
+    drops: tuple[float, ...] | None
+    augment: bool | None
+    clean: bool | None
+    attack_iters: int | None
+    eps: float | str | None
+    alpha: float | str | None
+    norm: str | None
+    targeted: bool | None
+    clean_start: float | None
+    probe_iters: int | None
+    seed: int | None
+
+
+_ATTACK_ONLY = ("attack_iters", "eps", "alpha", "targeted", "norm", "clean_start", "probe_iters")
+
+
+def refuse_unused(settings: Settings) -> None:
+    """Raises BadValue for a setting of the attack in a training without one."""
+    used = [name for name in _ATTACK_ONLY if settings.get(name) is not None]
+    if settings.get("clean") and used:
+        option = used[0].replace("_", "-")
+        raise BadValue(f"--clean trains without an attack: --{option} has nothing to act on.")
+
+
+def resolve(model: ModelSpec, data: str, settings: Settings) -> TrainSpec:
+    """The user's settings, else the recipe's for this data set, else the profile for its size."""
+    spec = _default(model, data)
+    chosen: dict[str, object] = {k: v for k, v in settings.items() if v is not None}
+    norm = str(chosen.get("norm", spec.norm))
+    if norm != spec.norm and not ("eps" in chosen and "alpha" in chosen):
+        raise BadValue(f"--norm {norm} needs its own --eps and --alpha.")
+    for option in ("eps", "alpha"):
+        if option in chosen:
+            chosen[option] = parse_size(str(chosen[option]), norm, option)
+    return TrainSpec.of({**asdict(spec), **chosen}, "the settings of a training")
+
+
+def _default(model: ModelSpec, data: str) -> TrainSpec:
+    """The recipe's settings over the profile: the paper's, or SMALL for small images."""
+    profile = {} if model.classes >= 100 and model.px > 64 else SMALL
+    recipe: Mapping[str, object] = {}
+    if model.name in recipe_files("models"):
+        recipe = model_recipe(model.name).train.get(data, {})
+    return TrainSpec.of({**profile, **recipe, "data": data}, f"models/{model.name}.toml")
+
+
+def describe(name: str, model: ModelSpec, spec: TrainSpec, images: int, device: str) -> str:
+    """The training in words, including the settings that were left to their defaults."""
+    lines = [
+        f"train {name}: {model.name}, {model.classes} classes, {model.px} px, on {spec.data} "
+        f"({images} images), {device}",
+        f"{spec.epochs} epochs, batch {spec.batch_size}, peak lr {spec.peak_lr:g}, weight decay "
+        f"{spec.weight_decay:g}, label smoothing {spec.label_smoothing:g}, seed {spec.seed}",
+    ]
+    if spec.clean:
+        return "\n".join([*lines, "on clean images, without an attack"])
+    kind = "random targets" if spec.targeted else "untargeted"
+    eps, alpha = print_size(spec.eps, spec.norm), print_size(spec.alpha, spec.norm)
+    attack = f"PGD-{spec.attack_iters}, {kind}, {spec.norm}, eps {eps}, alpha {alpha}"
+    return "\n".join([*lines, f"on adversarial images: {attack}"])

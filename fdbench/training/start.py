@@ -1,0 +1,146 @@
+"""Starts trainings from plain arguments: opens the data and surrogates, resolves the settings."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Unpack
+
+import torch
+
+from fdbench.attacks import Ensemble
+from fdbench.data import Dataset, open_data
+from fdbench.errors import BadValue, FdbenchError
+from fdbench.machine import rank_and_world
+from fdbench.models import Model, open_model
+from fdbench.specs import ModelSpec, default_eps
+from fdbench.store import Surrogate, Workspace
+from fdbench.training.generator import GeneratorLearner, GeneratorTraining
+from fdbench.training.loop import train
+from fdbench.training.methods import learner_for
+from fdbench.training.network import Training
+from fdbench.training.settings import Settings, describe, refuse_unused, resolve
+from fdbench.units import pixels
+
+Say = Callable[[str], None]
+
+_DEFAULT_DATA = "fashion-mini"  # lies in the package: nothing to fetch
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data set, and how to open its files."""
+
+    ref: str | None = None  # as after --data; None takes the default
+    data_dir: Path | None = None
+    download: bool = False
+    px: int | None = None
+
+    def open(self, ref: str, split: str) -> Dataset:
+        """A split of `ref`: the data set's own reference, or the default in its place."""
+        return open_data(ref, split, data_dir=self.data_dir, download=self.download, px=self.px)
+
+
+def train_network(
+    shape: ModelSpec,
+    source: DataSource,
+    *,
+    workspace: Workspace,
+    device: torch.device,
+    say: Say,
+    name: str | None = None,
+    fresh: bool = False,
+    **settings: Unpack[Settings],
+) -> Path:
+    """Trains a network, or resumes its training, and returns the path of its weights.
+
+    Args:
+        shape: the architecture; classes and image size are the data's.
+        name: of the weights and the row; None takes the architecture's.
+        fresh: start over where a training of that name exists.
+        settings: fields of TrainSpec; those left out or None come from the model's recipe for this
+            data set, else from the profile for its size.
+
+    Raises BadValue for settings that contradict each other and for another training of that name,
+    FdbenchError for data that can't be opened and a loss that stops being finite.
+    """
+    _refuse_several_processes()
+    refuse_unused(settings)
+    data = source.ref or _DEFAULT_DATA
+    images = source.open(data, "train")
+    model = replace(shape, classes=images.classes, px=images.px)
+    spec, title = resolve(model, data, settings), name or model.name
+    held_out = source.open(data, "held-out")
+    training = Training(title, model, spec, images, held_out, workspace, device)
+    say(describe(title, model, spec, len(images), str(device)))
+    return train(learner_for(training), fresh=fresh, say=say)
+
+
+def train_attacker(
+    surrogates: Sequence[str],
+    source: DataSource,
+    *,
+    workspace: Workspace,
+    device: torch.device,
+    say: Say,
+    name: str = "generator",
+    fresh: bool = False,
+    eps: float | None = None,
+    epochs: int = 2,
+    batch_size: int = 32,
+    lr: float = 2e-3,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Path:
+    """Trains the feed-forward attacker, or resumes, and returns the path of its weights.
+
+    Args:
+        surrogates: references of networks, as --model takes them.
+        eps: the largest perturbation, in image units; None takes the default for the data.
+        limit: learn from the first images only.
+
+    Raises as `train_network` does; FdbenchError also where neither `source` nor the surrogates'
+    cards say which data to learn from.
+    """
+    _refuse_several_processes()
+    models = [open_model(ref, workspace) for ref in surrogates]
+    data = source.ref or _common_data(models)
+    nets = tuple(model.net.to(device) for model in models)
+    training = GeneratorTraining(
+        name,
+        tuple(Surrogate(model.name, model.ref, model.weights) for model in models),
+        Ensemble(nets, (1.0,) * len(nets)),
+        source.open(data, "train"),
+        workspace,
+        device,
+        default_eps(data) if eps is None else eps,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        limit=limit,
+        seed=seed,
+    )
+    say(_describe_attacker(training))
+    return train(GeneratorLearner(training), fresh=fresh, say=say)
+
+
+def _refuse_several_processes() -> None:
+    if rank_and_world()[1] > 1:
+        raise BadValue("training takes one process; only attacks are shared out by torchrun.")
+
+
+def _common_data(models: Sequence[Model]) -> str:
+    """The data the surrogates were trained on, where their cards agree."""
+    known = {str(model.card.data["name"]) for model in models if model.card is not None}
+    if len(known) != 1:
+        why = f"they were trained on {', '.join(sorted(known))}" if known else "they don't say"
+        raise FdbenchError(f"which data to learn from? {why}.\nGive --data DATA.")
+    return known.pop()
+
+
+def _describe_attacker(training: GeneratorTraining) -> str:
+    refs = ", ".join(surrogate.ref for surrogate in training.surrogates)
+    return (
+        f"train attacker {training.name} on {training.data.name}: {training.images} images, "
+        f"{training.epochs} epochs, eps up to {pixels(training.eps)}, surrogates {refs}, "
+        f"{training.device}"
+    )
