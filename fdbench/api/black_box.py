@@ -118,9 +118,9 @@ def _plan(
     warnings: tuple[str, ...] = ()
     if known:
         battery = attacker_battery(request.attackers or BATTERY)
+        ensemble, warnings = blackbox.open_ensemble(known, images, device)
         if not targeted:
             _refuse_untrained(battery.attackers, request, data, images, eps)
-        ensemble, warnings = blackbox.open_ensemble(known, images, device)
         seed, titles = request.seed or 0, [battery.name]
         attackers = [
             blackbox.by_method(one, ensemble, threat, seed, targeted) for one in battery.attackers

@@ -74,7 +74,10 @@ def option_of(one: "Field[Any]") -> Decorator:
     name = one.metadata["flag"] or f"--{one.name.replace('_', '-')}"
     text, default = one.metadata["help"], one.default
     if one.type is bool:
-        return click.option(name, one.name, default=default, show_default=default, help=text)
+        pair = "/" in name
+        return click.option(
+            name, one.name, is_flag=True, default=default, show_default=pair, help=text
+        )
     if one.metadata["size"]:
         default = "auto" if default is None else default
     if isinstance(default, tuple):

@@ -131,7 +131,13 @@ def transfer(
         flags["eps"] = size(flags["eps"], "linf", "eps")
         request = api.SetRequest(**flags)
         opened = api.make_set(request, data, limit, batch_size, results, compute)
-    _show(opened, api.judge(opened, models, limit, batch_size), as_json)
+    runs = api.judge(opened, models, limit, batch_size)
+    stored = opened.stored
+    if as_json:
+        made = {"seconds": stored.seconds, "counts": stored.counts}
+        _show_json(stored.path, made, runs)
+    else:
+        show_runs([stored.path, *runs], as_json=False)
 
 
 def refuse_contradictions(
@@ -165,18 +171,10 @@ def _refuse_to_make(making: Mapping[str, Any]) -> None:
         raise BadValue(f"--make {name!r} must be a plain file name.")
 
 
-def _show(opened: api.OpenedSet, runs: list[Path], as_json: bool) -> None:
-    """The set's folder and the runs' on stdout, one a line, or what their descriptions say."""
-    stored = opened.stored
-    if not as_json:
-        show_runs([stored.path, *runs], as_json=False)
-        return
+def _show_json(folder: Path, made: Mapping[str, Any], runs: list[Path]) -> None:
+    """What the descriptions of the set and of the runs say."""
     described = {
-        "set": {
-            **json.loads((stored.path / "set.json").read_text()),
-            "seconds": stored.seconds,
-            "counts": stored.counts,
-        },
-        "runs": [json.loads((folder / "run.json").read_text()) for folder in runs],
+        "set": {**json.loads((folder / "set.json").read_text()), **made},
+        "runs": [json.loads((run / "run.json").read_text()) for run in runs],
     }
     out.print(json.dumps(described), soft_wrap=True)

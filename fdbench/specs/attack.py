@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fdbench.errors import BadValue
+from fdbench.errors import BadValue, FdbenchError
 from fdbench.specs.autoattack import AutoAttackParameters
 from fdbench.specs.foolbox import FoolboxParameters
 from fdbench.specs.parameters import Parameters, RecordedParameters
+from fdbench.specs.parsing import check_of
 from fdbench.specs.pgd import PGDParameters
 from fdbench.specs.plain import pick, sizes
 from fdbench.specs.transfer import TransferParameters
@@ -15,7 +16,7 @@ from fdbench.units import pixels, print_size
 
 SAVE = ("float", "png")  # how adversarial images are kept: exactly; as whole pixels besides
 TARGETS = ("random", "least-likely", "file")
-_THREAT_AND_GOAL = ("attack", "norm", "eps", "targeted", "targets")
+_THREAT_AND_GOAL = {"attack": str, "norm": str, "eps": float, "targeted": bool, "targets": str}
 
 # Of the built-in attacks, so that run.json and tables are read without importing an attack.
 PARAMETERS: dict[str, type[Parameters]] = {
@@ -88,22 +89,25 @@ class AttackSpec:
         return replace(self, parameters=replace(self.parameters, **changes))
 
     @classmethod
-    def of(cls, table: Mapping[str, Any], where: str) -> "AttackSpec":
+    def of(cls, table: object, where: str) -> "AttackSpec":
         """From a battery's table or a run.json, where sizes may be text (`eps = "16/255"`).
 
         Parameters stand beside the threat, or under `parameters`; the first version wrote PGD's
         fields for every attack, and all others' parameters under `options`.
         """
+        if not isinstance(table, Mapping):
+            raise FdbenchError(f"{where}: expected a table, got {table!r}.")
         given = {"attack": "pgd", **sizes(table)}
         threat = {name: given.pop(name) for name in _THREAT_AND_GOAL if name in given}
+        for name, kind in _THREAT_AND_GOAL.items():
+            if name in threat and not check_of(kind)(threat[name]):
+                raise FdbenchError(f"{where}: {name} can't be {threat[name]!r}.")
         attack = threat["attack"]
-        if not isinstance(attack, str):
-            raise BadValue(f"{where}: attack must be a name, got {attack!r}.")
         options = {**given.pop("options", {}), **given.pop("parameters", {})}
-        kind = PARAMETERS.get(attack, RecordedParameters)
+        own = PARAMETERS.get(attack, RecordedParameters)
         if attack != "pgd":
             given = {key: value for key, value in given.items() if not _pgd_default(key, value)}
-        return cls(**threat, parameters=kind.of({**given, **options}, where))
+        return cls(**threat, parameters=own.of({**given, **options}, where))
 
 
 def _pgd_default(key: str, value: Any) -> bool:

@@ -169,7 +169,7 @@ def package(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
                 "seed": 0,
                 **spec.parameters.plain,
             }
-            whole = autoattack.AutoAttack(net, seed=0, **options)
+            whole = autoattack.AutoAttack(net, **options)
             whole.square.n_queries = SHORT.queries
             adv, _ = whole.run_standard_evaluation(batch.x, batch.label, batch_size=size)
         return adv
@@ -408,7 +408,7 @@ def test_a_plan_of_which_nothing_is_left_is_refused() -> None:
         ({"attacks": ["fab"]}, "ask for the version custom"),
         ({"version": "standard", "eot": 20}, "version rand, not standard"),
         ({"version": "rand", "eot": 0}, "whole number from 1, got 0"),
-        ({"version": "rand", "eot": True}, "whole number from 1, got True"),
+        ({"version": "rand", "eot": True}, "eot can't be True"),
         ({"version": "rand", "eot": "20"}, "eot can't be '20'"),
     ],
 )
