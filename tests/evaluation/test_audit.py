@@ -425,6 +425,16 @@ def test_a_network_that_draws_numbers_is_not_held_to_its_verdicts(bare: Path) ->
     assert now["verdicts"] == now["clean verdicts"] == "skipped"
 
 
+def test_a_network_that_returns_nan_fails(bare: Path) -> None:
+    class Broken(Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) * torch.nan
+
+    assert {"clean verdicts", "verdicts"} <= failed(
+        bare, judged=replace(model(), net=frozen(Broken(10, 28, seed=0)))
+    )
+
+
 class Tied(nn.Module):
     """Classes 0 and 1 are as likely, up to rounding; the rest are not."""
 
