@@ -26,11 +26,12 @@ from table import TABLES, write
 from torch import Tensor, nn
 
 import fdbench
-from fdbench.commands.options import start_torch
 from fdbench.console import out, progress
 from fdbench.data import open_data
+from fdbench.machine import start_torch
 from fdbench.models import build, open_model
 from fdbench.specs import ModelSpec
+from fdbench.store import Workspace
 from fdbench.verdict import predict
 
 EPS, ALPHA = 8 / 255, 2 / 255
@@ -185,7 +186,7 @@ def strength(
     ref: str, data: str, images: int, iters: int, results: Path, device: torch.device
 ) -> DataFrame:
     """A line for each tool: robust accuracy of one network on the same first images."""
-    model, dataset = open_model(ref, results), open_data(data, "test")
+    model, dataset = open_model(ref, Workspace(results)), open_data(data, "test")
     net = model.net.to(device)
     right = dict.fromkeys(TOOLS, 0)
     with progress(f"robust accuracy of {model.name}", images * len(TOOLS), "images") as advance:

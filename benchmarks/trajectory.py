@@ -17,6 +17,7 @@ import torch
 from pandas import DataFrame
 from table import TABLES, show, write
 
+from fdbench.attacks import PGD
 from fdbench.console import say
 from fdbench.data import open_data
 from fdbench.errors import FdbenchError
@@ -24,7 +25,7 @@ from fdbench.evaluation import Evaluation, evaluate
 from fdbench.models import open_model
 from fdbench.randomness import ImageId
 from fdbench.specs import AttackSpec
-from fdbench.store import read_rows
+from fdbench.store import Workspace, read_rows
 from fdbench.units import parse_size
 
 BUDGETS = (20, 50, 100, 200, 500, 1000, 2000)
@@ -36,8 +37,8 @@ def attack(job: Evaluation, budgets: tuple[int, ...]) -> tuple[Verdicts, float]:
     """The verdicts of a run that reads `budgets` on one trajectory, and its seconds."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        spec = replace(job.attack, iters=budgets)
-        run = evaluate(replace(job, attack=spec, results=Path(folder)), say)
+        spec = job.spec.with_parameters(iters=budgets)
+        run = evaluate(replace(job, spec=spec, workspace=Workspace(Path(folder))), say)
         rows, _ = read_rows(run)
     taken = time.perf_counter() - began
     found = {
@@ -84,10 +85,11 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Writes the one line."""
     given = options()
-    model, data = open_model(given.model, given.results), open_data(given.data, "test")
+    workspace = Workspace(given.results)
+    model, data = open_model(given.model, workspace), open_data(given.data, "test")
     spec = AttackSpec("pgd", eps=parse_size(given.eps, "linf"))
     device = torch.device(given.device)
-    job = Evaluation(model, data, spec, given.results, device, limit=given.limit)
+    job = Evaluation(model, data, PGD(), spec, workspace, device, limit=given.limit)
     line = compare(job, tuple(given.budgets))
     show(line)
     write(DataFrame([line]), given.output, device)

@@ -22,33 +22,35 @@ _PLAIN: dict[object, frozenset[type]] = {
 }
 
 
-def _plain_types(kind: Any) -> frozenset[type]:
+def _plain_types(kind: object) -> frozenset[type]:
     """The types of a kind that is neither list nor table; none for one that is."""
     parts = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     plain = [_PLAIN.get(part, frozenset()) for part in parts]
     return frozenset().union(*plain) if all(plain) else frozenset()
 
 
-def check_of(kind: Any) -> Check:
+def check_of(kind: object) -> Check:
     """The test of whether a value is of an annotated kind, all the way into lists and tables."""
-    if kind is Any:
+    if kind is Any or kind is object:
         return lambda value: True
     if types := _plain_types(kind):
         return lambda value: type(value) in types
     if isinstance(kind, UnionType):
         checks = [check_of(part) for part in get_args(kind)]
         return lambda value: any(check(value) for check in checks)
-    origin: Any = get_origin(kind)
-    if origin is None:
-        return lambda value: isinstance(value, kind)
-    if issubclass(origin, Mapping):
-        items = _check_of_all(get_args(kind)[1])  # JSON's keys are always text
+    origin, parts = get_origin(kind) or kind, get_args(kind)
+    if isinstance(origin, type) and not parts:
+        return lambda value: isinstance(value, origin)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        items = _check_of_all(parts[1])  # JSON's keys are always text
         return lambda value: isinstance(value, origin) and items(value.values())
-    items = _check_of_all(get_args(kind)[0])  # list[int], tuple[int, ...]
-    return lambda value: isinstance(value, origin) and items(value)
+    if isinstance(origin, type) and issubclass(origin, list | tuple):
+        items = _check_of_all(parts[0])  # list[int], tuple[int, ...]
+        return lambda value: isinstance(value, origin) and items(value)
+    raise TypeError(f"no check for values of the kind {kind!r}")
 
 
-def _check_of_all(kind: Any) -> Callable[[Iterable[object]], bool]:
+def _check_of_all(kind: object) -> Callable[[Iterable[object]], bool]:
     """The test of whether all values are of a kind."""
     if types := _plain_types(kind):
         return lambda values: types.issuperset(map(type, values))

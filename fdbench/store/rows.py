@@ -7,7 +7,7 @@ code that uses them. Attacks may add fields of their own, which pass unchecked. 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, NotRequired, TypedDict, cast, get_args, get_type_hints
+from typing import Annotated, NotRequired, TypedDict, cast, get_args, get_type_hints
 
 from fdbench.randomness import ImageId
 from fdbench.specs import check_of, digest
@@ -35,7 +35,7 @@ class Row(TypedDict):
 class RowField:
     """What the schema says of one field."""
 
-    kind: Any  # an annotation
+    kind: object  # an annotation
     required: bool
     meaning: str
 

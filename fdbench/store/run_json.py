@@ -23,8 +23,8 @@ class ModelInfo:
     name: str
     ref: str  # as given to --model
     weights: str
-    spec: Mapping[str, Any] | None = None  # None: not one of our networks
-    train: Mapping[str, Any] | None = None  # how it was trained, where its card says so
+    spec: Mapping[str, object] | None = None  # None: not one of our networks
+    train: Mapping[str, object] | None = None  # how it was trained, where its card says so
     preprocessing: str = ""  # what it does to images first; not hashed with its weights
 
 
@@ -66,7 +66,7 @@ class RunInfo:
     format: int = FORMAT
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Everything that can change a verdict; batch size, device and rank do not (C3)."""
         ours = self.model.spec is not None or not self.model.preprocessing
         return {

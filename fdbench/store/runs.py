@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from fdbench.errors import FdbenchError
 from fdbench.randomness import ImageId
@@ -114,7 +113,7 @@ class RunFolder(Closing):
         self.info = replace(self.info, warnings=merged(self.info.warnings, [text]))
         self._save()
 
-    def note(self, settled: Mapping[str, Any]) -> None:
+    def note(self, settled: Mapping[str, object]) -> None:
         """Records what was settled before the attack (RunInfo.found)."""
         self.info = replace(self.info, found={**self.info.found, **settled})
         self._save()

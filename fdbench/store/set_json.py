@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fdbench.errors import FdbenchError
 from fdbench.specs import AttackerSpec, digest, parsed
@@ -56,12 +55,12 @@ class SetInfo:
     format: int = FORMAT
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Everything that can change a pixel.
 
         `images` is not part of it: a longer set continues a shorter one.
         """
-        known = {
+        known: dict[str, object] = {
             "attackers": [[one.name, one.method, dict(one.knobs)] for one in self.attackers],
             "surrogates": [[one.name, one.weights, one.weight] for one in self.surrogates],
             "data": [self.data.name, self.data.split, self.data.fingerprint],

@@ -209,7 +209,7 @@ def test_an_option_can_be_an_environment_variable(
     monkeypatch.setenv("FDBENCH_ATTACK_PGD_EPS", "4/255")
     result = run(f"attack pgd --limit 4 --json --results {trained}")
     (info,) = json.loads(result.stdout)
-    assert info["attack"]["iters"] == [3]
+    assert info["attack"]["parameters"]["iters"] == [3]
     assert info["attack"]["eps"] == 4 / 255
 
 

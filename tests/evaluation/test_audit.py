@@ -347,7 +347,8 @@ def test_a_repeated_row_is_found(bare: Path) -> None:
 def test_a_changed_description_is_found(bare: Path, field: str, value: Any) -> None:
     path = bare / "run.json"
     told = json.loads(path.read_text())
-    told["attack"][field] = value
+    place = told["attack"]["parameters"] if field == "iters" else told["attack"]
+    place[field] = value
     path.write_text(json.dumps(told))
     assert "description" in failed(bare)
 
@@ -428,6 +429,16 @@ def test_a_network_that_draws_numbers_is_not_held_to_its_verdicts(bare: Path) ->
     now = verdicts(bare, replace(model(), net=noisy))
     assert "fail" not in now.values()
     assert now["verdicts"] == now["clean verdicts"] == "skipped"
+
+
+def test_a_network_that_returns_nan_fails(bare: Path) -> None:
+    class Broken(Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) * torch.nan
+
+    assert {"clean verdicts", "verdicts"} <= failed(
+        bare, judged=replace(model(), net=frozen(Broken(10, 28, seed=0)))
+    )
 
 
 class Tied(nn.Module):

@@ -1,0 +1,44 @@
+"""Checks that the description, the weights and the data are those of the run."""
+
+import json
+
+from fdbench.data import Dataset
+from fdbench.evaluation.audit.saved_run import SavedRun
+from fdbench.evaluation.audit.tally import listing
+from fdbench.models import Model
+from fdbench.store import Check
+
+
+def check_description(run: SavedRun) -> Check:
+    """run.json fits its folder's name, which hashes everything that can change a verdict."""
+    info, table = run.info, json.loads(run.files.description.read_text())
+    planned = min(info.limit or info.data.count, info.data.count)
+    faults = []
+    if not table["name"] == info.name == run.path.resolve().name:
+        faults.append(f"run.json describes {info.name}")
+    if info.images != planned:
+        faults.append(f"run.json plans {info.images} images, its data and limit make {planned}")
+    return listing("description", faults, "run.json fits the folder's name")
+
+
+def check_weights(run: SavedRun, model: Model | None) -> Check:
+    """The network has the hash of the one attacked; None is a network that can't be opened."""
+    wanted = run.info.model.weights
+    if model is None:
+        return Check("weights", "fail", f"no network to compare; the run's: sha256 {wanted[:16]}")
+    given = f"sha256 {model.weights[:16]}"
+    faults = [] if model.weights == wanted else [f"{given}, the run's were {wanted[:16]}"]
+    return listing("weights", faults, given)
+
+
+def _in_words(fingerprint: str, count: int, split: str) -> str:
+    return f"sha256 {fingerprint[:16]}, {count} images of {split}"
+
+
+def check_data(run: SavedRun, data: Dataset) -> Check:
+    """The data set has the fingerprint, the size and the split of the one attacked."""
+    wanted = run.info.data
+    given = _in_words(data.fingerprint, len(data), data.split)
+    theirs = _in_words(wanted.fingerprint, wanted.count, wanted.split)
+    same = data.fingerprint == wanted.fingerprint and given == theirs
+    return listing("data", [] if same else [f"{given}; the run's were {theirs}"], given)

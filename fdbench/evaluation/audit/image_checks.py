@@ -1,0 +1,126 @@
+"""The checks that look at every image, a batch at a time."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import nn
+
+from fdbench.evaluation.audit.labels import LabelCheck
+from fdbench.evaluation.audit.pngs import PngCheck
+from fdbench.evaluation.audit.saved_run import SavedRun
+from fdbench.evaluation.audit.shards import ShardCheck
+from fdbench.evaluation.audit.tally import Tally, listing
+from fdbench.evaluation.audit.verdicts import VerdictCheck, is_repeatable
+from fdbench.store import Check, Row
+from fdbench.threat import Threat
+from fdbench.types import Batch, Images
+
+BATCH = 250  # images, if neither a shard nor the caller says
+
+
+def batches(rows: Sequence[Row], size: int | None) -> Iterator[tuple[str | None, list[Row]]]:
+    """The rows of each shard, or of none, at most `size` at a time; None: a shard at a time."""
+    rows_of: dict[str | None, list[Row]] = {}
+    for row in rows:
+        rows_of.setdefault(row.get("shard"), []).append(row)
+    for shard, own in rows_of.items():
+        step = size or (BATCH if shard is None else len(own))
+        yield from ((shard, own[i : i + step]) for i in range(0, len(own), step))
+
+
+def _names(rows: Sequence[Row], reading: str) -> list[str]:
+    return [f"image {row['image']}, {reading}" for row in rows]
+
+
+class ImageChecks:
+    """All checks of a run's images; without a network, those that need none."""
+
+    def __init__(self, run: SavedRun, net: nn.Module | None, device: torch.device) -> None:
+        threat = Threat(run.info.attack.norm, run.info.attack.eps)
+        self._run, self._net, self._device = run, net, device
+        self._labels = LabelCheck(run.info)
+        self._shards = ShardCheck(run.files.images, threat)
+        self._clean, self._adversarial = VerdictCheck("clean verdicts"), VerdictCheck("verdicts")
+        self._pngs = PngCheck(run.files, threat)
+        if not run.kept_images:
+            why = f"the images were not kept; to keep them: {_command_to_keep(run)}"
+            _skip(why, *self._shards.tallies, self._adversarial.tally)
+        if not self._pngs.there:
+            _skip("no PNG images were kept (--save-adv png)", *self._pngs.tallies)
+
+    @property
+    def _tallies(self) -> tuple[Tally, ...]:
+        """All of them, in the order they are shown in."""
+        return (
+            self._labels.tally,
+            self._shards.shards,
+            self._shards.ball_and_box,
+            self._clean.tally,
+            self._adversarial.tally,
+            self._shards.distances,
+            self._pngs.files,
+            self._pngs.verdicts,
+        )
+
+    def skip(self, why: str) -> None:
+        """The images can't be looked at."""
+        _skip(why, *self._tallies)
+
+    def skip_verdicts(self, why: str) -> None:
+        """The network can't be asked."""
+        self._net = None
+        _skip(why, self._clean.tally, self._adversarial.tally, self._pngs.verdicts)
+
+    @torch.no_grad()
+    def look(self, shard: str | None, rows: Sequence[Row], cpu: Batch) -> None:
+        """Checks rows of one shard, or of none, against their clean images."""
+        batch = cpu.to(self._device)
+        first = not self._clean.tally.seen
+        if self._net is not None and first and not is_repeatable(self._net, batch.x):
+            self.skip_verdicts("the network answers differently each time it is asked")
+        self._labels.look(self._net, rows, batch)
+        if self._net is not None:
+            recorded = [row["clean"] for row in rows]
+            self._clean.look(self._net, batch.x, _names(rows, "clean"), recorded)
+        kept = {} if shard is None else self._shards.read(shard, rows, batch.x)
+        for reading, adv in kept.items():
+            self._look_at_adversarial(reading, adv, rows, batch.x)
+        for reading in rows[0]["pred"] if self._pngs.there else ():
+            legal, recorded = self._pngs.look(reading, kept.get(reading), rows, batch.x)
+            if self._net is not None:
+                self._pngs.judge(self._net, legal, recorded)
+
+    def _look_at_adversarial(
+        self, reading: str, adv: Images, rows: Sequence[Row], x: Images
+    ) -> None:
+        self._shards.look(reading, adv, rows, x)
+        if self._net is not None:
+            recorded = [row["pred"][reading] for row in rows]
+            self._adversarial.look(self._net, adv, _names(rows, reading), recorded)
+
+    def results(self) -> list[Check]:
+        """The verdicts, once all images were looked at."""
+        return [*(tally.result() for tally in self._tallies), self._check_other_files()]
+
+    def _check_other_files(self) -> Check:
+        """Every kept file belongs to a row; a session that was stopped may have left others."""
+        named = {row.get("shard") for row in self._run.rows}
+        files = self._run.files
+        others = [path for path in files.images.glob("[!.]*") if path.name not in named]
+        pngs = [path for path in files.pngs.rglob("[!.]*") if path.is_file()]
+        others += [path for path in pngs if path not in self._pngs.looked_at]
+        if others and not self._run.finished:
+            text = f"{len(others)} belong to no row yet: the batch under way may have written them"
+            return Check("other files", "skipped", text)
+        text = f"{len(others)} that no row names: left by a stopped session, or put there; first: "
+        return listing("other files", [f"{text}{others[0]}"] if others else [], "none")
+
+
+def _skip(why: str, *tallies: Tally) -> None:
+    for tally in tallies:
+        tally.skip(why)
+
+
+def _command_to_keep(run: SavedRun) -> str:
+    other = " --results ANOTHER" if run.finished else ""
+    return f"{run.info.command} --save-adv{other}"

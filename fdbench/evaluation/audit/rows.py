@@ -1,0 +1,58 @@
+"""Checks of the rows by themselves: complete, as they were written, free of contradictions."""
+
+from collections.abc import Collection, Sequence
+
+from fdbench.evaluation.audit.saved_run import SavedRun
+from fdbench.evaluation.audit.tally import Tally, listing
+from fdbench.randomness import ImageId
+from fdbench.store import Check, Row
+
+
+def check_completeness(run: SavedRun, planned: Collection[ImageId]) -> Check:
+    """Each planned image has one row; rows missing at the end only make the run unfinished."""
+    images = [row["image"] for row in run.rows]
+    foreign = [image for image in images if image not in planned]
+    again = len(images) - len(set(images))
+    faults = [f"image {foreign[0]} is not one of those planned"] if foreign else []
+    faults += [f"{again} images have two rows"] if again else []
+    faults += ["something stands after the last row"] if run.torn and run.finished else []
+    count = f"{len(images)} of {run.info.images} images"
+    if faults or run.finished:
+        return listing("rows", faults, f"{count}, each once")
+    return Check("rows", "skipped", f"unfinished: {count}; to continue: {run.info.command}")
+
+
+def check_integrity(run: SavedRun) -> Check:
+    """Each line fits the schema of rows and its own checksum, byte for byte."""
+    bare = sum("check" not in row for row in run.rows)
+    tally = Tally("row checks", "rows", seen=len(run.rows) + len(run.faults))
+    tally.faults += run.faults
+    if run.has_checks and bare:
+        tally.faults.append(f"{bare} rows carry no check and others do")
+    elif bare:
+        tally.skip("these rows are older than checks")
+    return tally.result()
+
+
+def _step_fits(budget: str, step: int | None, row: Row) -> bool:
+    """Whether the first misjudged iterate agrees with the verdict after `budget` iterations."""
+    if not (budget.isdecimal() and budget in row["pred"]):
+        return False
+    if step is None:
+        return row["pred"][budget] == row["label"]
+    return 1 <= step <= int(budget)
+
+
+def check_first_wrong(rows: Sequence[Row]) -> Check:
+    """The any-iterate reading agrees with the verdict on the last iterate, at every budget."""
+    tally = Tally("first wrong", "readings")
+    for row in rows:
+        last = list(row["pred"])[-1]
+        alone = {last: row["first_wrong"]} if "first_wrong" in row else {}
+        for budget, step in row.get("first_wrong_by", alone).items():
+            fits = _step_fits(budget, step, row)
+            fits = fits and (budget != last or row.get("first_wrong") == step)
+            tally.add(fits, f"image {row['image']}, {budget} iterations: first wrong at {step}")
+    if not tally.seen:
+        tally.skip("this attack has no iterates")
+    return tally.result()

@@ -1,0 +1,64 @@
+"""A run read for the audit: the lines that are sound rows, and what is wrong with the others."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fdbench.errors import unknown
+from fdbench.store import BadRow, Row, RunInfo, RunPaths, Workspace, decode_row, read_info
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run as its folder holds it; `faults` has a text for each line that is not a sound row."""
+
+    path: Path
+    info: RunInfo
+    rows: tuple[Row, ...]
+    faults: tuple[str, ...]
+    torn: bool  # a file has bytes after its last newline
+
+    @property
+    def files(self) -> RunPaths:
+        return RunPaths(self.path)
+
+    @property
+    def has_checks(self) -> bool:
+        """Whether any row carries a check; the first versions wrote none."""
+        return any("check" in row for row in self.rows)
+
+    @property
+    def kept_images(self) -> bool:
+        """Whether anything says that the run kept its images: run.json, a row, or a folder."""
+        named = self.info.found.get("save_adv") or any("shard" in row for row in self.rows)
+        return bool(named) or self.files.images.is_dir()
+
+    @property
+    def finished(self) -> bool:
+        """Whether there are as many lines, sound or not, as images were planned."""
+        return len(self.rows) + len(self.faults) >= self.info.images
+
+
+def find_run(workspace: Workspace, given: str) -> Path:
+    """The folder of a run that is given by its path or its name. Raises BadValue for neither."""
+    for path in (Path(given), workspace.run(given)):
+        if RunPaths(path).description.is_file():
+            return path
+    hint = "Or give a run's folder. `fdbench list runs` shows all."
+    raise unknown("run", given, workspace.described_runs(), hint)
+
+
+def read_run(path: Path) -> SavedRun:
+    """The run in a folder, sound or not. Raises FdbenchError for a malformed run.json."""
+    files = RunPaths(path)
+    rows: list[Row] = []
+    faults: list[str] = []
+    torn = False
+    for file in files.all_rows():
+        *lines, rest = file.read_bytes().split(b"\n")
+        torn = torn or bool(rest)
+        for number, line in enumerate(lines, 1):
+            try:
+                rows.append(decode_row(line, strict=True))
+            except BadRow as fault:
+                faults.append(f"{file.name}, line {number} {fault}")
+    return SavedRun(path, read_info(files.description), tuple(rows), tuple(faults), torn)

@@ -1,0 +1,52 @@
+"""Check of recorded predictions: the network is asked again."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from fdbench.evaluation.audit.tally import Tally
+from fdbench.models import RELATIVE
+from fdbench.types import Images, Labels, Logits
+
+
+def is_repeatable(net: nn.Module, x: Images) -> bool:
+    """Whether the network returns the same logits, up to rounding, when it is asked twice.
+
+    One that returns NaN counts as repeatable, so that its verdicts are checked, and fail.
+    """
+    one, two = net(x), net(x)
+    return not (one - two).abs().max() > RELATIVE * one.abs().max()
+
+
+def _compared(logits: Logits, recorded: Labels) -> tuple[Bool[Tensor, " B"], Bool[Tensor, " B"]]:
+    """Which recorded predictions are wrong, and which differ only within rounding of a tie.
+
+    Two logits closer than what two float32 computations of one network may differ by
+    (models.RELATIVE) are a tie: another batch size or machine may break it otherwise.
+    """
+    known = (recorded >= 0) & (recorded < logits.shape[1])
+    own = logits.gather(1, torch.where(known, recorded, 0)[:, None])[:, 0]
+    near = known & (logits.amax(1) - own <= RELATIVE * logits.abs().amax(1))  # NaN is never near
+    differs = (logits.argmax(1) != recorded) | ~logits.isfinite().all(1)
+    return differs & ~near, differs & near
+
+
+class VerdictCheck:
+    """The float32 network predicts what was recorded; one that differs at a tie passes."""
+
+    def __init__(self, check: str) -> None:
+        self.tally = Tally(check, "verdicts")
+        self._ties = 0
+
+    def look(self, net: nn.Module, x: Images, names: Sequence[str], recorded: list[int]) -> None:
+        """Compares the predictions for images, which `names` names in faults."""
+        logits = net(x)
+        wrong, tied = _compared(logits, torch.tensor(recorded, device=x.device))
+        for name, then, now, bad in zip(
+            names, recorded, logits.argmax(1).tolist(), wrong.tolist(), strict=True
+        ):
+            self.tally.add(not bad, f"{name}: recorded {then}, now {now}")
+        self._ties += int(tied.sum())
+        self.tally.notes = f" ({self._ties} within rounding of a tie)" if self._ties else ""
