@@ -11,7 +11,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from fdbench.reporting import whitebox
-from fdbench.reporting.layout import Section
+from fdbench.reporting.cells import Section
 from fdbench.reporting.whitebox import missing
 from fdbench.specs import AttackSpec
 from fdbench.store import Run

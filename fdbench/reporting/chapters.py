@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from pandas import DataFrame
 
 from fdbench.reporting import authors, blackbox, whitebox
-from fdbench.reporting.figures import attackers, curves
-from fdbench.reporting.layout import Section, blackbox_sections, comparisons, sections
+from fdbench.reporting.cells import Section, blackbox_sections, comparisons, sections
+from fdbench.reporting.figures import accuracy_against_attackers as attackers
+from fdbench.reporting.figures import accuracy_against_iterations as curves
 from fdbench.store import Findings, Run, findings_about
 
 _LONG = 20  # comparisons printed before only the telling ones are

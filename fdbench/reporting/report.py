@@ -21,9 +21,9 @@ from rich.table import Table
 from fdbench import console
 from fdbench.errors import FdbenchError, unknown
 from fdbench.reporting import blackbox, whitebox
+from fdbench.reporting.cells import WORDS, fit, words
 from fdbench.reporting.chapters import PAIRING, Chapter, Part, Report, build, chapters
 from fdbench.reporting.figures import gallery
-from fdbench.reporting.layout import WORDS, fit, words
 from fdbench.store import Run, read_findings, read_runs, write_atomically
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from fdbench import console
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.reporting.layout import fit, sections
+from fdbench.reporting.cells import fit, sections
 from fdbench.reporting.report import FORMATS, write_report
 from fdbench.store.findings import Check, Findings, write_findings
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from madeup import decaying, info, row, store
 from pandas import DataFrame
 
-from fdbench.reporting.figures.curves import Network, _series, render, spread
+from fdbench.reporting.figures.accuracy_against_iterations import Network, _series, render, spread
 from fdbench.reporting.whitebox import whitebox
 from fdbench.store.runs import read_runs
 

@@ -8,9 +8,17 @@ from typing import Any
 from pandas import DataFrame
 
 from fdbench.reporting.blackbox import DENOMINATORS, SETTING
-from fdbench.reporting.figures import curves
-from fdbench.reporting.figures.curves import COLOURS, DASHES, INK, LABEL, MARKERS, STYLE, as_bytes
-from fdbench.reporting.layout import setting_title
+from fdbench.reporting.cells import setting_title
+from fdbench.reporting.figures import accuracy_against_iterations as curves
+from fdbench.reporting.figures.accuracy_against_iterations import (
+    COLOURS,
+    DASHES,
+    INK,
+    LABEL,
+    MARKERS,
+    STYLE,
+    as_bytes,
+)
 
 _WIDTH, _HEIGHT = 7.2, 4.3  # inches of a panel
 _MARKED = 16  # attackers up to which each point gets a mark

@@ -7,7 +7,7 @@ from itertools import product
 from pandas import DataFrame
 
 from fdbench.reporting import blackbox
-from fdbench.reporting.figures import curves
+from fdbench.reporting.figures import accuracy_against_iterations as curves
 from fdbench.reporting.whitebox import missing
 
 # What a narrow terminal does to columns, in this order, until the table fits: "drop" them, show
