@@ -5,26 +5,25 @@ released model table). Every number is one of whitebox.whitebox. Free of torch.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pandas as pd
 from pandas import DataFrame
 
 from fdbench.reporting import whitebox
-from fdbench.reporting.cells import Section
-from fdbench.reporting.whitebox import missing
-from fdbench.specs import AttackSpec
+from fdbench.reporting.attack_columns import authors_step, follows_authors
+from fdbench.reporting.cells import Section, missing
+from fdbench.reporting.scoring import Line, scored
 from fdbench.store import Run
-from fdbench.units import print_size
 
 BUDGETS = (10, 100, 1000, 2000)  # and 0, the clean image
 CLASSES = 1000
-PROTOCOL = AttackSpec(eps=16 / 255, targeted=True)
+_NUMBERS = (
+    *scored(("error", "success")),
+    *("published_error", "published_success", "difference_error", "difference_success"),
+)
 COLUMNS = (
     *("data", "split", "model", "weights", "iters", "n", "planned", "precision", "seed"),
-    *(f"{name}{end}" for name in ("error", "success") for end in ("", "_low", "_high")),
-    *("published_error", "published_success", "difference_error", "difference_success"),
-    *("note", "run"),
+    *(*_NUMBERS, "note", "run"),
 )
 READING = (
     "Cells: error / attack success, percent; intervals at 95 % (Wilson). Attackers compare "
@@ -37,16 +36,10 @@ _COPIED = (*_NETWORK, "n", "planned", "precision", "seed", "note", "run")
 
 def _follows(run: Run) -> bool:
     """Whether the run keeps to the authors' protocol, its step sizes aside."""
-    spec = run.info.attack
-    same = ("attack", "norm", "targeted", "restarts", "loss", "random_start")
-    return (
-        run.info.data.classes == CLASSES
-        and abs(spec.eps - PROTOCOL.eps) < 1e-9
-        and all(getattr(spec, name) == getattr(PROTOCOL, name) for name in same)
-    )
+    return run.info.data.classes == CLASSES and follows_authors(run.info.attack)
 
 
-def _compared(line: dict[str, Any], measured: str, published: str) -> dict[str, float]:
+def _compared(line: Line, measured: str, published: str) -> dict[str, float]:
     """Error and its interval, published error and their difference, from accuracies."""
     error, known = 100 - line[measured], 100 - line[published]
     return {
@@ -58,7 +51,7 @@ def _compared(line: dict[str, Any], measured: str, published: str) -> dict[str, 
     }
 
 
-def _attacked(line: dict[str, Any]) -> dict[str, Any]:
+def _attacked(line: Line) -> Line:
     success = {key: line[key] for key in ("success", "success_low", "success_high")}
     known = line["published_success"]
     return {
@@ -70,13 +63,13 @@ def _attacked(line: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _clean(line: dict[str, Any]) -> dict[str, Any]:
+def _clean(line: Line) -> Line:
     """What a line says of the clean images."""
     copied = {key: line[key] for key in _COPIED}
     return {**copied, "iters": 0, **_compared(line, "clean", "published_clean")}
 
 
-def _records(lines: DataFrame) -> list[dict[str, Any]]:
+def _records(lines: DataFrame) -> list[Line]:
     """The lines as plain dictionaries; budgets as plain integers."""
     found = [{str(key): value for key, value in line.items()} for line in lines.to_dict("records")]
     return [{**line, "iters": int(line["iters"])} for line in found]
@@ -89,31 +82,31 @@ def zoo(runs: Sequence[Run]) -> DataFrame:
     images is taken, then the one with the lowest seed.
     """
     lines = whitebox.whitebox([run for run in runs if _follows(run)])
-    steps = {n: print_size(PROTOCOL.step(n), PROTOCOL.norm) for n in BUDGETS}
+    steps = {n: authors_step(n) for n in BUDGETS}
     lines = lines[lines["alpha"] == lines["iters"].map(steps)]
     lines = lines[lines["n"] > 0].sort_values(["n", "seed"], ascending=[False, True], kind="stable")
     attacked = _records(lines.drop_duplicates([*_NETWORK, "iters"]))
     clean = _records(lines.drop_duplicates(_NETWORK))
     found = [*map(_clean, clean), *map(_attacked, attacked)]
     table = DataFrame(found, columns=list(COLUMNS))
-    numbers = [n for n in COLUMNS if n.startswith(("error", "success", "published", "difference"))]
+    numbers = list(_NUMBERS)
     table[numbers] = table[numbers].astype(float).round(4)
     return table.sort_values([*_NETWORK, "iters"], kind="stable", ignore_index=True)
 
 
-def _pair(line: dict[str, Any] | None, error: str, success: str, sign: str = "") -> str:
+def _pair(line: Line | None, error: str, success: str, sign: str = "") -> str:
     """`54.5 / 26.6`; only the first where there is no attack, `-` where there is neither."""
     values = [line[key] for key in (error, success)] if line else []
     return " / ".join(f"{value:{sign}.1f}" for value in values if not missing(value)) or "-"
 
 
-def _interval(line: dict[str, Any] | None, name: str) -> str:
+def _interval(line: Line | None, name: str) -> str:
     if line is None or missing(line[name]):
         return "-"
     return f"{line[f'{name}_low']:.1f}-{line[f'{name}_high']:.1f}"
 
 
-def _block(name: str, lines: dict[int, dict[str, Any]], budgets: Sequence[int]) -> DataFrame:
+def _block(name: str, lines: dict[int, Line], budgets: Sequence[int]) -> DataFrame:
     """A network's lines of the table: what is not known for any budget is left out."""
     at = [lines.get(budget) for budget in budgets]
     readings = {

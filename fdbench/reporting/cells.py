@@ -1,14 +1,14 @@
 """Numbers as text: which columns a table shows, how they read, what a narrow terminal loses."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+import pandas as pd
 from pandas import DataFrame
 
 from fdbench.reporting import blackbox
-from fdbench.reporting.figures import accuracy_against_iterations as curves
-from fdbench.reporting.whitebox import missing
+from fdbench.reporting.setting import BLACK_BOX, THREAT, WHITE_BOX, by_setting
 
 # What a narrow terminal does to columns, in this order, until the table fits: "drop" them, show
 # them "plain", without their intervals, or head them with a "number" and say below what it stands
@@ -68,6 +68,11 @@ class Section:
     shorter: Shorter = _SHORTER
 
 
+def missing(value: object) -> bool:
+    """Whether a table's cell is empty."""
+    return bool(pd.isna(value) or value == "")  # type: ignore[call-overload]
+
+
 def _number(value: object) -> str:
     return "-" if missing(value) else f"{value:.1f}" if isinstance(value, float) else str(value)
 
@@ -118,8 +123,7 @@ def _section(title: str, lines: DataFrame) -> Section:
 
 def sections(whitebox: DataFrame) -> list[Section]:
     """The table, cut where data or threat change."""
-    groups = whitebox.groupby(list(curves.PANEL), sort=False)
-    return [_section(curves.title(key), lines) for key, lines in groups]
+    return [_section(setting.title, lines) for setting, lines in by_setting(whitebox, WHITE_BOX)]
 
 
 _NUMBERED = 8  # attackers whose columns a narrow terminal can hold under numbers for names
@@ -160,27 +164,13 @@ def _scores(title: str, lines: DataFrame, of_all: bool) -> Section:
     return Section(title, ", ".join(same), cells, weights, _shorten_blackbox(attackers))
 
 
-def _set_name(name: str = "", digest: str = "") -> str:
-    return f", set {name} ({digest})" if name else ""
-
-
-def setting_title(key: Iterable[object]) -> str:
-    """`cifar10 test, linf 8/255, untargeted, set NAME (DIGEST)`, from blackbox.SETTING's values.
-
-    Those of a white-box setting end before the set.
-    """
-    data, split, norm, eps, targeted, *made = map(str, key)
-    return f"{data} {split}, {norm} {eps}, {targeted}" + _set_name(*made)
-
-
 def blackbox_sections(table: DataFrame) -> Iterator[Section]:
     """Two for each set: of all images, and of those that are right when clean."""
-    groups = table.groupby(list(blackbox.SETTING), sort=False)
-    for (key, lines), denominator in product(groups, blackbox.DENOMINATORS):
+    for (setting, lines), denominator in product(
+        by_setting(table, BLACK_BOX), blackbox.DENOMINATORS
+    ):
         of_all = denominator == blackbox.DENOMINATORS[0]
-        title = f"Black box: {setting_title(key)}" + (
-            "" if of_all else ", of the clean-correct images"
-        )
+        title = f"Black box: {setting.title}" + ("" if of_all else ", of the clean-correct images")
         own = lines[lines["denominator"] == denominator]
         if of_all or own["n"].any():
             yield _scores(title, own, of_all)
@@ -215,15 +205,12 @@ def _gains(lines: DataFrame) -> DataFrame:
 
 def comparisons(paired: DataFrame) -> Iterator[Section]:
     """The comparisons of each data set and threat, and set where there are sets."""
-    keys = [name for name in curves.PANEL if name != "knowledge"]
-    if "set" in paired:
-        keys = list(blackbox.SETTING)
-    for key, lines in paired.groupby(keys, sort=False):
+    for setting, lines in by_setting(paired, BLACK_BOX if "set" in paired else THREAT):
         weights = dict.fromkeys([*lines["against_weights"], *lines["weights"]])
         cells, same = _gains(lines), ""
         if lines["n"].nunique() == 1:
             same = f"n {cells.pop('n').iloc[0]}"
-        yield Section(setting_title(key), same, cells, tuple(weights), ())
+        yield Section(setting.title, same, cells, tuple(weights), ())
 
 
 def words(heading: str) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from pandas import DataFrame
 
-from fdbench.reporting import authors, blackbox, whitebox
+from fdbench.reporting import authors, blackbox, scoring, suspicions, whitebox
 from fdbench.reporting.cells import Section, blackbox_sections, comparisons, sections
 from fdbench.reporting.figures import accuracy_against_attackers as attackers
 from fdbench.reporting.figures import accuracy_against_iterations as curves
@@ -152,7 +152,7 @@ def build(runs: Sequence[Run]) -> Report:
     return Report(
         runs=tuple(white),
         whitebox=table,
-        paired=whitebox.comparisons(white),
+        paired=scoring.comparisons(white),
         zoo=authors.zoo(white),
         figure=curves.render(table),
         blind_runs=tuple(blind),
@@ -160,5 +160,5 @@ def build(runs: Sequence[Run]) -> Report:
         curve=against,
         blackbox_paired=blackbox.paired(blind),
         blackbox_figure=attackers.render(against, scores),
-        warnings=tuple(whitebox.warnings(runs)),
+        warnings=tuple(suspicions.warnings(runs)),
     )

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from fdbench import console
 from fdbench.errors import FdbenchError, unknown
-from fdbench.reporting import blackbox, whitebox
+from fdbench.reporting import blackbox, suspicions
 from fdbench.reporting.cells import WORDS, fit, words
 from fdbench.reporting.chapters import PAIRING, Chapter, Part, Report, build, chapters
 from fdbench.reporting.figures import gallery
@@ -107,7 +107,7 @@ def _markdown(chapter: Chapter) -> str:
     parts += map(_md_part, chapter.accuracies)
     parts += ["# Compared image by image", PAIRING] if chapter.differences else []
     parts += map(_md_part, chapter.differences)
-    told = whitebox.warnings(chapter.runs)
+    told = suspicions.warnings(chapter.runs)
     parts += ["# Warnings", "\n".join(f"- {text}" for text in told)] if told else []
     parts += ["# Runs", _md_table(_run_list(chapter.runs))]
     return "\n\n".join(parts) + "\n"
@@ -153,7 +153,7 @@ def _html_chapter(chapter: Chapter) -> str:
     for part in chapter.differences:
         title = f"Compared: {part.section.title}"
         body += [_html_table(title, (PAIRING, *part.notes), part.section.cells)]
-    told = whitebox.warnings(chapter.runs)
+    told = suspicions.warnings(chapter.runs)
     body += [f"<p>Warning: {html.escape(text)}</p>" for text in told]
     note = "How to make these numbers again."
     return "\n".join([*body, _html_table("Runs", [note], _run_list(chapter.runs))])

@@ -22,9 +22,8 @@ from fdbench.reporting.blackbox import (
     paired,
     victims,
 )
-from fdbench.reporting.cells import blackbox_sections, fit
+from fdbench.reporting.cells import blackbox_sections, fit, missing
 from fdbench.reporting.figures import accuracy_against_attackers as picture
-from fdbench.reporting.whitebox import missing
 from fdbench.stats import wilson
 from fdbench.store.runinfo import RunInfo
 from fdbench.store.runs import Row, read_runs

@@ -7,8 +7,7 @@ from typing import Any
 
 from pandas import DataFrame
 
-from fdbench.reporting.blackbox import DENOMINATORS, SETTING
-from fdbench.reporting.cells import setting_title
+from fdbench.reporting.blackbox import DENOMINATORS
 from fdbench.reporting.figures import accuracy_against_iterations as curves
 from fdbench.reporting.figures.accuracy_against_iterations import (
     COLOURS,
@@ -19,6 +18,7 @@ from fdbench.reporting.figures.accuracy_against_iterations import (
     STYLE,
     as_bytes,
 )
+from fdbench.reporting.setting import BLACK_BOX, by_setting
 
 _WIDTH, _HEIGHT = 7.2, 4.3  # inches of a panel
 _MARKED = 16  # attackers up to which each point gets a mark
@@ -124,23 +124,24 @@ def render(curve: DataFrame, scores: DataFrame) -> dict[str, bytes]:
     from matplotlib.figure import Figure
 
     of_all = curve[(curve["denominator"] == DENOMINATORS[0]) & (curve["n"] > 0)]
-    keys = list(SETTING)
-    of_all = of_all[of_all.groupby(keys)["attackers"].transform("max") > 1]
+    of_all = of_all[of_all.groupby(list(BLACK_BOX))["attackers"].transform("max") > 1]
     if of_all.empty:
         return {}
     all_scores = scores[scores["denominator"] == DENOMINATORS[0]]
-    known = dict(iter(all_scores.groupby(keys)))
-    panels = {key: _lines(own, known[key]) for key, own in of_all.groupby(keys, sort=False)}
+    known = dict(by_setting(all_scores, BLACK_BOX))
+    panels = {
+        setting: _lines(own, known[setting]) for setting, own in by_setting(of_all, BLACK_BOX)
+    }
     across = 1 if len(panels) == 1 else 2
     down = math.ceil(len(panels) / across)
     with matplotlib.rc_context(STYLE):
         drawn = Figure(figsize=(_WIDTH * across, _HEIGHT * down), layout="constrained")
         FigureCanvasAgg(drawn)
         grid = drawn.subplots(down, across, squeeze=False).ravel()
-        for axes, (key, lines) in zip(grid, panels.items(), strict=False):
+        for axes, (setting, lines) in zip(grid, panels.items(), strict=False):
             for line in lines:
                 _curves(axes, line, shade=0.13 if len(lines) < 5 else 0.06)
-            _frame(axes, setting_title(key), lines)
+            _frame(axes, setting.title, lines)
             _label(axes, lines)
         for axes in grid[len(panels) :]:
             axes.set_visible(False)

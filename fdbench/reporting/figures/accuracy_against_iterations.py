@@ -9,7 +9,8 @@ from typing import Any
 
 from pandas import DataFrame
 
-PANEL = ("knowledge", "data", "split", "norm", "eps", "targeted")
+from fdbench.reporting.setting import WHITE_BOX, by_setting
+
 _SETTINGS = ("attack", "loss", "restarts", "alpha_rule", "precision", "seed", "planned")
 _SERIES = ("model", "weights", *_SETTINGS)
 Network = tuple[str, str]  # its name and weights
@@ -196,12 +197,6 @@ def _draw(axes: Any, title: str, lines: Sequence[_Series], height: float) -> Non
     _label_lines(axes, lines, height)
 
 
-def title(key: Sequence[Any]) -> str:
-    """`fashion-mini test, linf 8/255, untargeted, white-box`, from the values of PANEL."""
-    knowledge, data, split, norm, eps, targeted = key
-    return f"{data} {split}, {norm} {eps}, {targeted}, {knowledge}"
-
-
 def render(table: DataFrame) -> dict[str, bytes]:
     """The figure as "png" and "svg"; nothing where no line has iterations and rows.
 
@@ -216,9 +211,7 @@ def render(table: DataFrame) -> dict[str, bytes]:
     if drawn.empty:
         return {}
     taken: dict[Network, int] = {}
-    panels = {
-        tuple(key): _series(part, taken) for key, part in drawn.groupby(list(PANEL), sort=False)
-    }
+    panels = {setting: _series(part, taken) for setting, part in by_setting(drawn, WHITE_BOX)}
     across = 1 if len(panels) == 1 else 2
     down = math.ceil(len(panels) / across)
     height = max(3.2, 2.2 * LABEL * max(map(len, panels.values())))
@@ -227,8 +220,8 @@ def render(table: DataFrame) -> dict[str, bytes]:
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(down, across, squeeze=False).ravel()
-        for axes, (key, lines) in zip(grid, panels.items(), strict=False):
-            _draw(axes, title(key), lines, height)
+        for axes, (setting, lines) in zip(grid, panels.items(), strict=False):
+            _draw(axes, setting.title, lines, height)
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
         return {"png": as_bytes(figure, "png"), "svg": as_bytes(figure, "svg")}

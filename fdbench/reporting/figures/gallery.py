@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from fdbench.errors import FdbenchError
 from fdbench.randomness import ImageId
 from fdbench.reporting.blackbox import Victim
+from fdbench.reporting.setting import Setting
 
 IMAGES, ATTACKERS = 4, 5  # of one picture in a report: what can still be looked at
 _CELL = 1.5  # inches of an image
@@ -226,7 +227,7 @@ def render(victims: Sequence[Victim], results: Path) -> dict[str, bytes]:
     """
     of_set: dict[str, Victim] = {}
     for one in sorted((one for one in victims if one.rows), key=_holds_out):
-        of_set[str(one.run.info.attack.options.get("set", ""))] = one
+        of_set[Setting.of(one.run).set] = one
     files = {}
     for name, one in sorted(of_set.items()):
         if shown := examples(one, results / "sets" / name):
