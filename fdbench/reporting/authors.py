@@ -6,12 +6,12 @@ released model table). Every number is one of whitebox.whitebox. Free of torch.
 
 from collections.abc import Iterator, Sequence
 
-import pandas as pd
 from pandas import DataFrame
 
 from fdbench.reporting import whitebox
 from fdbench.reporting.attack_columns import authors_step, follows_authors
-from fdbench.reporting.cells import Section, missing
+from fdbench.reporting.cells import NONE, column, missing
+from fdbench.reporting.document import Cells, Part
 from fdbench.reporting.scoring import Line, scored
 from fdbench.store import Run
 
@@ -75,7 +75,7 @@ def _records(lines: DataFrame) -> list[Line]:
     return [{**line, "iters": int(line["iters"])} for line in found]
 
 
-def zoo(runs: Sequence[Run]) -> DataFrame:
+def table(runs: Sequence[Run]) -> DataFrame:
     """One line a network and budget, 0 for the clean images, in the columns COLUMNS.
 
     Only runs under the authors' protocol count. Of several at one budget, the one with the most
@@ -88,26 +88,26 @@ def zoo(runs: Sequence[Run]) -> DataFrame:
     attacked = _records(lines.drop_duplicates([*_NETWORK, "iters"]))
     clean = _records(lines.drop_duplicates(_NETWORK))
     found = [*map(_clean, clean), *map(_attacked, attacked)]
-    table = DataFrame(found, columns=list(COLUMNS))
+    scores = DataFrame(found, columns=list(COLUMNS))
     numbers = list(_NUMBERS)
-    table[numbers] = table[numbers].astype(float).round(4)
-    return table.sort_values([*_NETWORK, "iters"], kind="stable", ignore_index=True)
+    scores[numbers] = scores[numbers].astype(float).round(4)
+    return scores.sort_values([*_NETWORK, "iters"], kind="stable", ignore_index=True)
 
 
 def _pair(line: Line | None, error: str, success: str, sign: str = "") -> str:
-    """`54.5 / 26.6`; only the first where there is no attack, `-` where there is neither."""
+    """`54.5 / 26.6`; only the first where there is no attack, NONE where there is neither."""
     values = [line[key] for key in (error, success)] if line else []
-    return " / ".join(f"{value:{sign}.1f}" for value in values if not missing(value)) or "-"
+    return " / ".join(f"{value:{sign}.1f}" for value in values if not missing(value)) or NONE
 
 
 def _interval(line: Line | None, name: str) -> str:
     if line is None or missing(line[name]):
-        return "-"
+        return NONE
     return f"{line[f'{name}_low']:.1f}-{line[f'{name}_high']:.1f}"
 
 
-def _block(name: str, lines: dict[int, Line], budgets: Sequence[int]) -> DataFrame:
-    """A network's lines of the table: what is not known for any budget is left out."""
+def _readings(lines: dict[int, Line], budgets: Sequence[int]) -> dict[str, list[str]]:
+    """A network's lines of the table: what is not known at any budget is left out."""
     at = [lines.get(budget) for budget in budgets]
     readings = {
         "measured": [_pair(line, "error", "success") for line in at],
@@ -115,30 +115,35 @@ def _block(name: str, lines: dict[int, Line], budgets: Sequence[int]) -> DataFra
         "succ. 95 %": [_interval(line, "success") for line in at],
         "published": [_pair(line, "published_error", "published_success") for line in at],
         "difference": [_pair(line, "difference_error", "difference_success", "+") for line in at],
-        "images": [str(line["n"]) if line else "-" for line in at],
+        "images": [str(line["n"]) if line else NONE for line in at],
     }
-    told = {key: cells for key, cells in readings.items() if set(cells) != {"-"}}
-    headings = ["clean" if not budget else f"{budget} it" for budget in budgets]
-    table = DataFrame(list(told.values()), columns=headings)
-    table.insert(0, "reading", list(told))
-    table.insert(0, "model", name)
-    return table
+    return {name: texts for name, texts in readings.items() if set(texts) != {NONE}}
 
 
-def sections(table: DataFrame) -> Iterator[Section]:
-    """The zoo as text, a section for each data set; `same` is the number of images, if one."""
-    for (data, split), lines in table.groupby(["data", "split"], sort=False):
+def _cells(lines: DataFrame, budgets: Sequence[int], count_images: bool) -> Cells:
+    """A block of lines for each network: one a reading, one column a budget."""
+    twice = len(lines[_NETWORK].drop_duplicates()) > lines["model"].nunique()
+    rows: list[tuple[str, ...]] = []
+    for (model, weights), own in lines.groupby(["model", "weights"], sort=False):
+        name = f"{model}@{weights}" if twice else str(model)
+        by_budget = {line["iters"]: line for line in _records(own)}
+        readings = _readings(by_budget, budgets).items()
+        rows += [(name, key, *texts) for key, texts in readings if count_images or key != "images"]
+    headings = ["model", "reading", *(f"{b} it" if b else "clean" for b in budgets)]
+    return Cells(tuple(map(column, headings, zip(*rows, strict=True))))
+
+
+def parts(scores: DataFrame) -> Iterator[Part]:
+    """The table as text, a part for each data set; the images are counted once, if they can be."""
+    for (data, split), lines in scores.groupby(["data", "split"], sort=False):
         budgets = sorted(map(int, lines["iters"].unique()))
-        twice = len(lines[_NETWORK].drop_duplicates()) > lines["model"].nunique()
-        blocks = []
-        for (model, weights), own in lines.groupby(["model", "weights"], sort=False):
-            by_budget = {line["iters"]: line for line in _records(own)}
-            name = f"{model}@{weights}" if twice else str(model)
-            blocks.append(_block(name, by_budget, budgets))
-        cells = pd.concat(blocks, ignore_index=True)
         counts = lines["n"].unique()
-        if len(counts) == 1:
-            cells = cells[cells["reading"] != "images"]
-        same = f"n {counts[0]}" if len(counts) == 1 else ""
-        title = f"Zoo: {data} {split}, targeted PGD, linf 16/255, {CLASSES} classes"
-        yield Section(title, same, cells)
+        yield Part(
+            "authors",
+            f"Zoo: {data} {split}, targeted PGD, linf 16/255, {CLASSES} classes",
+            _cells(lines, budgets, count_images=len(counts) > 1),
+            same=f"n {counts[0]}" if len(counts) == 1 else "",
+            notes=(READING,),
+            weights=tuple(lines["weights"].unique()),
+            file="zoo.csv",
+        )
