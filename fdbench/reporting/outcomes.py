@@ -1,7 +1,6 @@
-"""A run read at one budget: on which images the network is right. Rows are read here and nowhere
-above.
+"""A run read at one budget: on which images the network is right.
 
-Free of torch.
+The only module of the report that knows what a row's fields are called. Free of torch.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,24 +15,45 @@ Verdicts = dict[ImageId, bool]  # was the network right on this image?
 WORST = "worst case"  # an image counts only if it survives every attack of the run
 
 
+def image(row: Row) -> ImageId:
+    """Which image the row is about."""
+    found: ImageId = row["image"]
+    return found
+
+
+def label(row: Row) -> int:
+    """The image's true class."""
+    return int(row["label"])
+
+
+def clean_prediction(row: Row) -> int:
+    """The network's answer to the image as it was."""
+    return int(row["clean"])
+
+
+def prediction(row: Row, budget: str) -> int:
+    """The network's answer at a budget, or under an attacker."""
+    return int(row["pred"][budget])
+
+
 def right_when_clean(row: Row) -> bool:
     """Whether the network is right on the image as it was."""
-    return bool(row["clean"] == row["label"])
+    return clean_prediction(row) == label(row)
 
 
-def predictions(row: Row, budget: str) -> list[int]:
-    """The network's answers at a budget; at WORST, under every attack."""
-    return list(row["pred"].values()) if budget == WORST else [row["pred"][budget]]
+def _answers(row: Row, budget: str) -> Iterable[int]:
+    """The network's answer at a budget; at WORST, those under every attack."""
+    return row["pred"].values() if budget == WORST else [prediction(row, budget)]
 
 
 def right(row: Row, budget: str) -> bool:
     """Whether the network's answer at a budget is the image's label."""
-    return all(answer == row["label"] for answer in predictions(row, budget))
+    return all(answer == label(row) for answer in _answers(row, budget))
 
 
 def hit(row: Row, budget: str) -> bool:
     """Whether the network's answer at a budget is what the attacker wanted."""
-    return any(answer == row["target"] for answer in predictions(row, budget))
+    return any(answer == row["target"] for answer in _answers(row, budget))
 
 
 def judged(rows: Iterable[Row], budgets: Sequence[str]) -> tuple[Row, ...]:
@@ -62,12 +82,12 @@ class Outcome:
     @property
     def verdicts(self) -> Verdicts:
         """The network's last word on each image, as right or wrong."""
-        return {row["image"]: right(row, self.budget) for row in self.rows}
+        return {image(row): right(row, self.budget) for row in self.rows}
 
     @property
     def clean_verdicts(self) -> Verdicts:
         """Its word on each image as it was."""
-        return {row["image"]: right_when_clean(row) for row in self.rows}
+        return {image(row): right_when_clean(row) for row in self.rows}
 
     @property
     def hits(self) -> int:

@@ -14,14 +14,8 @@ from test_blackbox import FATES, NAMES, rows, told
 
 from fdbench.errors import FdbenchError
 from fdbench.reporting.blackbox import Victim, victims
-from fdbench.reporting.figures.gallery import (
-    ATTACKERS,
-    IMAGES,
-    examples,
-    magnified,
-    pictures,
-    render,
-)
+from fdbench.reporting.figures.examples import ATTACKERS, IMAGES, examples
+from fdbench.reporting.figures.gallery import magnified, pictures, render
 from fdbench.store.runs import read_runs
 
 U8 = npt.NDArray[np.uint8]
