@@ -5,10 +5,11 @@ and whether a run's attack is the one that a number was published for. Free of t
 """
 
 from dataclasses import replace
-from typing import Any
 
 from fdbench.specs import AttackSpec
 from fdbench.units import print_size
+
+Value = str | int | float | None  # of a table's cell
 
 ATTACK = ("attack", "loss", "restarts", "alpha", "alpha_rule", "iters")  # columns, in order
 TRANSFER = "transfer"  # judges stored images, which were made without the network
@@ -36,14 +37,14 @@ def budgets_asked(spec: AttackSpec) -> list[str]:
     return [str(i) for i in spec.iters] if spec.attack == "pgd" else [spec.attack]
 
 
-def attack_columns(spec: AttackSpec, budget: str, iters: int | None) -> dict[str, Any]:
+def attack_columns(spec: AttackSpec, budget: str, iters: int | None) -> dict[str, Value]:
     """The columns ATTACK of a line at one budget; those of PGD are empty elsewhere.
 
     A run that stops early has no last iterate, so its line is about any iterate.
     """
     if not iters:
-        own = dict.fromkeys(ATTACK)
-        return {**own, "attack": budget, "restarts": spec.restarts, "iters": iters}
+        given: dict[str, Value] = {"attack": budget, "restarts": spec.restarts, "iters": iters}
+        return {name: given.get(name) for name in ATTACK}
     return {
         "attack": f"{spec.attack} any iterate" if spec.stop_early else spec.attack,
         "loss": spec.loss,
@@ -54,7 +55,7 @@ def attack_columns(spec: AttackSpec, budget: str, iters: int | None) -> dict[str
     }
 
 
-def identity_at(spec: AttackSpec, budget: str, iters: int | None) -> dict[str, Any]:
+def identity_at(spec: AttackSpec, budget: str, iters: int | None) -> dict[str, object]:
     """All of the attack that can change a verdict at one budget, as plain data.
 
     The step size stands in place of the rule it came from.

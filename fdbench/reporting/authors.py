@@ -6,13 +6,14 @@ released model table). Every number is one of whitebox.whitebox. Free of torch.
 
 from collections.abc import Iterator, Sequence
 
+import pandas as pd
 from pandas import DataFrame
 
 from fdbench.reporting import whitebox
 from fdbench.reporting.attack_columns import authors_step, follows_authors
 from fdbench.reporting.cells import NONE, column, missing
 from fdbench.reporting.document import Cells, Part
-from fdbench.reporting.scoring import Line, scored
+from fdbench.reporting.scoring import scored
 from fdbench.store import Run
 
 BUDGETS = (10, 100, 1000, 2000)  # and 0, the clean image
@@ -31,7 +32,7 @@ READING = (
     "(released code)."
 )
 _NETWORK = ["data", "split", "model", "weights"]
-_COPIED = (*_NETWORK, "n", "planned", "precision", "seed", "note", "run")
+Scores = dict[str, float]  # of a network at one budget, by column
 
 
 def _follows(run: Run) -> bool:
@@ -39,40 +40,29 @@ def _follows(run: Run) -> bool:
     return run.info.data.classes == CLASSES and follows_authors(run.info.attack)
 
 
-def _compared(line: Line, measured: str, published: str) -> dict[str, float]:
-    """Error and its interval, published error and their difference, from accuracies."""
-    error, known = 100 - line[measured], 100 - line[published]
-    return {
-        "error": error,
-        "error_low": 100 - line[f"{measured}_high"],
-        "error_high": 100 - line[f"{measured}_low"],
-        "published_error": known,
-        "difference_error": error - known,
-    }
+def _compared(lines: DataFrame, measured: str, published: str) -> DataFrame:
+    """Errors and their intervals, published errors and the difference, from accuracies."""
+    error, known = 100 - lines[measured], 100 - lines[published]
+    return lines.assign(
+        error=error,
+        error_low=100 - lines[f"{measured}_high"],
+        error_high=100 - lines[f"{measured}_low"],
+        published_error=known,
+        difference_error=error - known,
+    )
 
 
-def _attacked(line: Line) -> Line:
-    success = {key: line[key] for key in ("success", "success_low", "success_high")}
-    known = line["published_success"]
-    return {
-        **{key: line[key] for key in (*_COPIED, "iters")},
-        **_compared(line, "robust", "published"),
-        **success,
-        "published_success": known,
-        "difference_success": line["success"] - known,
-    }
+def _attacked(lines: DataFrame) -> DataFrame:
+    """Each network at each budget."""
+    scores = _compared(lines.drop_duplicates([*_NETWORK, "iters"]), "robust", "published")
+    return scores.assign(difference_success=scores["success"] - scores["published_success"])
 
 
-def _clean(line: Line) -> Line:
-    """What a line says of the clean images."""
-    copied = {key: line[key] for key in _COPIED}
-    return {**copied, "iters": 0, **_compared(line, "clean", "published_clean")}
-
-
-def _records(lines: DataFrame) -> list[Line]:
-    """The lines as plain dictionaries; budgets as plain integers."""
-    found = [{str(key): value for key, value in line.items()} for line in lines.to_dict("records")]
-    return [{**line, "iters": int(line["iters"])} for line in found]
+def _clean(lines: DataFrame) -> DataFrame:
+    """Each network on the clean images: budget 0, where no attack can have success."""
+    scores = _compared(lines.drop_duplicates(_NETWORK), "clean", "published_clean")
+    attacked = [*scored(["success"]), "published_success", "difference_success"]
+    return scores.assign(iters=0, **dict.fromkeys(attacked, float("nan")))
 
 
 def table(runs: Sequence[Run]) -> DataFrame:
@@ -85,37 +75,36 @@ def table(runs: Sequence[Run]) -> DataFrame:
     steps = {n: authors_step(n) for n in BUDGETS}
     lines = lines[lines["alpha"] == lines["iters"].map(steps)]
     lines = lines[lines["n"] > 0].sort_values(["n", "seed"], ascending=[False, True], kind="stable")
-    attacked = _records(lines.drop_duplicates([*_NETWORK, "iters"]))
-    clean = _records(lines.drop_duplicates(_NETWORK))
-    found = [*map(_clean, clean), *map(_attacked, attacked)]
-    scores = DataFrame(found, columns=list(COLUMNS))
+    scores = pd.concat([_clean(lines)[[*COLUMNS]], _attacked(lines)[[*COLUMNS]]])
     numbers = list(_NUMBERS)
     scores[numbers] = scores[numbers].astype(float).round(4)
     return scores.sort_values([*_NETWORK, "iters"], kind="stable", ignore_index=True)
 
 
-def _pair(line: Line | None, error: str, success: str, sign: str = "") -> str:
+def _pair(scores: Scores | None, error: str, success: str, sign: str = "") -> str:
     """`54.5 / 26.6`; only the first where there is no attack, NONE where there is neither."""
-    values = [line[key] for key in (error, success)] if line else []
+    values = [scores[key] for key in (error, success)] if scores else []
     return " / ".join(f"{value:{sign}.1f}" for value in values if not missing(value)) or NONE
 
 
-def _interval(line: Line | None, name: str) -> str:
-    if line is None or missing(line[name]):
+def _interval(scores: Scores | None, name: str) -> str:
+    if scores is None or missing(scores[name]):
         return NONE
-    return f"{line[f'{name}_low']:.1f}-{line[f'{name}_high']:.1f}"
+    return f"{scores[f'{name}_low']:.1f}-{scores[f'{name}_high']:.1f}"
 
 
-def _readings(lines: dict[int, Line], budgets: Sequence[int]) -> dict[str, list[str]]:
+def _readings(own: DataFrame, budgets: Sequence[int]) -> dict[str, list[str]]:
     """A network's lines of the table: what is not known at any budget is left out."""
-    at = [lines.get(budget) for budget in budgets]
+    known = zip(own["iters"], own[[*_NUMBERS, "n"]].to_dict("records"), strict=True)
+    scores = {int(iters): {str(k): float(v) for k, v in line.items()} for iters, line in known}
+    at = [scores.get(budget) for budget in budgets]
     readings = {
-        "measured": [_pair(line, "error", "success") for line in at],
-        "error 95 %": [_interval(line, "error") for line in at],
-        "succ. 95 %": [_interval(line, "success") for line in at],
-        "published": [_pair(line, "published_error", "published_success") for line in at],
-        "difference": [_pair(line, "difference_error", "difference_success", "+") for line in at],
-        "images": [str(line["n"]) if line else NONE for line in at],
+        "measured": [_pair(one, "error", "success") for one in at],
+        "error 95 %": [_interval(one, "error") for one in at],
+        "succ. 95 %": [_interval(one, "success") for one in at],
+        "published": [_pair(one, "published_error", "published_success") for one in at],
+        "difference": [_pair(one, "difference_error", "difference_success", "+") for one in at],
+        "images": [f"{one['n']:.0f}" if one else NONE for one in at],
     }
     return {name: texts for name, texts in readings.items() if set(texts) != {NONE}}
 
@@ -126,8 +115,7 @@ def _cells(lines: DataFrame, budgets: Sequence[int], count_images: bool) -> Cell
     rows: list[tuple[str, ...]] = []
     for (model, weights), own in lines.groupby(["model", "weights"], sort=False):
         name = f"{model}@{weights}" if twice else str(model)
-        by_budget = {line["iters"]: line for line in _records(own)}
-        readings = _readings(by_budget, budgets).items()
+        readings = _readings(own, budgets).items()
         rows += [(name, key, *texts) for key, texts in readings if count_images or key != "images"]
     headings = ["model", "reading", *(f"{b} it" if b else "clean" for b in budgets)]
     return Cells(tuple(map(column, headings, zip(*rows, strict=True))))

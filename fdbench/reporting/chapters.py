@@ -20,14 +20,15 @@ from fdbench.store import Findings, Run, findings_about, read_findings
 
 _READING = (
     "Accuracy and success in percent [95 % Wilson interval]. robust: the final iterate is "
-    "classified right. any iterate: so is every iterate before it."
+    "classified correctly. any iterate: so is every iterate before it."
 )
 _SCORING = (
     "Accuracy in percent [95 % Wilson interval] on stored images that were made without the "
-    f"network. {blackbox.ALL}: right under every attacker; the clean image decides nothing. "
-    f"{blackbox.SPARE}: under all but the {blackbox.SPARED} strongest against that network."
+    f"network. {blackbox.ALL}: correct under every attacker; the prediction for the clean image "
+    f"does not count. {blackbox.SPARE}: correct under all but the {blackbox.SPARED} attackers that "
+    "are strongest against that network."
 )
-_PUBLISHED = "published: the same methods, in their authors' own code and on their networks."
+_PUBLISHED = "published: the same methods, run with their authors' own code on their networks."
 _COMPARING = (
     "Points gained over `against`, on the same images [95 %, Newcombe 1998, method 10]; "
     "p: McNemar, exact, not corrected for the number of comparisons."

@@ -17,23 +17,22 @@ WORST = "worst case"  # an image counts only if it survives every attack of the 
 
 def image(row: Row) -> ImageId:
     """Which image the row is about."""
-    found: ImageId = row["image"]
-    return found
+    return row["image"]
 
 
 def label(row: Row) -> int:
     """The image's true class."""
-    return int(row["label"])
+    return row["label"]
 
 
 def clean_prediction(row: Row) -> int:
     """The network's answer to the image as it was."""
-    return int(row["clean"])
+    return row["clean"]
 
 
 def prediction(row: Row, budget: str) -> int:
     """The network's answer at a budget, or under an attacker."""
-    return int(row["pred"][budget])
+    return row["pred"][budget]
 
 
 def right_when_clean(row: Row) -> bool:

@@ -7,13 +7,13 @@ about, with a 95 % interval. Free of torch.
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pandas import DataFrame
 
-from fdbench.reporting.attack_columns import attack_columns, identity_at, same_size
+from fdbench.reporting.attack_columns import Value, attack_columns, identity_at, same_size
 from fdbench.reporting.outcomes import Outcome, Verdicts, outcomes
-from fdbench.reporting.setting import THREAT, Setting
+from fdbench.reporting.setting import THREAT, WHITE_BOX, Setting
 from fdbench.specs import AttackSpec, Published, digest, model_recipe, recipe_files
 from fdbench.stats import Paired, paired, wilson
 from fdbench.store import Run, RunInfo
@@ -22,7 +22,7 @@ from fdbench.units import parse_size
 _T = TypeVar("_T")
 _Key = TypeVar("_Key")
 Scores = dict[str, float | None]  # a line's numbers by column
-Line = dict[str, Any]  # a table's line by column: texts, counts and scores
+Line = dict[str, Value]  # a table's line by column: texts, counts and scores
 
 ENDS = ("", "_low", "_high")  # of a score's three columns: itself and its interval
 PAIRED = (
@@ -116,7 +116,7 @@ def conditions(one: Outcome) -> Line:
     info = one.run.info
     return {
         **network(info),
-        **Setting.of(one.run).columns((*THREAT, "knowledge")),
+        **Setting.of(one.run).columns(WHITE_BOX),
         **attack_columns(info.attack, one.budget, one.iters),
         "n": len(one.rows),
         "planned": info.images,

@@ -69,7 +69,7 @@ def _panel(axes: Axes, curves: list[Curve], height: float) -> None:
     most = max(int(curve.points["attackers"].max()) for curve in curves)
     axes.set_xlim(0.8, most + 0.25)
     axes.set_xticks(range(1, most + 1, max(1, math.ceil(most / _MARKED))))
-    frame(axes, _scores(curves), "right under all of them, % of all images")
+    frame(axes, _scores(curves), "correct under all of them, % of all images")
     published = any(not math.isnan(_published(curve)) for curve in curves)
     axes.set_xlabel(
         "attackers (solid: the strongest first; dashed: mean over all choices"

@@ -3,15 +3,15 @@
 Free of torch; matplotlib is imported only when something is drawn.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from fdbench.reporting.blackbox import Victim
-from fdbench.reporting.figures.examples import Examples, Pixels, examples
+from fdbench.reporting.figures.examples import Examples, examples
 from fdbench.reporting.figures.panels import Axes, Figure, as_bytes
 from fdbench.reporting.setting import Setting
 from fdbench.store import CLEAN, Workspace
@@ -23,17 +23,25 @@ _SMALL = 100  # pixels up to which images are enlarged pixel by pixel, not smoot
 _WRONG, _INK = "#C1121F", "#222222"
 _STYLE: Any = {"font.family": "DejaVu Sans", "font.size": 9.5, "text.color": _INK}
 
+Names = Sequence[str]  # of the classes
 
-def magnified(adv: Pixels, clean: Pixels, eps: float) -> Float[np.ndarray, "n 3 H W"]:
+
+def magnified(
+    adv: UInt8[np.ndarray, "*n 3 H W"], clean: UInt8[np.ndarray, "*n 3 H W"], eps: float
+) -> Float[np.ndarray, "*n 3 H W"]:
     """(adv - x) / (2 eps) + 0.5: grey where nothing moved, black and white at the ball's faces."""
     moved = (adv.astype(float) - clean.astype(float)) / 255
     return np.clip(moved / (2 * eps) + 0.5, 0, 1)
 
 
-def _caption(label: int, says: int, names: Sequence[str]) -> tuple[str, str]:
-    """What the network says, and in what colour."""
-    name = names[says] if names else str(says)
-    return (name, _INK) if says == label else (f"\N{MULTIPLICATION X} {name}", _WRONG)
+def _name(label: int, names: Names) -> str:
+    return names[label] if names else str(label)
+
+
+def _caption(label: int, answer: int, names: Names) -> tuple[str, str]:
+    """What the network takes an image for, and in what colour that stands below it."""
+    name = _name(answer, names)
+    return (name, _INK) if answer == label else (f"\N{MULTIPLICATION X} {name}", _WRONG)
 
 
 def _show(axes: Axes, image: np.ndarray, text: str = "", colour: str = _INK) -> None:
@@ -57,45 +65,38 @@ def _grid(figure: Figure, rows: int, attackers: Sequence[str]) -> np.ndarray:
     return grid
 
 
-def pictures(
-    clean: Pixels,
-    adv: Mapping[str, Pixels],
-    labels: Sequence[int],
-    predictions: Mapping[str, Sequence[int]],
-    eps: float,
-    names: Sequence[str] = (),
-    title: str = "",
-) -> Figure:
+def _draw_row(row: np.ndarray, shown: Examples, place: int, eps: float, names: Names) -> None:
+    """One image: clean with its label, then each adversary and its difference."""
+    label, clean = shown.labels[place], shown.clean[place]
+    answer, colour = _caption(label, shown.predictions[CLEAN][place], names)
+    _show(row[0], clean, f"label {_name(label, names)}, says {answer}", colour)
+    for i, (attacker, images) in enumerate(shown.adv.items()):
+        caption = _caption(label, shown.predictions[attacker][place], names)
+        _show(row[1 + 2 * i], images[place], *caption)
+        _show(row[2 + 2 * i], magnified(images[place], clean, eps))
+
+
+def pictures(shown: Examples, eps: float, *, names: Names = (), title: str = "") -> Figure:
     """A matplotlib Figure: a row an image: clean, then each adversary and its difference.
 
-    Under each adversary stands what the network says, red and crossed where it is wrong; under the
-    clean image its label too. `predictions` are by attacker and "clean"; `eps` is in image units;
-    `names` are the classes', their numbers where there are none.
+    Under each adversary stands what the network takes it for, red and crossed where it is wrong;
+    under the clean image its label too. `eps` is in image units; `names` are the classes', their
+    numbers where there are none.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
-    columns = 1 + 2 * len(adv)
-    across, down = columns * (_CELL + _GAP), len(clean) * (_CELL + _CAPTION) + _HEAD
+    rows, columns = len(shown.clean), 1 + 2 * len(shown.adv)
+    across, down = columns * (_CELL + _GAP), rows * (_CELL + _CAPTION) + _HEAD
+    left, top = 0.05 / across, 1 - 0.08 / down
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(across, down), dpi=_DPI)
         figure.subplots_adjust(
             0, _CAPTION / down, 1, 1 - _HEAD / down, _GAP / _CELL, _CAPTION / _CELL
         )
-        figure.suptitle(
-            title, fontsize=10.5, ha="left", va="top", x=0.05 / across, y=1 - 0.08 / down
-        )
-        for i, row in enumerate(_grid(figure, len(clean), list(adv))):
-            said, colour = _caption(labels[i], predictions[CLEAN][i], names)
-            label = names[labels[i]] if names else str(labels[i])
-            _show(row[0], clean[i], f"label {label}, says {said}", colour)
-            for place, (attacker, images) in enumerate(adv.items()):
-                _show(
-                    row[1 + 2 * place],
-                    images[i],
-                    *_caption(labels[i], predictions[attacker][i], names),
-                )
-                _show(row[2 + 2 * place], magnified(images[i : i + 1], clean[i : i + 1], eps)[0])
+        figure.suptitle(title, fontsize=10.5, ha="left", va="top", x=left, y=top)
+        for place, row in enumerate(_grid(figure, rows, list(shown.adv))):
+            _draw_row(row, shown, place, eps, names)
     return figure
 
 
@@ -109,19 +110,17 @@ def _png(one: Victim, shown: Examples) -> bytes:
     left_out = len(one.attackers) - len(shown.adv)
     more = f", {left_out} weaker attackers not shown" if left_out else ""
     title = (
-        f"{one.run.info.model.name}, {one.run.info.data.name}, linf {spec.eps_text}: from the "
-        f"image that most attackers break to one that fewest do{more}. Difference: times 1 / (2 "
-        "eps), around grey"
+        f"{one.run.info.model.name}, {one.run.info.data.name}, linf {spec.eps_text}, from the "
+        f"image that most attackers break to one that the fewest break{more}. Difference: "
+        "magnified by 1 / (2 eps), grey where nothing moved"
     )
-    answers = shown.predictions
-    figure = pictures(shown.clean, shown.adv, shown.labels, answers, spec.eps, title=title)
-    return as_bytes(figure, "png", _DPI)
+    return as_bytes(pictures(shown, spec.eps, title=title), "png", _DPI)
 
 
 def render(victims: Sequence[Victim], results: Path) -> dict[str, bytes]:
     """`blackbox-examples.png` (with several sets, one each) of the sets that are on this disk.
 
-    Shown is what the network says that most images survive on, all attackers counted.
+    Shown is the network on which the most images survive all attackers.
     """
     of_set: dict[str, Victim] = {}
     for one in sorted((one for one in victims if one.rows), key=_holds_out):

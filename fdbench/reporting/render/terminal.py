@@ -133,7 +133,7 @@ def _print_part(part: Part, title: str, whole: str) -> None:
     """A table under its title; the caption has the screen's width, not the table's."""
     few, why = _telling(part)
     cells, legend = fit(few, part.kind, console.out.width)
-    shortened = f"{legend.pop()}; all of it: {whole}" if legend else ""
+    shortened = f"{legend.pop()}; in full: {whole}" if legend else ""
     caption = [text for text in (*legend, *part.caption, why, shortened) if text]
     console.out.print(title, style="bold")
     console.out.print(_rich(cells))
