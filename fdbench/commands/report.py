@@ -5,15 +5,14 @@ from pathlib import Path
 import click
 
 from fdbench.commands.options import results_option
-
-FORMATS = ("table", "md", "csv", "html", "json")
+from fdbench.reporting import RENDERERS
 
 
 @click.command()
 @click.option(
     "--format",
     "fmt",
-    type=click.Choice(FORMATS),
+    type=click.Choice(list(RENDERERS)),
     default="table",
     show_default=True,
     help="What is printed; the files are written in any case.",
@@ -21,6 +20,6 @@ FORMATS = ("table", "md", "csv", "html", "json")
 @results_option
 def report(fmt: str, results: Path) -> None:
     """Tables and curves of all runs, with intervals, into results/."""
-    from fdbench.reporting import write_report as run
+    from fdbench.reporting import write_report
 
-    run(results, fmt)
+    write_report(results, fmt)

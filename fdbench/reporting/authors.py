@@ -5,26 +5,26 @@ released model table). Every number is one of whitebox.whitebox. Free of torch.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pandas as pd
 from pandas import DataFrame
 
 from fdbench.reporting import whitebox
-from fdbench.reporting.layout import Section
-from fdbench.reporting.whitebox import missing
-from fdbench.specs import AttackSpec
+from fdbench.reporting.attack_columns import authors_step, follows_authors
+from fdbench.reporting.cells import NONE, column, missing
+from fdbench.reporting.document import Cells, Part
+from fdbench.reporting.scoring import scored
 from fdbench.store import Run
-from fdbench.units import print_size
 
 BUDGETS = (10, 100, 1000, 2000)  # and 0, the clean image
 CLASSES = 1000
-PROTOCOL = AttackSpec(eps=16 / 255, targeted=True)
+_NUMBERS = (
+    *scored(("error", "success")),
+    *("published_error", "published_success", "difference_error", "difference_success"),
+)
 COLUMNS = (
     *("data", "split", "model", "weights", "iters", "n", "planned", "precision", "seed"),
-    *(f"{name}{end}" for name in ("error", "success") for end in ("", "_low", "_high")),
-    *("published_error", "published_success", "difference_error", "difference_success"),
-    *("note", "run"),
+    *(*_NUMBERS, "note", "run"),
 )
 READING = (
     "Cells: error / attack success, percent; intervals at 95 % (Wilson). Attackers compare "
@@ -32,120 +32,106 @@ READING = (
     "(released code)."
 )
 _NETWORK = ["data", "split", "model", "weights"]
-_COPIED = (*_NETWORK, "n", "planned", "precision", "seed", "note", "run")
+Scores = dict[str, float]  # of a network at one budget, by column
 
 
 def _follows(run: Run) -> bool:
     """Whether the run keeps to the authors' protocol, its step sizes aside."""
-    spec = run.info.attack
-    same = ("attack", "norm", "targeted", "restarts", "loss", "random_start")
-    return (
-        run.info.data.classes == CLASSES
-        and abs(spec.eps - PROTOCOL.eps) < 1e-9
-        and all(getattr(spec, name) == getattr(PROTOCOL, name) for name in same)
+    return run.info.data.classes == CLASSES and follows_authors(run.info.attack)
+
+
+def _compared(lines: DataFrame, measured: str, published: str) -> DataFrame:
+    """Errors and their intervals, published errors and the difference, from accuracies."""
+    error, known = 100 - lines[measured], 100 - lines[published]
+    return lines.assign(
+        error=error,
+        error_low=100 - lines[f"{measured}_high"],
+        error_high=100 - lines[f"{measured}_low"],
+        published_error=known,
+        difference_error=error - known,
     )
 
 
-def _compared(line: dict[str, Any], measured: str, published: str) -> dict[str, float]:
-    """Error and its interval, published error and their difference, from accuracies."""
-    error, known = 100 - line[measured], 100 - line[published]
-    return {
-        "error": error,
-        "error_low": 100 - line[f"{measured}_high"],
-        "error_high": 100 - line[f"{measured}_low"],
-        "published_error": known,
-        "difference_error": error - known,
-    }
+def _attacked(lines: DataFrame) -> DataFrame:
+    """Each network at each budget."""
+    scores = _compared(lines.drop_duplicates([*_NETWORK, "iters"]), "robust", "published")
+    return scores.assign(difference_success=scores["success"] - scores["published_success"])
 
 
-def _attacked(line: dict[str, Any]) -> dict[str, Any]:
-    success = {key: line[key] for key in ("success", "success_low", "success_high")}
-    known = line["published_success"]
-    return {
-        **{key: line[key] for key in (*_COPIED, "iters")},
-        **_compared(line, "robust", "published"),
-        **success,
-        "published_success": known,
-        "difference_success": line["success"] - known,
-    }
+def _clean(lines: DataFrame) -> DataFrame:
+    """Each network on the clean images: budget 0, where no attack can have success."""
+    scores = _compared(lines.drop_duplicates(_NETWORK), "clean", "published_clean")
+    attacked = [*scored(["success"]), "published_success", "difference_success"]
+    return scores.assign(iters=0, **dict.fromkeys(attacked, float("nan")))
 
 
-def _clean(line: dict[str, Any]) -> dict[str, Any]:
-    """What a line says of the clean images."""
-    copied = {key: line[key] for key in _COPIED}
-    return {**copied, "iters": 0, **_compared(line, "clean", "published_clean")}
-
-
-def _records(lines: DataFrame) -> list[dict[str, Any]]:
-    """The lines as plain dictionaries; budgets as plain integers."""
-    found = [{str(key): value for key, value in line.items()} for line in lines.to_dict("records")]
-    return [{**line, "iters": int(line["iters"])} for line in found]
-
-
-def zoo(runs: Sequence[Run]) -> DataFrame:
+def table(runs: Sequence[Run]) -> DataFrame:
     """One line a network and budget, 0 for the clean images, in the columns COLUMNS.
 
     Only runs under the authors' protocol count. Of several at one budget, the one with the most
     images is taken, then the one with the lowest seed.
     """
     lines = whitebox.whitebox([run for run in runs if _follows(run)])
-    steps = {n: print_size(PROTOCOL.step(n), PROTOCOL.norm) for n in BUDGETS}
+    steps = {n: authors_step(n) for n in BUDGETS}
     lines = lines[lines["alpha"] == lines["iters"].map(steps)]
     lines = lines[lines["n"] > 0].sort_values(["n", "seed"], ascending=[False, True], kind="stable")
-    attacked = _records(lines.drop_duplicates([*_NETWORK, "iters"]))
-    clean = _records(lines.drop_duplicates(_NETWORK))
-    found = [*map(_clean, clean), *map(_attacked, attacked)]
-    table = DataFrame(found, columns=list(COLUMNS))
-    numbers = [n for n in COLUMNS if n.startswith(("error", "success", "published", "difference"))]
-    table[numbers] = table[numbers].astype(float).round(4)
-    return table.sort_values([*_NETWORK, "iters"], kind="stable", ignore_index=True)
+    scores = pd.concat([_clean(lines)[[*COLUMNS]], _attacked(lines)[[*COLUMNS]]])
+    numbers = list(_NUMBERS)
+    scores[numbers] = scores[numbers].astype(float).round(4)
+    return scores.sort_values([*_NETWORK, "iters"], kind="stable", ignore_index=True)
 
 
-def _pair(line: dict[str, Any] | None, error: str, success: str, sign: str = "") -> str:
-    """`54.5 / 26.6`; only the first where there is no attack, `-` where there is neither."""
-    values = [line[key] for key in (error, success)] if line else []
-    return " / ".join(f"{value:{sign}.1f}" for value in values if not missing(value)) or "-"
+def _pair(scores: Scores | None, error: str, success: str, sign: str = "") -> str:
+    """`54.5 / 26.6`; only the first where there is no attack, NONE where there is neither."""
+    values = [scores[key] for key in (error, success)] if scores else []
+    return " / ".join(f"{value:{sign}.1f}" for value in values if not missing(value)) or NONE
 
 
-def _interval(line: dict[str, Any] | None, name: str) -> str:
-    if line is None or missing(line[name]):
-        return "-"
-    return f"{line[f'{name}_low']:.1f}-{line[f'{name}_high']:.1f}"
+def _interval(scores: Scores | None, name: str) -> str:
+    if scores is None or missing(scores[name]):
+        return NONE
+    return f"{scores[f'{name}_low']:.1f}-{scores[f'{name}_high']:.1f}"
 
 
-def _block(name: str, lines: dict[int, dict[str, Any]], budgets: Sequence[int]) -> DataFrame:
-    """A network's lines of the table: what is not known for any budget is left out."""
-    at = [lines.get(budget) for budget in budgets]
+def _readings(own: DataFrame, budgets: Sequence[int]) -> dict[str, list[str]]:
+    """A network's lines of the table: what is not known at any budget is left out."""
+    known = zip(own["iters"], own[[*_NUMBERS, "n"]].to_dict("records"), strict=True)
+    scores = {int(iters): {str(k): float(v) for k, v in line.items()} for iters, line in known}
+    at = [scores.get(budget) for budget in budgets]
     readings = {
-        "measured": [_pair(line, "error", "success") for line in at],
-        "error 95 %": [_interval(line, "error") for line in at],
-        "succ. 95 %": [_interval(line, "success") for line in at],
-        "published": [_pair(line, "published_error", "published_success") for line in at],
-        "difference": [_pair(line, "difference_error", "difference_success", "+") for line in at],
-        "images": [str(line["n"]) if line else "-" for line in at],
+        "measured": [_pair(one, "error", "success") for one in at],
+        "error 95 %": [_interval(one, "error") for one in at],
+        "succ. 95 %": [_interval(one, "success") for one in at],
+        "published": [_pair(one, "published_error", "published_success") for one in at],
+        "difference": [_pair(one, "difference_error", "difference_success", "+") for one in at],
+        "images": [f"{one['n']:.0f}" if one else NONE for one in at],
     }
-    told = {key: cells for key, cells in readings.items() if set(cells) != {"-"}}
-    headings = ["clean" if not budget else f"{budget} it" for budget in budgets]
-    table = DataFrame(list(told.values()), columns=headings)
-    table.insert(0, "reading", list(told))
-    table.insert(0, "model", name)
-    return table
+    return {name: texts for name, texts in readings.items() if set(texts) != {NONE}}
 
 
-def sections(table: DataFrame) -> Iterator[Section]:
-    """The zoo as text, a section for each data set; `same` is the number of images, if one."""
-    for (data, split), lines in table.groupby(["data", "split"], sort=False):
+def _cells(lines: DataFrame, budgets: Sequence[int], count_images: bool) -> Cells:
+    """A block of lines for each network: one a reading, one column a budget."""
+    twice = len(lines[_NETWORK].drop_duplicates()) > lines["model"].nunique()
+    rows: list[tuple[str, ...]] = []
+    for (model, weights), own in lines.groupby(["model", "weights"], sort=False):
+        name = f"{model}@{weights}" if twice else str(model)
+        readings = _readings(own, budgets).items()
+        rows += [(name, key, *texts) for key, texts in readings if count_images or key != "images"]
+    headings = ["model", "reading", *(f"{b} it" if b else "clean" for b in budgets)]
+    return Cells(tuple(map(column, headings, zip(*rows, strict=True))))
+
+
+def parts(scores: DataFrame) -> Iterator[Part]:
+    """The table as text, a part for each data set; the images are counted once, if they can be."""
+    for (data, split), lines in scores.groupby(["data", "split"], sort=False):
         budgets = sorted(map(int, lines["iters"].unique()))
-        twice = len(lines[_NETWORK].drop_duplicates()) > lines["model"].nunique()
-        blocks = []
-        for (model, weights), own in lines.groupby(["model", "weights"], sort=False):
-            by_budget = {line["iters"]: line for line in _records(own)}
-            name = f"{model}@{weights}" if twice else str(model)
-            blocks.append(_block(name, by_budget, budgets))
-        cells = pd.concat(blocks, ignore_index=True)
         counts = lines["n"].unique()
-        if len(counts) == 1:
-            cells = cells[cells["reading"] != "images"]
-        same = f"n {counts[0]}" if len(counts) == 1 else ""
-        title = f"Zoo: {data} {split}, targeted PGD, linf 16/255, {CLASSES} classes"
-        yield Section(title, same, cells)
+        yield Part(
+            "authors",
+            f"Zoo: {data} {split}, targeted PGD, linf 16/255, {CLASSES} classes",
+            _cells(lines, budgets, count_images=len(counts) > 1),
+            same=f"n {counts[0]}" if len(counts) == 1 else "",
+            notes=(READING,),
+            weights=tuple(lines["weights"].unique()),
+            file="zoo.csv",
+        )

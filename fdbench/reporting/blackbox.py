@@ -7,43 +7,39 @@ itself one of the set's attackers. Every number is a pure function of rows. Free
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from math import comb
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 from pandas import DataFrame
 
-from fdbench.reporting import whitebox
-from fdbench.specs import Published, attacker_battery, model_recipe, recipe_files
+from fdbench.reporting import outcomes, scoring
+from fdbench.reporting.attack_columns import TRANSFER, sees_network
+from fdbench.reporting.scoring import Line, Scores, percent, rounded, scored
+from fdbench.reporting.setting import BLACK_BOX, Setting
+from fdbench.specs import Published, attacker_battery, recipe_files
 from fdbench.stats import wilson
 from fdbench.store import Row, Run
-from fdbench.units import parse_size
 
-ATTACK = "transfer"
 ALL = "all-or-nothing"
 SPARED = 2  # attackers the paper's Table 2 leaves out for its 13.4 %: the two strongest
 SPARE = f"all but {SPARED}"
 DENOMINATORS = ("all images", "clean-correct")
-SETTING = ("data", "split", "norm", "eps", "targeted", "set", "digest")
-_WHO = (*SETTING, "model", "weights", "denominator", "n", "planned")
+_WHO = (*BLACK_BOX, "model", "weights", "denominator", "n", "planned")
 _END = ("published", "difference", "surrogates", "note", "run")
 _CURVES = ("strongest", "mean", "weakest")
-CURVE = (
-    *(*_WHO, "attackers", "added"),
-    *(f"{name}{end}" for name in _CURVES for end in ("", "_low", "_high")),
-)
-PAIRED = ("set", "digest", *whitebox.PAIRED)
+CURVE = (*_WHO, "attackers", "added", *scored(_CURVES))
+PAIRED = ("set", "digest", *scoring.PAIRED)
 # The competition's files (NIPS 2017 toolkit): of targeted attacks or not, and what they count.
 _MATRICES = (
-    ("accuracy_on_attacks.csv", False, "label"),
-    ("accuracy_on_targeted_attacks.csv", True, "label"),
-    ("hit_target_class.csv", True, "target"),
+    ("accuracy_on_attacks.csv", False, outcomes.right),
+    ("accuracy_on_targeted_attacks.csv", True, outcomes.right),
+    ("hit_target_class.csv", True, outcomes.hit),
 )
 
 Survival = Bool[np.ndarray, "images attackers"]
@@ -52,7 +48,7 @@ Images = Bool[np.ndarray, " images"]
 
 def of(runs: Iterable[Run]) -> list[Run]:
     """Those of the runs that are black-box."""
-    return [run for run in runs if run.info.attack.attack == ATTACK]
+    return [run for run in runs if not sees_network(run.info.attack)]
 
 
 def any_k(survived: Survival, k: int) -> float:
@@ -78,13 +74,19 @@ class Victim:
 
     @cached_property
     def survived(self) -> Survival:
-        says = [[row["pred"][name] == row["label"] for name in self.attackers] for row in self.rows]
-        return np.array(says, bool).reshape(len(self.rows), len(self.attackers))
+        """Where it is right: a row an image, a column an attacker."""
+        right = [[outcomes.right(row, name) for name in self.attackers] for row in self.rows]
+        return np.array(right, bool).reshape(len(self.rows), len(self.attackers))
 
     @cached_property
     def clean(self) -> Images:
         """Where it is right on the clean image."""
-        return np.array([row["clean"] == row["label"] for row in self.rows], bool)
+        return np.array([outcomes.right_when_clean(row) for row in self.rows], bool)
+
+    @cached_property
+    def hit(self) -> Images:
+        """The images that any attacker turns into the class it wanted."""
+        return np.array([outcomes.hit(row, outcomes.WORST) for row in self.rows], bool)
 
     @cached_property
     def by_strength(self) -> list[int]:
@@ -104,39 +106,18 @@ class Victim:
 
 def victim(run: Run) -> Victim:
     """A black-box run, read. Without rows it has no survivors, but its attackers."""
-    told = run.info.further.get("attackers") or next((list(r["pred"]) for r in run.rows), [])
-    rows = tuple(row for row in run.rows if all(name in row["pred"] for name in told))
-    return Victim(run, tuple(told), rows)
+    attackers = run.info.further.get("attackers") or outcomes.budgets_seen(run.rows[:1])
+    return Victim(run, tuple(attackers), outcomes.judged(run.rows, attackers))
 
 
-def _percent(name: str, verdicts: Images) -> dict[str, float | None]:
-    n, right = len(verdicts), int(verdicts.sum())
-    if not n:
-        return dict.fromkeys((name, f"{name}_low", f"{name}_high"))
-    low, high = wilson(right, n)
-    values = {name: right / n, f"{name}_low": low, f"{name}_high": high}
-    return {key: round(100 * value, 4) for key, value in values.items()}
+def _percent(name: str, right: Images) -> Scores:
+    return percent(name, int(right.sum()), len(right))
 
 
-def setting(run: Run) -> dict[str, str]:
-    """On what images, under what threat and from what set: equal for runs of one table."""
-    spec, data = run.info.attack, run.info.data
+def _who(one: Victim, denominator: str) -> Line:
     return {
-        "data": data.name,
-        "split": data.split,
-        "norm": spec.norm,
-        "eps": spec.eps_text,
-        "targeted": "targeted" if spec.targeted else "untargeted",
-        "set": str(spec.options.get("set", "")),
-        "digest": str(spec.options.get("digest", ""))[:8],
-    }
-
-
-def _who(one: Victim, denominator: str) -> dict[str, Any]:
-    return {
-        **setting(one.run),
-        "model": one.run.info.model.name,
-        "weights": one.run.info.model.weights[:8],
+        **Setting.of(one.run).columns(BLACK_BOX),
+        **scoring.network(one.run.info),
         "denominator": denominator,
         "n": int(one.counted(denominator).sum()),
         "planned": one.run.info.images,
@@ -145,40 +126,23 @@ def _who(one: Victim, denominator: str) -> dict[str, Any]:
 
 def _same_attack(row: Published, one: Victim) -> bool:
     """The published attack is of this threat, by a battery whose attackers are those of the set."""
-    spec = one.run.info.attack
     if row.attack not in recipe_files("attacks") or row.iters is not None:
         return False
     battery = attacker_battery(row.attack)
-    return (
-        {attacker.name for attacker in battery.attackers} == set(one.attackers)
-        and (row.norm, row.targeted) == (spec.norm, spec.targeted)
-        and abs(parse_size(row.eps, row.norm) - spec.eps) < 1e-9
-    )
+    same_attackers = {attacker.name for attacker in battery.attackers} == set(one.attackers)
+    return same_attackers and scoring.same_threat(row, one.run.info.attack)
 
 
-def _published(one: Victim) -> float | None:
-    """All-or-nothing accuracy on all images, where all that can agree does."""
-    info = one.run.info
-    if info.model.name not in recipe_files("models") or info.data.split != "test":
-        return None
-    trained = "clean" if info.model.train and info.model.train["clean"] else "adversarial"
-    for row in model_recipe(info.model.name).published:
-        if (row.data, row.trained) == (info.data.name, trained) and _same_attack(row, one):
-            return row.accuracy
-    return None
-
-
-def _ending(one: Victim, denominator: str, score: float | None) -> dict[str, Any]:
-    published = _published(one) if denominator == DENOMINATORS[0] else None
-    known = published is not None and score is not None
-    have, planned = len(one.rows), one.run.info.images
+def _ending(one: Victim, denominator: str, score: float | None) -> Line:
+    """What stands behind the scores; what was published is about all images."""
+    known = scoring.published(one.run.info) if denominator == DENOMINATORS[0] else ()
+    published = next((row.accuracy for row in known if _same_attack(row, one)), None)
     sources = one.run.info.further.get("surrogates", ())
-    notes = {"no rows yet": have == 0, "incomplete": 0 < have < planned}
     return {
         "published": published,
-        "difference": round(score - published, 4) if known else None,  # type: ignore[operator]
+        "difference": scoring.less_published(score, published),
         "surrogates": ", ".join(str(source["name"]) for source in sources),
-        "note": "".join(note for note, holds in notes.items() if holds),
+        "note": scoring.note(len(one.rows), one.run.info.images),
         "run": one.run.name,
     }
 
@@ -189,7 +153,7 @@ def column(attacker: str) -> str:
     return f"{attacker} (attacker)" if attacker in taken else attacker
 
 
-def _line(one: Victim, denominator: str) -> dict[str, Any]:
+def _line(one: Victim, denominator: str) -> Line:
     counted = one.counted(denominator)
     everyone, m = one.by_strength, len(one.attackers)
     scores = _percent("clean", one.clean[counted])
@@ -199,26 +163,18 @@ def _line(one: Victim, denominator: str) -> dict[str, Any]:
     if m > SPARED:
         scores |= _percent(SPARE, one.survives(everyone[SPARED:])[counted])
     if one.run.info.attack.targeted:
-        hit = np.array([row["target"] in row["pred"].values() for row in one.rows], bool)
-        scores |= _percent("success", hit[counted])
+        scores |= _percent("success", one.hit[counted])
     return {**_who(one, denominator), **scores, **_ending(one, denominator, scores[ALL])}
 
 
 def victims(runs: Sequence[Run]) -> list[Victim]:
     """Each network on each set once, its fullest run; networks without a denoiser first."""
-    known: dict[tuple[str, ...], Victim] = {}
-    for run in of(runs):
-        one, model = victim(run), run.info.model
-        key = (*setting(run).values(), model.name, model.weights)
-        if key not in known or len(one.rows) > len(known[key].rows):
-            known[key] = one
-
-    def order(one: Victim) -> tuple[tuple[str, ...], bool, str, str]:
-        model = one.run.info.model
-        denoises = (model.spec or {}).get("denoise", "none") != "none"
-        return (*setting(one.run).values(),), denoises, model.name, model.weights
-
-    return sorted(known.values(), key=order)
+    kept = scoring.fullest(
+        map(victim, of(runs)),
+        key=lambda one: (Setting.of(one.run), scoring.contestant(one.run)),
+        size=lambda one: len(one.rows),
+    )
+    return [kept[key] for key in sorted(kept)]
 
 
 def blackbox(runs: Sequence[Run]) -> DataFrame:
@@ -233,27 +189,26 @@ def blackbox(runs: Sequence[Run]) -> DataFrame:
     attackers = dict.fromkeys(column(name) for one in found for name in one.attackers)
     targeted = ["success"] if any(one.run.info.attack.targeted for one in found) else []
     measured = ["clean", *attackers, ALL, SPARE, *targeted]
-    ends = [f"{name}{end}" for name in measured for end in ("", "_low", "_high")]
+    ends = scored(measured)
     table = DataFrame(lines, columns=[*_WHO, *ends, *_END])
     numbers = [*ends, "published", "difference"]
     table[numbers] = table[numbers].astype(float)
     return table
 
 
-def _at(one: Victim, denominator: str, k: int) -> dict[str, Any]:
+def _at(one: Victim, denominator: str, k: int) -> Line:
     """All-or-nothing accuracy under `k` attackers, chosen in three ways."""
     counted, order = one.counted(denominator), one.by_strength
     n = int(counted.sum())
     mean = any_k(one.survived[counted], k) if n else 0.0
     # A mean of numbers in [0, 1] varies no more than a proportion: its interval is wide enough.
-    low, high = wilson(round(mean * n), n)
-    ends = {"mean": mean, "mean_low": low, "mean_high": high} if n else {}
+    shares = (mean, *wilson(round(mean * n), n)) if n else ()
     return {
         **_who(one, denominator),
         "attackers": k,
         "added": one.attackers[order[k - 1]],
         **_percent("strongest", one.survives(order[:k])[counted]),
-        **{key: round(100 * value, 4) for key, value in ends.items()},
+        **dict(zip(scored(["mean"]), map(rounded, shares), strict=False)),
         **_percent("weakest", one.survives(order[len(order) - k :])[counted]),
     }
 
@@ -271,7 +226,7 @@ def curve(runs: Sequence[Run]) -> DataFrame:
         for k in range(1, len(one.attackers) + 1)
     ]
     table = DataFrame(lines, columns=list(CURVE))
-    numbers = [name for name in CURVE if name.startswith(_CURVES)]
+    numbers = scored(_CURVES)
     table[numbers] = table[numbers].astype(float)
     return table
 
@@ -279,16 +234,16 @@ def curve(runs: Sequence[Run]) -> DataFrame:
 def paired(runs: Sequence[Run]) -> DataFrame:
     """Each two networks on the same set, under each attacker and under all: columns PAIRED."""
     parts = []
-    for key, ones in groupby(victims(runs), key=lambda one: setting(one.run)):
-        lines = whitebox.comparisons([one.run for one in ones])
-        lines["attack"] = lines["attack"].replace(whitebox.WORST, ALL)
-        lines.insert(0, "digest", key["digest"])
-        lines.insert(0, "set", key["set"])
+    for setting, ones in groupby(victims(runs), key=lambda one: Setting.of(one.run)):
+        lines = scoring.comparisons([one.run for one in ones])
+        lines["attack"] = lines["attack"].replace(outcomes.WORST, ALL)
+        lines.insert(0, "digest", setting.digest)
+        lines.insert(0, "set", setting.set)
         parts += [] if lines.empty else [lines]
     return pd.concat(parts, ignore_index=True) if parts else DataFrame(columns=list(PAIRED))
 
 
-def _matrix(ones: Sequence[Victim], counts: str) -> str:
+def _matrix(ones: Sequence[Victim], counts: Callable[[Row, str], bool]) -> str:
     """Rows attacks, columns defenses, cells counts, an empty corner: as the toolkit wrote it."""
     names = [one.run.info.model.name for one in ones]
     heads = [
@@ -299,8 +254,7 @@ def _matrix(ones: Sequence[Victim], counts: str) -> str:
     out = csv.writer(text, lineterminator="\n")
     out.writerow(["", *heads])
     for attacker in ones[0].attackers:
-        hits = [sum(row["pred"][attacker] == row[counts] for row in one.rows) for one in ones]
-        out.writerow([attacker, *hits])
+        out.writerow([attacker, *(sum(counts(row, attacker) for row in one.rows) for one in ones)])
     return text.getvalue()
 
 
@@ -311,12 +265,12 @@ def matrices(runs: Sequence[Run]) -> dict[str, str]:
     out.
     """
     files = {}
-    for key, group in groupby(victims(runs), key=lambda one: setting(one.run)):
+    for setting, group in groupby(victims(runs), key=lambda one: Setting.of(one.run)):
         ones = list(group)
         most = max(len(one.rows) for one in ones)
         full = [one for one in ones if len(one.rows) == most]
-        folder = f"blackbox/{key['set'] or ATTACK}-{key['digest']}"
+        folder = f"blackbox/{setting.set or TRANSFER}-{setting.digest}"
         for name, targeted, counts in _MATRICES:
-            if most and targeted == (key["targeted"] == "targeted"):
+            if most and targeted == (setting.targeted == "targeted"):
                 files[f"{folder}/{name}"] = _matrix(full, counts)
     return files

@@ -1,163 +1,115 @@
-"""The report's chapters, white box and black box: their tables, and what is said under each.
+"""Runs in, a Report out: which parts make up which chapter, and what is to be read with them.
 
-Free of torch, and of any format: report.py writes and prints them.
+Free of torch, and of any format.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from pandas import DataFrame
+from fdbench.reporting import authors, blackbox, scoring, suspicions, whitebox
+from fdbench.reporting.attack_columns import sees_network
+from fdbench.reporting.cells import column
+from fdbench.reporting.document import Cells, Chapter, Column, Part, Report
+from fdbench.reporting.figures import (
+    accuracy_against_attackers,
+    accuracy_against_iterations,
+    gallery,
+)
+from fdbench.reporting.parts import blackbox_parts, comparison_parts, whitebox_parts
+from fdbench.store import Findings, Run, findings_about, read_findings
 
-from fdbench.reporting import authors, blackbox, whitebox
-from fdbench.reporting.figures import attackers, curves
-from fdbench.reporting.layout import Section, blackbox_sections, comparisons, sections
-from fdbench.store import Findings, Run, findings_about
-
-_LONG = 20  # comparisons printed before only the telling ones are
 _READING = (
     "Accuracy and success in percent [95 % Wilson interval]. robust: the final iterate is "
-    "classified right. any iterate: so is every iterate before it."
+    "classified correctly. any iterate: so is every iterate before it."
 )
 _SCORING = (
     "Accuracy in percent [95 % Wilson interval] on stored images that were made without the "
-    f"network. {blackbox.ALL}: right under every attacker; the clean image decides nothing. "
-    f"{blackbox.SPARE}: under all but the {blackbox.SPARED} strongest against that network."
+    f"network. {blackbox.ALL}: correct under every attacker; the prediction for the clean image "
+    f"does not count. {blackbox.SPARE}: correct under all but the {blackbox.SPARED} attackers that "
+    "are strongest against that network."
 )
-_PUBLISHED = "published: the same methods, in their authors' own code and on their networks."
-PAIRING = (
+_PUBLISHED = "published: the same methods, run with their authors' own code on their networks."
+_COMPARING = (
     "Points gained over `against`, on the same images [95 %, Newcombe 1998, method 10]; "
     "p: McNemar, exact, not corrected for the number of comparisons."
 )
 
 
-@dataclass(frozen=True)
-class Report:
-    """All that is known from the rows; figures by file ending, empty where there is no curve.
-
-    `doctor` is what was found about any network; `examples` are pictures by file name.
-    """
-
-    runs: tuple[Run, ...]  # white-box
-    whitebox: DataFrame
-    paired: DataFrame
-    zoo: DataFrame
-    figure: dict[str, bytes]
-    blind_runs: tuple[Run, ...]  # black-box
-    blackbox: DataFrame
-    curve: DataFrame
-    blackbox_paired: DataFrame
-    blackbox_figure: dict[str, bytes]
-    warnings: tuple[str, ...]
-    doctor: tuple[Findings, ...] = ()
-    examples: dict[str, bytes] = field(default_factory=dict)
+def _with_findings(parts: Iterable[Part], doctor: Sequence[Findings]) -> tuple[Part, ...]:
+    """Under each part stands what the doctor found about its networks."""
+    return tuple(part.noting(findings_about(doctor, part.weights)) for part in parts)
 
 
-@dataclass(frozen=True)
-class Part:
-    """A table and what is said under it; a terminal shows `few` of its lines where there are."""
-
-    section: Section
-    notes: tuple[str, ...]
-    few: DataFrame | None = None
-    why: str = ""
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.notes)
-
-
-@dataclass(frozen=True)
-class Chapter:
-    """What has a Markdown file of its own: `stem` is its name and its figure's."""
-
-    stem: str
-    heading: str
-    reading: str
-    alt: str  # what the figure shows
-    figure: dict[str, bytes]
-    examples: dict[str, bytes]
-    accuracies: list[Part]
-    differences: list[Part]
-    runs: tuple[Run, ...]
+def _provenance(runs: Sequence[Run]) -> Cells:
+    """How each run came about: command, time, hardware and versions."""
+    infos = [run.info for run in runs]
+    environments = [
+        ", ".join(f"{name} {value}" for name, value in info.environment.items() if value)
+        for info in infos
+    ]
+    return Cells(
+        (
+            column("run", [run.name for run in runs]),
+            Column("command", tuple(info.command for info in infos), "code"),
+            column("weights", [info.model.weights[:8] for info in infos]),
+            column("started", [info.started for info in infos]),
+            column("seconds", [f"{info.seconds:.0f}" for info in infos]),
+            column("environment", environments),
+        )
+    )
 
 
-def _part(found: Report, section: Section, note: str = "") -> Part:
-    same = [f"All rows: {section.same}."] if section.same else []
-    doctor = findings_about(found.doctor, section.weights)
-    return Part(section, (*same, *([note] if note else []), *doctor))
-
-
-def _difference(found: Report, section: Section, stem: str) -> Part:
-    """Of many comparisons a terminal shows those under all attackers, or with the first network."""
-    part, cells = _part(found, section), section.cells
-    if len(cells) <= _LONG:
-        return part
-    first = cells["against"].iloc[0]
-    together = cells["attack"] == blackbox.ALL
-    few, which = cells[cells["against"] == first], f"those with {first}"
-    if together.any():
-        few, which = cells[together].drop(columns="attack"), blackbox.ALL
-    why = f"Only {which}; all {len(cells)} are in {stem}.csv."
-    return Part(section, part.notes, few, why)
-
-
-def _whitebox_chapter(found: Report) -> Chapter:
-    of_zoo = tuple(map(str, found.zoo["weights"].unique()))
-    zoos = [replace(section, weights=of_zoo) for section in authors.sections(found.zoo)]
+def whitebox_chapter(runs: Sequence[Run], doctor: Sequence[Findings]) -> Chapter:
+    """What networks that the attack sees withstand."""
+    table, paired = whitebox.whitebox(runs), scoring.comparisons(runs)
+    of_authors = authors.table(runs)
+    tables = {"whitebox": table, "paired": paired}
     return Chapter(
-        stem="whitebox",
+        name="whitebox",
         heading="Robust accuracy",
         reading=_READING,
+        accuracies=_with_findings([*whitebox_parts(table), *authors.parts(of_authors)], doctor),
+        comparing=_COMPARING,
+        comparisons=_with_findings(comparison_parts(paired, "paired.csv"), doctor),
+        runs=_provenance(runs),
+        warnings=tuple(suspicions.warnings(runs)),
+        tables=tables if of_authors.empty else {**tables, "zoo": of_authors},
         alt="Accuracy against iterations",
-        figure=found.figure,
-        examples={},
-        accuracies=[_part(found, section) for section in sections(found.whitebox)]
-        + [_part(found, section, authors.READING) for section in zoos],
-        differences=[_difference(found, s, "paired") for s in comparisons(found.paired)],
-        runs=found.runs,
+        figure=accuracy_against_iterations.render(table),
     )
 
 
-def _blackbox_chapter(found: Report) -> Chapter:
-    published = f" {_PUBLISHED}" if found.blackbox["published"].notna().any() else ""
-    gains = comparisons(found.blackbox_paired)
+def blackbox_chapter(runs: Sequence[Run], doctor: Sequence[Findings], results: Path) -> Chapter:
+    """What networks withstand that the attack does not see."""
+    table, paired = blackbox.blackbox(runs), blackbox.paired(runs)
+    curve = blackbox.curve(runs)
+    published = f" {_PUBLISHED}" if table["published"].notna().any() else ""
     return Chapter(
-        stem="blackbox",
+        name="blackbox",
         heading="Black-box accuracy",
         reading=_SCORING + published,
+        accuracies=_with_findings(blackbox_parts(table), doctor),
+        comparing=_COMPARING,
+        comparisons=_with_findings(comparison_parts(paired, "blackbox-paired.csv"), doctor),
+        runs=_provenance(runs),
+        warnings=tuple(suspicions.warnings(runs)),
+        tables={"blackbox": table, "blackbox-curve": curve, "blackbox-paired": paired},
         alt="All-or-nothing accuracy against the number of attackers",
-        figure=found.blackbox_figure,
-        examples=found.examples,
-        accuracies=[_part(found, section) for section in blackbox_sections(found.blackbox)],
-        differences=[_difference(found, section, "blackbox-paired") for section in gains],
-        runs=found.blind_runs,
+        figure=accuracy_against_attackers.render(curve, table),
+        pictures=gallery.render(blackbox.victims(runs), results),
+        files=blackbox.matrices(runs),
     )
 
 
-def chapters(found: Report) -> Iterator[Chapter]:
-    """White box first; what there are no runs of is left out."""
-    if found.runs:
-        yield _whitebox_chapter(found)
-    if found.blind_runs:
-        yield _blackbox_chapter(found)
+def build(results: Path, runs: Sequence[Run]) -> Report:
+    """The report on these runs, white box first; what there are no runs of is left out.
 
-
-def build(runs: Sequence[Run]) -> Report:
-    """All tables and curves of the runs; nothing is read or written."""
+    From `results` come the doctor's findings and the stored images that are shown; nothing is
+    written.
+    """
+    doctor = tuple(read_findings(results))
     blind = blackbox.of(runs)
-    white = [run for run in runs if run not in blind]
-    table, scores = whitebox.whitebox(white), blackbox.blackbox(blind)
-    against = blackbox.curve(blind)
-    return Report(
-        runs=tuple(white),
-        whitebox=table,
-        paired=whitebox.comparisons(white),
-        zoo=authors.zoo(white),
-        figure=curves.render(table),
-        blind_runs=tuple(blind),
-        blackbox=scores,
-        curve=against,
-        blackbox_paired=blackbox.paired(blind),
-        blackbox_figure=attackers.render(against, scores),
-        warnings=tuple(whitebox.warnings(runs)),
-    )
+    white = [run for run in runs if sees_network(run.info.attack)]
+    chapters = [whitebox_chapter(white, doctor)] if white else []
+    chapters += [blackbox_chapter(blind, doctor, results)] if blind else []
+    return Report(results, tuple(chapters), tuple(suspicions.warnings(runs)), doctor)

@@ -22,9 +22,10 @@ from fdbench.reporting.blackbox import (
     paired,
     victims,
 )
-from fdbench.reporting.figures import attackers as picture
-from fdbench.reporting.layout import blackbox_sections, fit
-from fdbench.reporting.whitebox import missing
+from fdbench.reporting.cells import missing
+from fdbench.reporting.figures import accuracy_against_attackers as picture
+from fdbench.reporting.parts import blackbox_parts
+from fdbench.reporting.render.terminal import fit
 from fdbench.stats import wilson
 from fdbench.store import Row, RunInfo, read_runs
 
@@ -163,7 +164,10 @@ def test_an_attacker_may_be_called_like_a_column(tmp_path: Path) -> None:
     assert table.loc[0, "model"] == "r20"
     assert table.loc[0, "n (attacker)"] == pytest.approx(100 * 4 / 6, abs=1e-4)
     assert table.loc[0, "clean"] == pytest.approx(100 * 5 / 6, abs=1e-4)
-    assert [len(s.cells) for s in blackbox_sections(blackbox(read_runs(tmp_path)))] == [1, 1]
+    assert [len(part.cells.lines) for part in blackbox_parts(blackbox(read_runs(tmp_path)))] == [
+        1,
+        1,
+    ]
 
 
 def test_hits_are_of_targeted_sets_only_and_of_any_attacker(tmp_path: Path) -> None:
@@ -275,7 +279,7 @@ def test_a_run_just_begun_or_unfinished_is_marked(tmp_path: Path) -> None:
     table = scores(tmp_path).set_index("model")
     assert table["note"].to_dict() == {"r18": "no rows yet", "r20": "incomplete"}
     assert missing(table.loc["r18", ALL])
-    assert len(list(blackbox_sections(blackbox(read_runs(tmp_path))))) == 2
+    assert len(list(blackbox_parts(blackbox(read_runs(tmp_path))))) == 2
     assert blackbox([]).empty
     assert curve([]).empty
 
@@ -307,9 +311,9 @@ def test_narrow_screen_keeps_all_or_nothing(tmp_path: Path, attackers: int, widt
     names = tuple(f"attacker-{i}" for i in range(attackers))
     fates = ("." * attackers,) * 6
     store(tmp_path, told("r20-nonlocal-gauss", names=names), rows(fates, names))
-    section = next(blackbox_sections(blackbox(read_runs(tmp_path))))
-    cells, said = fit(section.cells, width, section.shorter)
-    assert ALL in cells
-    assert SPARE in cells
-    assert said[-1] == f"Shortened to {width} columns"
-    assert ("1 attacker-0" in said[0]) == ((attackers, width) == (5, 80))
+    part = next(blackbox_parts(blackbox(read_runs(tmp_path))))
+    cells, below = fit(part.cells, part.kind, width)
+    assert ALL in cells.headings
+    assert SPARE in cells.headings
+    assert below[-1] == f"Shortened to {width} columns"
+    assert ("1 attacker-0" in below[0]) == ((attackers, width) == (5, 80))

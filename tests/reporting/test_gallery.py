@@ -14,14 +14,8 @@ from test_blackbox import FATES, NAMES, rows, told
 
 from fdbench.errors import FdbenchError
 from fdbench.reporting.blackbox import Victim, victims
-from fdbench.reporting.figures.gallery import (
-    ATTACKERS,
-    IMAGES,
-    examples,
-    magnified,
-    pictures,
-    render,
-)
+from fdbench.reporting.figures.examples import ATTACKERS, IMAGES, Examples, examples
+from fdbench.reporting.figures.gallery import magnified, pictures, render
 from fdbench.store.runs import read_runs
 
 U8 = npt.NDArray[np.uint8]
@@ -116,7 +110,8 @@ def texts(figure: Any) -> list[tuple[str, str]]:
 def test_wrong_predictions_are_red_and_crossed(px: int) -> None:
     clean: U8 = np.zeros((2, 3, px, px), np.uint8)
     said = {"clean": (0, 1), "one": (0, 0), "two": (1, 1)}
-    figure = pictures(clean, {"one": clean, "two": clean}, (0, 1), said, 8 / 255, ("cat", "dog"))
+    shown = Examples((0, 1), clean, {"one": clean, "two": clean}, (0, 1), said)
+    figure = pictures(shown, 8 / 255, names=("cat", "dog"))
     captions = texts(figure)
     words = [text for text, _ in captions]
     cross = "\N{MULTIPLICATION X}"

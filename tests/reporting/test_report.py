@@ -12,8 +12,10 @@ from rich.console import Console
 
 from fdbench import console
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.reporting.layout import fit, sections
-from fdbench.reporting.report import FORMATS, write_report
+from fdbench.reporting.parts import whitebox_parts
+from fdbench.reporting.render.formats import RENDERERS
+from fdbench.reporting.render.terminal import fit
+from fdbench.reporting.report import write_report
 from fdbench.store.findings import Check, Findings, write_findings
 
 ROBUST = {0: 90, 10: 60, 100: 40}
@@ -52,7 +54,7 @@ def test_files_hold_the_tables_and_the_figure(results: Path) -> None:
     stem = {f"whitebox.{ending}" for ending in ("csv", "md", "png", "svg")}
     assert names == {*stem, "paired.csv", "runs"}
     read = pd.read_csv(results / "whitebox.csv")
-    assert read["robust"].to_list() == found.whitebox["robust"].to_list()
+    assert read["robust"].to_list() == found.tables["whitebox"]["robust"].to_list()
     assert len(pd.read_csv(results / "paired.csv")) == 2
 
 
@@ -97,10 +99,10 @@ def test_what_a_narrow_screen_loses_is_said_and_stays_in_the_markdown(
 
 
 def test_wide_table_is_not_shortened(results: Path) -> None:
-    for section in sections(write_report(results, "csv").whitebox):
-        cells, shortened = fit(section.cells, 200)
+    for part in whitebox_parts(write_report(results, "csv").tables["whitebox"]):
+        cells, shortened = fit(part.cells, part.kind, 200)
         assert not shortened
-        assert cells.equals(section.cells)
+        assert cells == part.cells
 
 
 def test_unfinished_runs_and_warnings_are_shown(
@@ -144,8 +146,8 @@ def test_page_needs_no_other_file_and_trusts_no_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     decaying(tmp_path, "<b>$x</b>", ROBUST)
-    assert printed(tmp_path, capsys, "html").strip() == str(tmp_path / "whitebox.html")
-    page = (tmp_path / "whitebox.html").read_text()
+    assert printed(tmp_path, capsys, "html").strip() == str(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
     assert "<svg" in page
     assert "<b>" not in page
     assert "<img" not in page
@@ -170,7 +172,7 @@ def test_only_some_of_many_comparisons_are_printed_and_all_are_kept(
     assert len(pd.read_csv(tmp_path / "paired.csv")) == 30
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("fmt", RENDERERS)
 def test_run_just_begun_crashes_no_format(tmp_path: Path, fmt: str) -> None:
     store(tmp_path, info(), [])
     write_report(tmp_path, fmt)
@@ -219,7 +221,7 @@ def test_every_format_has_both_chapters(
 ) -> None:
     text = printed(both, capsys, fmt)
     if fmt == "html":
-        text = (both / "whitebox.html").read_text()
+        text = (both / "report.html").read_text()
         assert text.count("<svg") == 2
     assert "all-or-nothing" in text
     assert "any_iterate" in text or "any iterate" in text
@@ -247,10 +249,8 @@ def test_what_the_doctor_found_stands_under_each_table_of_that_network(
     assert (both / "blackbox.md").read_text().count(line) == 3
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write_findings anywhere")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_read_only_results_are_named(results: Path) -> None:
     results.chmod(0o500)
-    with pytest.raises(
-        FdbenchError, match=r"(?s)can't write_findings .*whitebox\.csv.*--results DIR"
-    ):
+    with pytest.raises(FdbenchError, match=r"(?s)can't write .*whitebox\.md.*--results DIR"):
         write_report(results)

@@ -8,7 +8,9 @@ import pytest
 from madeup import decaying, info, other_weights, row, store
 from pandas import DataFrame
 
-from fdbench.reporting.whitebox import PAIRED, WHITEBOX, comparisons, smells, warnings, whitebox
+from fdbench.reporting.scoring import PAIRED, comparisons
+from fdbench.reporting.suspicions import suspicions, warnings
+from fdbench.reporting.whitebox import WHITEBOX, whitebox
 from fdbench.stats import wilson
 from fdbench.store.runs import Run, read_runs
 
@@ -187,7 +189,9 @@ def test_comparison_needs_the_same_attack(tmp_path: Path, change: dict[str, obje
     assert list(lines.columns) == list(PAIRED)
 
 
-def test_accuracy_that_rises_with_iterations_smells_beyond_noise_only(tmp_path: Path) -> None:
+def test_accuracy_that_rises_with_iterations_is_suspicious_beyond_noise_only(
+    tmp_path: Path,
+) -> None:
     def run(results: Path, recovering: int) -> Run:
         rows = [row(i, None, (10, 100)) for i in range(100)]
         for some in rows[:recovering]:
@@ -195,15 +199,15 @@ def test_accuracy_that_rises_with_iterations_smells_beyond_noise_only(tmp_path: 
         store(results, info(), rows)
         return read_runs(results)[0]
 
-    assert smells(run(tmp_path / "noise", 3)) == []
-    (text,) = smells(run(tmp_path / "more", 20))
+    assert suspicions(run(tmp_path / "noise", 3)) == []
+    (text,) = suspicions(run(tmp_path / "more", 20))
     assert "rises by 20.0 points from 10 to 100" in text
 
 
-def test_accuracy_above_the_clean_one_smells(tmp_path: Path) -> None:
+def test_accuracy_above_the_clean_one_suspicions(tmp_path: Path) -> None:
     rows = [row(i, None, (10,), clean=i >= 20) for i in range(100)]
     store(tmp_path, info(iters=(10,)), rows)
-    (text,) = smells(read_runs(tmp_path)[0])
+    (text,) = suspicions(read_runs(tmp_path)[0])
     assert "20.0 points above clean" in text
 
 

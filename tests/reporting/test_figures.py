@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from madeup import decaying, info, row, store
 from pandas import DataFrame
 
-from fdbench.reporting.figures.curves import Network, _series, render, spread
+from fdbench.reporting.figures.accuracy_against_iterations import Network, curves_of, render
+from fdbench.reporting.figures.panels import spread
 from fdbench.reporting.whitebox import whitebox
 from fdbench.store.runs import read_runs
 
@@ -52,7 +53,7 @@ def test_a_network_has_one_colour_and_its_attacks_have_dashes(tmp_path: Path) ->
     decaying(tmp_path, "r20-mean", ROBUST)
     decaying(tmp_path, "r20-mean", ROBUST, loss="margin")
     taken: dict[Network, int] = {}
-    panels = [_series(part, taken) for _, part in lines(tmp_path).groupby("eps")]
+    panels = [curves_of(part, taken) for _, part in lines(tmp_path).groupby("eps")]
     colours = {(line.label.split(",")[0], line.colour) for panel in panels for line in panel}
     assert len(colours) == 2
     assert sorted(len({line.dash for line in panel}) for panel in panels) == [1, 2]

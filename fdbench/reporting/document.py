@@ -1,0 +1,123 @@
+"""The report as data, which every renderer takes: chapters of parts, and parts of cells.
+
+Cells are text already, so that a number reads the same wherever it is shown; the numbers themselves
+stand in the chapters' tables. Free of torch, and of any format.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from pandas import DataFrame
+
+from fdbench.store import Findings
+
+Kind = Literal["whitebox", "blackbox", "authors", "comparison"]  # of a part
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of text: numbers, which align at the right, words, or code to be typed.
+
+    Columns of one `group` belong together, as those of a set's attackers do.
+    """
+
+    heading: str
+    texts: tuple[str, ...]
+    holds: Literal["numbers", "words", "code"] = "numbers"
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A table as text."""
+
+    columns: tuple[Column, ...]
+
+    @property
+    def headings(self) -> list[str]:
+        """What stands over the columns."""
+        return [column.heading for column in self.columns]
+
+    @property
+    def lines(self) -> list[tuple[str, ...]]:
+        """The table line by line."""
+        return list(zip(*(column.texts for column in self.columns), strict=True))
+
+    def __getitem__(self, heading: str) -> tuple[str, ...]:
+        """The texts under a heading."""
+        return self.columns[self.headings.index(heading)].texts
+
+    def without(self, headings: Sequence[str]) -> "Cells":
+        """The table less some of its columns."""
+        return Cells(tuple(one for one in self.columns if one.heading not in headings))
+
+    def where(self, kept: Sequence[bool]) -> "Cells":
+        """The lines at which `kept` is true."""
+        chosen = [place for place, keep in enumerate(kept) if keep]
+        columns = (replace(c, texts=tuple(c.texts[i] for i in chosen)) for c in self.columns)
+        return Cells(tuple(columns))
+
+
+@dataclass(frozen=True)
+class Part:
+    """One table of a chapter: the lines of one setting.
+
+    `same` is what all of its lines share, and `weights` are the first digits of the hashes of all
+    networks in it. Its numbers are in the CSV `file`.
+    """
+
+    kind: Kind
+    title: str
+    cells: Cells
+    same: str = ""
+    notes: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    file: str = ""
+
+    @property
+    def caption(self) -> tuple[str, ...]:
+        """What is to be read with the table, a line each."""
+        return (*([f"All rows: {self.same}."] if self.same else []), *self.notes)
+
+    def noting(self, notes: Iterable[str]) -> "Part":
+        """The part with more to be read below it."""
+        return replace(self, notes=(*self.notes, *notes))
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """White box or black box. `name` is that of its Markdown file, its figure and its main table.
+
+    A chapter without a curve has no figure. `pictures` and `files` are written beside it.
+    """
+
+    name: str
+    heading: str
+    reading: str  # how to read its accuracies
+    accuracies: tuple[Part, ...]
+    comparing: str  # how to read its comparisons
+    comparisons: tuple[Part, ...]
+    runs: Cells  # how each run came about
+    warnings: tuple[str, ...]
+    tables: Mapping[str, DataFrame]  # all numbers, by the name of their CSV; the main one first
+    alt: str = ""  # what the figure shows
+    figure: Mapping[str, bytes] = field(default_factory=dict)  # by file ending
+    pictures: Mapping[str, bytes] = field(default_factory=dict)  # by file name
+    files: Mapping[str, str] = field(default_factory=dict)  # in other programs' formats, by path
+
+
+@dataclass(frozen=True)
+class Report:
+    """All chapters that there are runs of, and what is true of all of them."""
+
+    results: Path  # where its files go
+    chapters: tuple[Chapter, ...]
+    warnings: tuple[str, ...]
+    doctor: tuple[Findings, ...]
+
+    @property
+    def tables(self) -> dict[str, DataFrame]:
+        """The numbers of all chapters, by the name of their CSV."""
+        return {name: table for one in self.chapters for name, table in one.tables.items()}

@@ -1,0 +1,100 @@
+"""All-or-nothing accuracy against the number of attackers, drawn from blackbox.curve's lines."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from pandas import DataFrame
+
+from fdbench.reporting.blackbox import DENOMINATORS
+from fdbench.reporting.figures.panels import (
+    COLOURS,
+    DASHES,
+    HEIGHT,
+    MARKERS,
+    Axes,
+    Curve,
+    Label,
+    band,
+    draw,
+    frame,
+    hollow,
+    label_curves,
+)
+from fdbench.reporting.setting import BLACK_BOX, by_setting
+
+_MARKED = 16  # attackers up to which each point gets a mark and each tick a number
+_SCORES = ("strongest_low", "strongest_high", "mean_low", "mean_high", "published")
+
+
+def _curves_of(points: DataFrame, scores: DataFrame) -> list[Curve]:
+    """The networks of one set, in the table's order; the published number belongs to the last k."""
+    published = dict(zip(scores["model"] + scores["weights"], scores["published"], strict=True))
+    groups = list(points.groupby(["model", "weights"], sort=False))
+    names = [str(model) for (model, _), _ in groups]
+    return [
+        Curve(
+            name if names.count(name) == 1 else f"{name}, {weights}",
+            own.sort_values("attackers").assign(published=float(published[f"{name}{weights}"])),
+            COLOURS[place % len(COLOURS)],
+            MARKERS[place // len(COLOURS) % len(MARKERS)],
+        )
+        for place, (name, ((_, weights), own)) in enumerate(zip(names, groups, strict=True))
+    ]
+
+
+def _published(curve: Curve) -> float:
+    """NaN where there is none."""
+    return float(curve.points["published"].iloc[-1])
+
+
+def _curve(axes: Axes, curve: Curve, curves: int) -> None:
+    """Strongest first with its interval, the mean over all choices thin, published hollow."""
+    k = curve.points["attackers"].astype(float)
+    marker = curve.marker if len(k) <= _MARKED else None
+    band(axes, k, curve, "strongest", curves)
+    axes.plot(k, curve.points["strongest"], color=curve.colour, lw=1.8, marker=marker, ms=5)
+    axes.plot(k, curve.points["mean"], color=curve.colour, lw=1.1, ls=DASHES[1])
+    if not math.isnan(_published(curve)):
+        hollow(axes, k[-1:], [_published(curve)], curve.colour)
+
+
+def _scores(curves: Sequence[Curve]) -> Iterable[float]:
+    for curve in curves:
+        yield from curve.points[list(_SCORES)].to_numpy(float).ravel().tolist()
+
+
+def _panel(axes: Axes, curves: list[Curve], height: float) -> None:
+    for curve in curves:
+        _curve(axes, curve, len(curves))
+    most = max(int(curve.points["attackers"].max()) for curve in curves)
+    axes.set_xlim(0.8, most + 0.25)
+    axes.set_xticks(range(1, most + 1, max(1, math.ceil(most / _MARKED))))
+    frame(axes, _scores(curves), "correct under all of them, % of all images")
+    published = any(not math.isnan(_published(curve)) for curve in curves)
+    axes.set_xlabel(
+        "attackers (solid: the strongest first; dashed: mean over all choices"
+        + ("; hollow: published)" if published else ")")
+    )
+    last = [curve.points.iloc[-1] for curve in curves]
+    ends = [(float(line["attackers"]), float(line["strongest"])) for line in last]
+    labels = [Label(c.label, end, c.colour) for c, end in zip(curves, ends, strict=True)]
+    label_curves(axes, labels, height)
+
+
+def render(curve: DataFrame, scores: DataFrame) -> dict[str, bytes]:
+    """The figure as "png" and "svg"; nothing where no set has two attackers to choose from.
+
+    `curve` is blackbox.curve's, `scores` blackbox.blackbox's. One panel a set, one colour a
+    network, its 95 % interval as a band; the same tables give the same bytes.
+    """
+    drawn = curve[(curve["denominator"] == DENOMINATORS[0]) & (curve["n"] > 0)]
+    drawn = drawn[drawn.groupby(list(BLACK_BOX))["attackers"].transform("max") > 1]
+    if drawn.empty:
+        return {}
+    of_all = scores[scores["denominator"] == DENOMINATORS[0]]
+    known = dict(by_setting(of_all, BLACK_BOX))
+    panels = {
+        setting: _curves_of(lines, known[setting])
+        for setting, lines in by_setting(drawn, BLACK_BOX)
+    }
+    return draw(panels, _panel, HEIGHT)

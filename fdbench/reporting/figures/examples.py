@@ -1,0 +1,117 @@
+"""Which images of a stored set are shown, and what one network takes them for.
+
+Read from the set's shards with NumPy alone, nothing but the images that are shown. Free of torch.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from safetensors import SafetensorError, safe_open
+
+from fdbench.errors import FdbenchError
+from fdbench.randomness import ImageId
+from fdbench.reporting import outcomes
+from fdbench.reporting.blackbox import Victim
+from fdbench.store import CLEAN
+
+IMAGES, ATTACKERS = 4, 5  # of one picture in a report: what can still be looked at
+
+Pixels = UInt8[np.ndarray, "n 3 H W"]  # RGB, 0 .. 255
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Some images of a set, and what one network says of them."""
+
+    ids: tuple[ImageId, ...]
+    clean: Pixels
+    adv: Mapping[str, Pixels]  # by attacker
+    labels: tuple[int, ...]
+    predictions: Mapping[str, tuple[int, ...]]  # by attacker, and CLEAN
+
+
+def _index(folder: Path) -> dict[tuple[str, ImageId], str]:
+    """The shard of each (attacker, image) of a set, by its index; a torn last line is left out."""
+    found: dict[tuple[str, ImageId], str] = {}
+    for path in sorted(folder.glob("index-*.jsonl")):
+        text = path.read_text()
+        for line in text[: text.rfind("\n") + 1].splitlines():
+            try:
+                entry = json.loads(line)
+                for image in entry["ids"]:
+                    found.setdefault((entry["attacker"], image), entry["shard"])
+            except (ValueError, TypeError, KeyError) as reason:
+                raise FdbenchError(f"{path} is not a set's index: {reason!r}.") from reason
+    return found
+
+
+def _stored(path: Path, reading: str, image: ImageId) -> Pixels:
+    """One image of one reading of a shard, (1, 3, H, W); nothing else of it is read."""
+    try:
+        with safe_open(path, framework="numpy") as shard:
+            place = json.loads(shard.metadata()["ids"]).index(image)
+            return shard.get_slice(reading)[place : place + 1]
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as reason:
+        raise FdbenchError(f"{path} does not hold {reading} of image {image}: {reason}") from reason
+
+
+@cache
+def _holds(path: Path, reading: str) -> bool:
+    """Whether the shard is on this disk and has images of that reading."""
+    if not path.is_file():
+        return False
+    with safe_open(path, framework="numpy") as shard:
+        return reading in list(shard.keys())
+
+
+def _telling(one: Victim, places: Sequence[int]) -> list[int]:
+    """Rows from the image that fewest attackers survive on to the one that most do, evenly."""
+    order = sorted(places, key=lambda place: int(one.survived[place].sum()))
+    count = min(IMAGES, len(order))
+    return [order[round(i * (len(order) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
+def examples(one: Victim, folder: Path) -> Examples | None:
+    """IMAGES of the set in `folder` under its strongest attackers against this network.
+
+    The images run from those that most attackers break to those that none does, of those that the
+    network gets right when clean, where there are any. None where the set
+    or its shards are not on this disk. Raises FdbenchError for files that are not a set's.
+    """
+    index = _index(folder)
+    attackers = [one.attackers[place] for place in one.by_strength[:ATTACKERS]]
+
+    def place_of(reading: str, attacker: str, image: ImageId) -> Path:
+        shard = index.get((reading, image)) or index.get((attacker, image))
+        return folder / "adv" / (shard or "absent")
+
+    def here(image: ImageId) -> bool:
+        return all(
+            _holds(place_of(reading, attacker, image), reading)
+            for attacker in attackers
+            for reading in (attacker, CLEAN)
+        )
+
+    places = [place for place, row in enumerate(one.rows) if here(outcomes.image(row))]
+    if not places or not attackers:
+        return None
+    places = [place for place in places if one.clean[place]] or places
+    rows = [one.rows[place] for place in _telling(one, places)]
+    ids = tuple(map(outcomes.image, rows))
+
+    def read(attacker: str, reading: str) -> Pixels:
+        return np.concatenate([_stored(place_of(reading, attacker, i), reading, i) for i in ids])
+
+    answers = {name: tuple(outcomes.prediction(row, name) for row in rows) for name in attackers}
+    return Examples(
+        ids=ids,
+        clean=read(attackers[0], CLEAN),
+        adv={attacker: read(attacker, attacker) for attacker in attackers},
+        labels=tuple(map(outcomes.label, rows)),
+        predictions={**answers, CLEAN: tuple(map(outcomes.clean_prediction, rows))},
+    )

@@ -1,0 +1,170 @@
+"""What the two curve figures share: panels side by side, one a setting, with one line a network.
+
+Colours, intervals as bands, published points hollow, names spread at the right, and the files.
+matplotlib is imported only when something is drawn.
+"""
+
+import io
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pandas import DataFrame, Series
+
+from fdbench.reporting.setting import Setting
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes as Axes
+    from matplotlib.figure import Figure as Figure
+else:
+    Axes = Figure = Any  # what the tests' type checker sees
+
+Style = dict[str, Any]  # keyword arguments of matplotlib
+Dash = str | tuple[int, tuple[int | float, ...]]
+
+# Okabe and Ito 2008, "Color universal design", without its yellow, too pale for a line on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
+DASHES: tuple[Dash, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)))
+MARKERS = ("o", "s", "^")
+FAINT = "#B8B8B8"
+_INK, _GRID, _EDGE = "#222222", "#E6E6E6", "#888888"
+_STYLE: Any = {  # mypy would have each key as a literal
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
+    "font.size": 10,
+    "axes.edgecolor": _EDGE,
+    "axes.labelcolor": _INK,
+    "axes.titlesize": 10.5,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "text.color": _INK,
+    "svg.hashsalt": "fdbench",  # else the ids in the SVG are random
+    "svg.fonttype": "path",
+}
+_HOLLOW: Style = {"ls": "none", "marker": "D", "ms": 7, "mfc": "none", "mew": 1.3, "zorder": 4}
+HEIGHT = 3.2  # inches of a panel's axes, unless its labels need more
+_WIDTH = 7.2  # inches of a panel with its labels
+_AROUND = 1.1  # inches of a panel's height that title and axis take
+_LABEL = 0.19  # inches from one label to the next
+_MARGIN = 3  # points of accuracy left free above and below
+_FEW = 5  # lines from which on bands are paler, since they lie over each other
+_DPI = 160
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One network's line in a panel; `points` are a table's lines, in order."""
+
+    label: str
+    points: DataFrame
+    colour: str
+    marker: str
+    dash: Dash = "-"
+
+
+@dataclass(frozen=True)
+class Label:
+    """A name beside the axes, and the end of the thin line that leads to it."""
+
+    text: str
+    at: tuple[float, float]
+    colour: str
+    line: Style = field(default_factory=dict)
+
+
+def spread(wanted: Sequence[float], gap: float) -> list[float]:
+    """The places nearest to `wanted`, in their order, with at least `gap` between neighbours.
+
+    Least squares: blocks of places that would overlap are pooled around their mean.
+    """
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    blocks: list[tuple[float, int]] = []  # mean of (wanted - rank * gap), members
+    for rank, i in enumerate(order):
+        mean, size = wanted[i] - rank * gap, 1
+        while blocks and blocks[-1][0] > mean:
+            before, members = blocks.pop()
+            mean = (mean * size + before * members) / (size + members)
+            size += members
+        blocks.append((mean, size))
+    levels = [mean for mean, size in blocks for _ in range(size)]
+    ranked = enumerate(zip(order, levels, strict=True))
+    places = {i: level + rank * gap for rank, (i, level) in ranked}
+    return [places[i] for i in range(len(wanted))]
+
+
+def band(axes: Axes, x: Series, curve: Curve, name: str, curves: int) -> None:
+    """The interval of a score as a band, paler where there are many `curves`."""
+    low, high = (curve.points[f"{name}_{end}"].astype(float) for end in ("low", "high"))
+    alpha = 0.13 if curves < _FEW else 0.06
+    axes.fill_between(x, low, high, color=curve.colour, alpha=alpha, lw=0)
+
+
+def hollow(axes: Axes, x: Iterable[float], y: Iterable[float], colour: str) -> None:
+    """Published points."""
+    axes.plot(list(x), list(y), color=colour, **_HOLLOW)
+
+
+def frame(axes: Axes, accuracies: Iterable[float], label: str) -> None:
+    """An accuracy axis around all that is known of `accuracies`, and a grid behind the lines."""
+    known = [value for value in accuracies if not math.isnan(value)]
+    axes.set_ylim(max(0.0, min(known) - _MARGIN), min(100.0, max(known) + _MARGIN))
+    axes.grid(axis="y", color=_GRID, lw=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_ylabel(label)
+
+
+def label_curves(axes: Axes, labels: Sequence[Label], height: float) -> None:
+    """Names at the right, outside axes of `height` inches, each with its thin line."""
+    low, high = axes.get_ylim()
+    places = spread([label.at[1] for label in labels], (high - low) * _LABEL / height)
+    for label, place in zip(labels, places, strict=True):
+        axes.annotate(
+            label.text,
+            xy=label.at,
+            xytext=(1.05, place),
+            textcoords=("axes fraction", "data"),
+            va="center",
+            annotation_clip=False,
+            arrowprops={
+                **{"arrowstyle": "-", "color": label.colour, "relpos": (0, 0.5), "lw": 0.9},
+                **label.line,
+            },
+        )
+
+
+def height_for(panels: Iterable[Sequence[Curve]]) -> float:
+    """Inches of axes beside which every panel's labels have room."""
+    return max(HEIGHT, 2.2 * _LABEL * max(map(len, panels)))
+
+
+def draw(
+    panels: Mapping[Setting, list[Curve]],
+    panel: Callable[[Axes, list[Curve], float], None],
+    height: float,
+) -> dict[str, bytes]:
+    """The figure as "png" and "svg": `panel` draws each setting's curves into axes of `height`."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    across = 1 if len(panels) == 1 else 2
+    down = math.ceil(len(panels) / across)
+    with matplotlib.rc_context(_STYLE):
+        size = (_WIDTH * across, (height + _AROUND) * down)
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(down, across, squeeze=False).ravel()
+        for axes, (setting, curves) in zip(grid, panels.items(), strict=False):
+            panel(axes, curves, height)
+            axes.set_title(setting.title, loc="left")
+        for axes in grid[len(panels) :]:
+            axes.set_visible(False)
+        return {kind: as_bytes(figure, kind) for kind in ("png", "svg")}
+
+
+def as_bytes(figure: Figure, kind: str, dpi: int = _DPI) -> bytes:
+    """The figure as a file of that kind; the same figure gives the same bytes."""
+    file = io.BytesIO()
+    figure.savefig(file, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else {})
+    return file.getvalue()

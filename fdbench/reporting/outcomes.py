@@ -1,0 +1,124 @@
+"""A run read at one budget: on which images the network is right.
+
+The only module of the report that knows what a row's fields are called. Free of torch.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fdbench.randomness import ImageId
+from fdbench.reporting.attack_columns import budgets_asked
+from fdbench.store import Row, Run
+
+Verdicts = dict[ImageId, bool]  # was the network right on this image?
+
+WORST = "worst case"  # an image counts only if it survives every attack of the run
+
+
+def image(row: Row) -> ImageId:
+    """Which image the row is about."""
+    return row["image"]
+
+
+def label(row: Row) -> int:
+    """The image's true class."""
+    return row["label"]
+
+
+def clean_prediction(row: Row) -> int:
+    """The network's answer to the image as it was."""
+    return row["clean"]
+
+
+def prediction(row: Row, budget: str) -> int:
+    """The network's answer at a budget, or under an attacker."""
+    return row["pred"][budget]
+
+
+def right_when_clean(row: Row) -> bool:
+    """Whether the network is right on the image as it was."""
+    return clean_prediction(row) == label(row)
+
+
+def _answers(row: Row, budget: str) -> Iterable[int]:
+    """The network's answer at a budget; at WORST, those under every attack."""
+    return row["pred"].values() if budget == WORST else [prediction(row, budget)]
+
+
+def right(row: Row, budget: str) -> bool:
+    """Whether the network's answer at a budget is the image's label."""
+    return all(answer == label(row) for answer in _answers(row, budget))
+
+
+def hit(row: Row, budget: str) -> bool:
+    """Whether the network's answer at a budget is what the attacker wanted."""
+    return any(answer == row["target"] for answer in _answers(row, budget))
+
+
+def judged(rows: Iterable[Row], budgets: Sequence[str]) -> tuple[Row, ...]:
+    """Those of the rows that have an answer at every one of the budgets."""
+    return tuple(row for row in rows if all(budget in row["pred"] for budget in budgets))
+
+
+def budgets_seen(rows: Iterable[Row]) -> list[str]:
+    """Every budget that any row has an answer at, in the order of their first appearance."""
+    return list(dict.fromkeys(budget for row in rows for budget in row["pred"]))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run read at one budget: a count of iterations, an attack's name, or the worst case."""
+
+    run: Run
+    budget: str
+    rows: tuple[Row, ...]
+
+    @property
+    def iters(self) -> int | None:
+        """The budget, where it counts iterations."""
+        return int(self.budget) if self.budget.isdigit() else None
+
+    @property
+    def verdicts(self) -> Verdicts:
+        """The network's last word on each image, as right or wrong."""
+        return {image(row): right(row, self.budget) for row in self.rows}
+
+    @property
+    def clean_verdicts(self) -> Verdicts:
+        """Its word on each image as it was."""
+        return {image(row): right_when_clean(row) for row in self.rows}
+
+    @property
+    def hits(self) -> int:
+        """How many images the network takes for what the attacker wanted."""
+        return sum(hit(row, self.budget) for row in self.rows)
+
+    @property
+    def always_right(self) -> int | None:
+        """On how many images no iterate up to the budget was misclassified, the last one included.
+
+        None where the rows do not know of single iterates.
+        """
+        if self.iters is None or not any("first_wrong" in row for row in self.rows):
+            return None
+        return sum(self._never_wrong(row) for row in self.rows)
+
+    def _never_wrong(self, row: Row) -> bool:
+        first = row.get("first_wrong_by", {}).get(self.budget, row.get("first_wrong"))
+        return right(row, self.budget) and (first is None or first > (self.iters or 0))
+
+
+def _order(budget: str) -> tuple[int, str]:
+    return (int(budget), "") if budget.isdigit() else (0, budget)
+
+
+def outcomes(run: Run) -> list[Outcome]:
+    """The run at each of its budgets, in order; without rows, at the budgets it asked for.
+
+    Attacks that have no budget of iterations are followed by the worst case over all of them.
+    """
+    budgets = sorted(budgets_seen(run.rows) or budgets_asked(run.info.attack), key=_order)
+    read = [Outcome(run, budget, judged(run.rows, [budget])) for budget in budgets]
+    if len(budgets) > 1 and not any(budget.isdigit() for budget in budgets):
+        read.append(Outcome(run, WORST, judged(run.rows, budgets)))
+    return read

@@ -1,0 +1,146 @@
+"""Tables of numbers -> parts of text: one part a setting, with the columns that tell something.
+
+A column that is the same in all lines goes to the part's `same`; an empty one goes. Free of torch.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import product
+
+from pandas import DataFrame
+
+from fdbench.reporting import blackbox
+from fdbench.reporting.cells import (
+    NONE,
+    column,
+    counts,
+    differences,
+    intervals,
+    missing,
+    number,
+    numbers,
+    probability,
+    signed,
+    words,
+)
+from fdbench.reporting.document import Cells, Column, Part
+from fdbench.reporting.setting import BLACK_BOX, THREAT, WHITE_BOX, by_setting
+
+ATTACKERS = "attackers"  # the group of a set's attackers' columns
+_CONDITIONS = ("attack", "loss", "restarts", "alpha", "precision", "seed")
+# Columns of a printed table: the heading, the table's column, how it reads.
+_Shown = tuple[str, str, Callable[[DataFrame, str], list[str]]]
+_ENDING: tuple[_Shown, ...] = (
+    ("difference", "difference", differences),
+    ("note", "note", words),
+)
+_WHITEBOX: tuple[_Shown, ...] = (
+    ("iters", "iters", numbers),
+    ("clean", "clean", intervals),
+    ("robust", "robust", intervals),
+    ("any iterate", "any_iterate", intervals),
+    ("success", "success", intervals),
+    ("published clean", "published_clean", numbers),
+    ("published", "published", numbers),
+    ("published success", "published_success", numbers),
+    *_ENDING,
+)
+_BLACKBOX: tuple[_Shown, ...] = (("published", "published", numbers), *_ENDING)
+
+
+def _networks(lines: DataFrame) -> list[Column]:
+    """Their names, and their weights where one name stands for several networks."""
+    found = [column("model", lines["model"])]
+    if len(lines[["model", "weights"]].drop_duplicates()) > lines["model"].nunique():
+        found.append(column("weights", lines["weights"]))
+    return found
+
+
+def _sort_out(columns: dict[str, list[str]]) -> tuple[list[Column], list[str]]:
+    """The columns that differ from line to line, and what is to be said of the others."""
+    own = [column(name, texts) for name, texts in columns.items() if len(set(texts)) > 1]
+    same = {name: texts[0] for name, texts in columns.items() if len(set(texts)) == 1}
+    return own, [f"{name} {text}" for name, text in same.items() if text != NONE]
+
+
+def _shown(lines: DataFrame, table: tuple[_Shown, ...]) -> list[Column]:
+    """Those of the table's columns that say anything; robust accuracy in any case."""
+    return [
+        column(heading, read(lines, name))
+        for heading, name, read in table
+        if name == "robust" or not all(missing(value) for value in lines[name])
+    ]
+
+
+def whitebox_parts(table: DataFrame) -> Iterator[Part]:
+    """The white box, cut where data or threat change."""
+    for setting, lines in by_setting(table, WHITE_BOX):
+        conditions = {"n": counts(lines)} | {name: numbers(lines, name) for name in _CONDITIONS}
+        own, same = _sort_out(conditions)
+        cells = Cells((*_networks(lines), *own, *_shown(lines, _WHITEBOX)))
+        weights = tuple(lines["weights"].unique())
+        title, alike = setting.title, ", ".join(same)
+        yield Part("whitebox", title, cells, alike, weights=weights, file="whitebox.csv")
+
+
+def _measured(lines: DataFrame, of_all: bool) -> list[Column]:
+    """The scores of one set; of the clean-correct images, clean accuracy is 100 and is left out."""
+    names = [str(n) for n in lines if f"{n}_low" in lines and lines[n].notna().any()]
+    shown = [name for name in names if of_all or name != "clean"]
+    own = ("clean", "success", blackbox.ALL, blackbox.SPARE)
+    return [
+        Column(name, tuple(intervals(lines, name)), group="" if name in own else ATTACKERS)
+        for name in shown or [blackbox.ALL]
+    ]
+
+
+def _scores(title: str, lines: DataFrame, of_all: bool) -> Part:
+    """The networks on one set, out of one denominator."""
+    own, same = _sort_out({"n": counts(lines) if of_all else numbers(lines, "n")})
+    same += [f"surrogates {text}" for text in lines["surrogates"].unique() if text and of_all]
+    cells = Cells((*_networks(lines), *own, *_measured(lines, of_all), *_shown(lines, _BLACKBOX)))
+    weights = tuple(lines["weights"].unique())
+    return Part("blackbox", title, cells, ", ".join(same), weights=weights, file="blackbox.csv")
+
+
+def blackbox_parts(table: DataFrame) -> Iterator[Part]:
+    """Two for each set: of all images, and of those that are right when clean."""
+    groups = by_setting(table, BLACK_BOX)
+    for (setting, lines), denominator in product(groups, blackbox.DENOMINATORS):
+        of_all = denominator == blackbox.DENOMINATORS[0]
+        title = f"Black box: {setting.title}" + ("" if of_all else ", of the clean-correct images")
+        own = lines[lines["denominator"] == denominator]
+        if of_all or own["n"].any():
+            yield _scores(title, own, of_all)
+
+
+def _opponents(lines: DataFrame) -> list[Column]:
+    """The two networks of each line, by their weights where they have the same name."""
+    twice = lines["model"] == lines["against"]
+    found = []
+    for who, weights in (("model", "weights"), ("against", "against_weights")):
+        named = lines[who] + "@" + lines[weights]
+        found.append(column(who, lines[who].where(~twice, named)))
+    return found
+
+
+def _gains(lines: DataFrame) -> list[Column]:
+    """By how much the first network of each line is better."""
+    attacks = zip(lines["attack"], lines["iters"], strict=True)
+    ends = zip(lines["difference_low"], lines["difference_high"], strict=True)
+    return [
+        column("attack", [attack if missing(i) else f"{attack} {i}" for attack, i in attacks]),
+        column("n", [number(n) for n in lines["n"]]),
+        column("points", [signed(value) for value in lines["difference"]]),
+        column("interval", [f"[{low:+.1f}, {high:+.1f}]" for low, high in ends]),
+        column("p", [probability(p) for p in lines["p"]]),
+    ]
+
+
+def comparison_parts(paired: DataFrame, file: str) -> Iterator[Part]:
+    """The comparisons of each data set and threat, and set where there are sets."""
+    for setting, lines in by_setting(paired, BLACK_BOX if "set" in paired else THREAT):
+        cells, same = Cells((*_opponents(lines), *_gains(lines))), ""
+        if lines["n"].nunique() == 1:
+            cells, same = cells.without(["n"]), f"n {cells['n'][0]}"
+        weights = tuple(dict.fromkeys([*lines["against_weights"], *lines["weights"]]))
+        yield Part("comparison", setting.title, cells, same, weights=weights, file=file)

@@ -1,0 +1,15 @@
+"""Tables as CSV: every number to four digits, nothing left out."""
+
+from pandas import DataFrame
+
+from fdbench.reporting.document import Report
+
+
+def csv_table(table: DataFrame) -> str:
+    """One table: the content of its file."""
+    return table.to_csv(index=False)
+
+
+def csv_tables(report: Report) -> str:
+    """The chapters' main tables, an empty line between them."""
+    return "\n".join(csv_table(one.tables[one.name]) for one in report.chapters)

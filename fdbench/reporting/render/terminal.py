@@ -1,0 +1,157 @@
+"""Tables for a screen. What does not fit is shortened, and where the rest stands is printed below.
+
+A table too wide loses columns or intervals, in the order of SHORTENING; of many comparisons only
+the telling ones are shown.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from rich import box
+from rich.console import JustifyMethod
+from rich.table import Table
+
+from fdbench import console
+from fdbench.reporting.blackbox import ALL, SPARE
+from fdbench.reporting.document import Cells, Kind, Part, Report
+from fdbench.reporting.parts import ATTACKERS
+
+Shortened = tuple[Cells, str]  # and a legend, where one is needed
+
+_LONG = 20  # comparisons shown before only the telling ones are
+_NUMBERED = 8  # columns that a narrow screen can hold under numbers for names
+
+
+def _drop(cells: Cells, names: Sequence[str]) -> Shortened:
+    return cells.without(names), ""
+
+
+def _plain(cells: Cells, names: Sequence[str]) -> Shortened:
+    """Scores without their intervals."""
+    columns = tuple(
+        replace(one, texts=tuple(text.split(" [")[0] for text in one.texts))
+        if one.heading in names
+        else one
+        for one in cells.columns
+    )
+    return Cells(columns), ""
+
+
+def _number(cells: Cells, names: Sequence[str]) -> Shortened:
+    """A number over each column and its name below the table; too many columns go altogether."""
+    if len(names) > _NUMBERED:
+        return _drop(cells, names)
+    numbers = {name: str(i) for i, name in enumerate(names, 1)}
+    columns = (replace(one, heading=numbers.get(one.heading, one.heading)) for one in cells.columns)
+    return Cells(tuple(columns)), ", ".join(f"{i} {name}" for name, i in numbers.items())
+
+
+_Step = tuple[tuple[str, ...], Callable[[Cells, Sequence[str]], Shortened]]
+# What happens to which columns, or groups of columns, one step after the other until a table fits.
+SHORTENING: dict[Kind, tuple[_Step, ...]] = {
+    "whitebox": (
+        (("published clean",), _drop),
+        (("published success",), _drop),
+        (("any iterate",), _plain),
+        (("success",), _plain),
+        (("clean",), _plain),
+        (("any iterate",), _drop),
+        (("alpha",), _drop),
+        (("difference",), _drop),
+        (("published",), _drop),
+        (("success",), _drop),
+    ),
+    "blackbox": (
+        (("success",), _plain),
+        ((ATTACKERS,), _plain),
+        (("clean", SPARE), _plain),
+        ((ATTACKERS,), _number),
+        (("difference",), _drop),
+        ((ALL,), _plain),
+        (("published",), _drop),
+    ),
+    "authors": (),
+    "comparison": (),
+}
+
+
+def _words(heading: str) -> list[str]:
+    """Where a heading may break: at its spaces and behind its hyphens."""
+    return heading.replace("-", "- ").split()
+
+
+def _width(cells: Cells) -> int:
+    """Characters of the table, its headings broken; columns stand two apart."""
+    widest = [max(map(len, [*_words(one.heading), *one.texts])) for one in cells.columns]
+    return sum(widest) + 2 * len(widest)
+
+
+def fit(cells: Cells, kind: Kind, width: int) -> tuple[Cells, list[str]]:
+    """The table in `width` characters, and what has to be printed below if something had to go."""
+    legends: list[str] = []
+    shortened = False
+    for names, shorten in SHORTENING[kind]:
+        present = [c.heading for c in cells.columns if c.heading in names or c.group in names]
+        if present and _width(cells) > width:
+            cells, legend = shorten(cells, present)
+            legends, shortened = [*legends, legend], True
+    below = [text for text in legends if text]
+    return cells, [*below, f"Shortened to {width} columns"] if shortened else below
+
+
+def _telling(part: Part) -> tuple[Cells, str]:
+    """Of many comparisons those under all attackers, or those with the first network, and why."""
+    cells = part.cells
+    if part.kind != "comparison" or len(cells.lines) <= _LONG:
+        return cells, ""
+    first = cells["against"][0]
+    together = [attack == ALL for attack in cells["attack"]]
+    few, which = cells.where([name == first for name in cells["against"]]), f"those with {first}"
+    if any(together):
+        few, which = cells.where(together).without(["attack"]), ALL
+    return few, f"Only {which}; all {len(cells.lines)} are in {part.file}."
+
+
+def _rich(cells: Cells) -> Table:
+    """The table as rich draws it; a network is named on the first of its lines."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.show_edge = table.pad_edge = False
+    for column in cells.columns:
+        heading = "\n".join(_words(column.heading))
+        side: JustifyMethod = "right" if column.holds == "numbers" else "left"
+        table.add_column(heading, justify=side, vertical="top", overflow="fold")
+    before = ""
+    for model, *others in cells.lines:
+        if before and model != before:
+            table.add_section()
+        table.add_row("" if model == before else model, *others)
+        before = model
+    return table
+
+
+def _print_part(part: Part, title: str, whole: str) -> None:
+    """A table under its title; the caption has the screen's width, not the table's."""
+    few, why = _telling(part)
+    cells, legend = fit(few, part.kind, console.out.width)
+    shortened = f"{legend.pop()}; in full: {whole}" if legend else ""
+    caption = [text for text in (*legend, *part.caption, why, shortened) if text]
+    console.out.print(title, style="bold")
+    console.out.print(_rich(cells))
+    console.out.print(*caption, "", style="dim", sep="\n")
+
+
+def terminal(report: Report) -> str:
+    """All tables, the comparisons and the warnings, in the colours that this terminal takes."""
+    with console.out.capture() as captured:
+        for chapter in report.chapters:
+            whole = str(report.results / f"{chapter.name}.md")
+            for part in chapter.accuracies:
+                _print_part(part, part.title, whole)
+            for part in chapter.comparisons:
+                _print_part(part, f"Compared: {part.title}", whole)
+            if chapter.comparisons:
+                console.out.print(chapter.comparing, style="dim")
+            console.out.print(chapter.reading, "", style="dim", sep="\n")
+        for text in report.warnings:
+            console.out.print(f"Warning: {text}", style="yellow")
+    return captured.get()

@@ -1,0 +1,124 @@
+"""Every format is a renderer of the same model, and the command offers exactly those there are."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from madeup import decaying, info, store
+from test_blackbox import rows, told
+from test_gallery import stored
+
+from fdbench.commands.report import report as command
+from fdbench.reporting.chapters import build
+from fdbench.reporting.document import Cells, Column, Report
+from fdbench.reporting.render import formats
+from fdbench.reporting.render.formats import RENDERERS, Renderer
+from fdbench.reporting.render.html_page import html_page
+from fdbench.reporting.render.markdown import markdown
+from fdbench.store.runs import read_runs
+
+ROBUST = {0: 90, 10: 60, 100: 40}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    for model in ("r20", "r20-mean"):
+        decaying(tmp_path, model, ROBUST)
+    return tmp_path
+
+
+@pytest.fixture
+def report(results: Path) -> Report:
+    return build(results, read_runs(results))
+
+
+def test_the_command_offers_the_formats_that_there_are() -> None:
+    (option,) = (one for one in command.params if one.name == "fmt")
+    assert isinstance(option.type, click.Choice)
+    assert list(option.type.choices) == list(RENDERERS)
+
+
+def test_offering_the_formats_loads_neither_pandas_nor_any_renderer() -> None:
+    heavy = "{'torch', 'pandas', 'matplotlib', 'fdbench.reporting.render.markdown'}"
+    code = f"import sys, fdbench.commands.report; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("fmt", RENDERERS)
+def test_every_renderer_shows_the_numbers_of_the_one_report(report: Report, fmt: str) -> None:
+    text = RENDERERS[fmt].load()(report)
+    assert text.endswith("\n")
+    for word in ("r20", "r20-mean", "60.0", "40.0"):
+        assert word in text
+
+
+@pytest.mark.parametrize("fmt", ["table", "md", "html"])
+def test_renderers_of_cells_show_every_text_of_every_part(report: Report, fmt: str) -> None:
+    text = RENDERERS[fmt].load()(report)
+    for chapter in report.chapters:
+        assert chapter.reading.split(". ")[0] in " ".join(text.split())
+        for part in (*chapter.accuracies, *chapter.comparisons):
+            assert part.title in text
+            assert all(cell in text for line in part.cells.lines for cell in line)
+
+
+def summary(report: Report) -> str:
+    return "".join(f"{chapter.heading}\n" for chapter in report.chapters)
+
+
+def test_another_format_is_one_line_of_the_table(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renderer = Renderer(f"{__name__}:summary")
+    monkeypatch.setitem(formats.RENDERERS, "summary", renderer)
+    (option,) = (one for one in command.params if one.name == "fmt")
+    monkeypatch.setattr(option, "type", click.Choice(list(RENDERERS)))
+    found = CliRunner().invoke(command, ["--format", "summary", "--results", str(results)])
+    assert found.stdout == "Robust accuracy\n"
+
+
+def test_a_renderer_with_a_file_prints_where_it_is(results: Path) -> None:
+    found = CliRunner().invoke(command, ["--format", "html", "--results", str(results)])
+    assert found.stdout == f"{results / 'report.html'}\n"
+    assert "Robust accuracy" in (results / "report.html").read_text()
+
+
+def test_words_align_left_numbers_right_and_commands_are_code(report: Report) -> None:
+    page, text = html_page(report), markdown(report)
+    assert info("r20").command in page
+    assert f"<td class=words><code>{info('r20').command}</code></td>" in page
+    assert f"| `{info('r20').command}` |" in text
+    assert "<td class=words>r20-mean</td><td>10</td>" in page
+    assert "| :-- | --: |" in text
+
+
+def test_cells_can_lose_columns_and_lines() -> None:
+    cells = Cells((Column("model", ("a", "b"), "words"), Column("n", ("1", "2"))))
+    assert cells["n"] == ("1", "2")
+    assert cells.lines == [("a", "1"), ("b", "2")]
+    assert cells.without(["model"]).headings == ["n"]
+    assert cells.where([False, True]).lines == [("b", "2")]
+
+
+def test_pictures_are_within_the_page(tmp_path: Path) -> None:
+
+    store(tmp_path, told(), rows())
+    stored(tmp_path / "sets" / "madeup")
+    page = html_page(build(tmp_path, read_runs(tmp_path)))
+    assert page.count('src="data:image/png;base64,') == 1
+    assert page.count("<svg") == 1
+
+
+def test_json_has_the_white_box_tables_even_where_they_are_empty(tmp_path: Path) -> None:
+    text = RENDERERS["json"].load()(Report(tmp_path, (), (), ()))
+    assert json.loads(text) == {
+        "whitebox": [],
+        "paired": [],
+        "zoo": [],
+        "warnings": [],
+        "doctor": [],
+    }

@@ -1,0 +1,59 @@
+"""A setting is spelled once: lines are cut where it changes, and its title names all of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from madeup import decaying, info, store
+from test_blackbox import rows, told
+
+from fdbench.reporting.blackbox import blackbox
+from fdbench.reporting.setting import BLACK_BOX, THREAT, WHITE_BOX, Setting, by_setting
+from fdbench.reporting.whitebox import whitebox
+from fdbench.store.runs import read_runs
+
+THERE = ("cifar10", "test", "linf", "8/255", "untargeted")
+
+
+@pytest.mark.parametrize(
+    ("known", "title"),
+    [
+        ({}, "cifar10 test, linf 8/255, untargeted"),
+        ({"knowledge": "white-box"}, "cifar10 test, linf 8/255, untargeted, white-box"),
+        (
+            {"knowledge": "black-box", "set": "mine", "digest": "01234567"},
+            "cifar10 test, linf 8/255, untargeted, set mine (01234567)",
+        ),
+    ],
+)
+def test_title_names_the_threat_and_what_is_known_of_the_network(
+    known: dict[str, str], title: str
+) -> None:
+    assert Setting(*THERE, **known).title == title
+
+
+def test_setting_of_a_run_is_the_one_of_its_lines(tmp_path: Path) -> None:
+    decaying(tmp_path / "white", "r20", {0: 90, 10: 60}, targeted=True, norm="l2", eps=0.5)
+    (run,) = read_runs(tmp_path / "white")
+    (found,) = by_setting(whitebox([run]), WHITE_BOX)
+    assert found[0] == Setting.of(run)
+    assert found[0].title == "fashion-mini test, l2 0.5, targeted, white-box"
+    store(tmp_path / "black", told(), rows())
+    (run,) = read_runs(tmp_path / "black")
+    (found,) = by_setting(blackbox([run]), BLACK_BOX)
+    assert found[0] == replace(Setting.of(run), knowledge="")
+    assert found[0].title == "fashion-mini test, linf 32/255, untargeted, set madeup (01234567)"
+
+
+@pytest.mark.parametrize("change", [{"eps": 4 / 255}, {"targeted": True}, {"norm": "l2"}])
+def test_lines_of_two_threats_are_kept_apart(tmp_path: Path, change: dict[str, object]) -> None:
+    decaying(tmp_path, "r20", {0: 90, 10: 60})
+    decaying(tmp_path, "r20", {0: 90, 10: 60}, **change)
+    assert [len(lines) for _, lines in by_setting(whitebox(read_runs(tmp_path)), THREAT)] == [1, 1]
+
+
+def test_runs_on_another_split_are_in_another_setting(tmp_path: Path) -> None:
+    mine = info()
+    store(tmp_path, mine, [])
+    store(tmp_path, replace(mine, data=replace(mine.data, split="held-out")), [])
+    assert len({Setting.of(run) for run in read_runs(tmp_path)}) == 2
