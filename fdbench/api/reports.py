@@ -66,13 +66,14 @@ def report(results: Path | str = "results", fmt: str | None = None) -> Report:
         fmt: also print the report, as "table", "md", "csv", "html" or "json".
 
     Returns:
-        The report: `whitebox`, `paired` and `blackbox` are its tables as DataFrames.
+        The report: `tables` holds its numbers as DataFrames, by the name of their CSV, and
+        `chapters` what is written of them.
 
     Raises:
         FdbenchError: where there is no run, or `results` can't be written.
 
     Example:
-        >>> table = fdbench.report("results").whitebox
+        >>> table = fdbench.report("results").tables["whitebox"]
         >>> list(table.columns[:2])
         ['model', 'weights']
     """

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from fdbench import api
 from fdbench.commands.options import results_option
 from fdbench.reporting import RENDERERS
 
@@ -20,6 +21,4 @@ from fdbench.reporting import RENDERERS
 @results_option
 def report(fmt: str, results: Path) -> None:
     """Tables and curves of all runs, with intervals, into results/."""
-    from fdbench.reporting import write_report
-
-    write_report(results, fmt)
+    api.report(results, fmt)

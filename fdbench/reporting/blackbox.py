@@ -19,7 +19,7 @@ from jaxtyping import Bool
 from pandas import DataFrame
 
 from fdbench.reporting import outcomes, scoring
-from fdbench.reporting.attack_columns import TRANSFER, sees_network
+from fdbench.reporting.attack_columns import sees_network
 from fdbench.reporting.scoring import Line, Scores, percent, rounded, scored
 from fdbench.reporting.setting import BLACK_BOX, Setting
 from fdbench.specs import Published, attacker_battery, recipe_files
@@ -269,7 +269,7 @@ def matrices(runs: Sequence[Run]) -> dict[str, str]:
         ones = list(group)
         most = max(len(one.rows) for one in ones)
         full = [one for one in ones if len(one.rows) == most]
-        folder = f"blackbox/{setting.set or TRANSFER}-{setting.digest}"
+        folder = f"blackbox/{setting.set or 'transfer'}-{setting.digest}"
         for name, targeted, counts in _MATRICES:
             if most and targeted == (setting.targeted == "targeted"):
                 files[f"{folder}/{name}"] = _matrix(full, counts)

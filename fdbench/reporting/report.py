@@ -39,12 +39,13 @@ def _publish(renderer: Renderer, report: Report) -> None:
     click.echo(text, nl=False, color=True)  # what colours there are, its renderer wanted
 
 
-def write_report(results: Path, fmt: str = "table") -> Report:
+def write_report(results: Path, fmt: str | None = "table") -> Report:
     """Writes the tables and the figures of all runs under `results`, and prints them as `fmt`.
 
-    Raises FdbenchError where there is no run, or `results` can't be written.
+    Nothing is printed where `fmt` is None. Raises FdbenchError where there is no run, or `results`
+    can't be written.
     """
-    if fmt not in RENDERERS:
+    if fmt is not None and fmt not in RENDERERS:
         raise unknown("format", fmt, RENDERERS)
     runs = read_runs(results)
     if not runs:
@@ -57,6 +58,7 @@ def write_report(results: Path, fmt: str = "table") -> Report:
     files = _files(report)
     for name, content in files.items():
         write_atomically(Workspace(results).table(name), content)
-    _publish(RENDERERS[fmt], report)
+    if fmt is not None:
+        _publish(RENDERERS[fmt], report)
     console.say(f"Written to {results}/: {', '.join(files)}")
     return report

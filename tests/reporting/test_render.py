@@ -17,8 +17,8 @@ from fdbench.reporting.chapters import build
 from fdbench.reporting.document import Cells, Column, Report
 from fdbench.reporting.render import formats
 from fdbench.reporting.render.formats import RENDERERS, Renderer
-from fdbench.reporting.render.html_page import html_page
-from fdbench.reporting.render.markdown import markdown
+from fdbench.reporting.render.html_page import page_text
+from fdbench.reporting.render.markdown import markdown_text
 from fdbench.store.runs import read_runs
 
 ROBUST = {0: 90, 10: 60, 100: 40}
@@ -88,7 +88,7 @@ def test_a_renderer_with_a_file_prints_where_it_is(results: Path) -> None:
 
 
 def test_words_align_left_numbers_right_and_commands_are_code(report: Report) -> None:
-    page, text = html_page(report), markdown(report)
+    page, text = page_text(report), markdown_text(report)
     assert info("r20").command in page
     assert f"<td class=words><code>{info('r20').command}</code></td>" in page
     assert f"| `{info('r20').command}` |" in text
@@ -108,7 +108,7 @@ def test_pictures_are_within_the_page(tmp_path: Path) -> None:
 
     store(tmp_path, told(), rows())
     stored(tmp_path / "sets" / "madeup")
-    page = html_page(build(tmp_path, read_runs(tmp_path)))
+    page = page_text(build(tmp_path, read_runs(tmp_path)))
     assert page.count('src="data:image/png;base64,') == 1
     assert page.count("<svg") == 1
 

@@ -10,6 +10,6 @@ def csv_table(table: DataFrame) -> str:
     return table.to_csv(index=False)
 
 
-def csv_tables(report: Report) -> str:
+def csv_text(report: Report) -> str:
     """The chapters' main tables, an empty line between them."""
     return "\n".join(csv_table(one.tables[one.name]) for one in report.chapters)

@@ -65,6 +65,6 @@ def _chapter(chapter: Chapter) -> str:
     return "\n".join([*body, _section("Runs", ("How to make these numbers again.",), chapter.runs)])
 
 
-def html_page(report: Report) -> str:
+def page_text(report: Report) -> str:
     """All chapters."""
     return _PAGE.substitute(body="\n".join(map(_chapter, report.chapters)))

@@ -8,7 +8,7 @@ from fdbench.reporting.document import Report
 _ALWAYS = ("whitebox", "paired", "zoo")  # lists that scripts may rely on, empty or not
 
 
-def json_tables(report: Report) -> str:
+def json_text(report: Report) -> str:
     """One object; each table under the name of its CSV."""
     lines = {
         name: json.loads(table.to_json(orient="records")) for name, table in report.tables.items()

@@ -36,6 +36,6 @@ def markdown_chapter(chapter: Chapter) -> str:
     return "\n\n".join([*texts, "# Runs", _table(chapter.runs)]) + "\n"
 
 
-def markdown(report: Report) -> str:
+def markdown_text(report: Report) -> str:
     """The whole report, chapter by chapter."""
     return "\n".join(map(markdown_chapter, report.chapters))

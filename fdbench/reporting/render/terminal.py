@@ -140,7 +140,7 @@ def _print_part(part: Part, title: str, whole: str) -> None:
     console.out.print(*caption, "", style="dim", sep="\n")
 
 
-def terminal(report: Report) -> str:
+def terminal_text(report: Report) -> str:
     """All tables, the comparisons and the warnings, in the colours that this terminal takes."""
     with console.out.capture() as captured:
         for chapter in report.chapters:

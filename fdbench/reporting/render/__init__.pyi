@@ -1,0 +1,13 @@
+from .csv_tables import csv_text
+from .html_page import page_text
+from .json_tables import json_text
+from .markdown import markdown_text
+from .terminal import terminal_text
+
+__all__ = [
+    "csv_text",
+    "json_text",
+    "markdown_text",
+    "page_text",
+    "terminal_text",
+]
