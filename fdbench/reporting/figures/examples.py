@@ -26,7 +26,7 @@ Pixels = UInt8[np.ndarray, "n 3 H W"]  # RGB, 0 .. 255
 
 @dataclass(frozen=True)
 class Examples:
-    """Some images of a set, and what one network says of them."""
+    """Some images of a set, and what one network takes them for."""
 
     ids: tuple[ImageId, ...]
     clean: Pixels
@@ -37,17 +37,17 @@ class Examples:
 
 def _index(folder: Path) -> dict[tuple[str, ImageId], str]:
     """The shard of each (attacker, image) of a set, by its index; a torn last line is left out."""
-    found: dict[tuple[str, ImageId], str] = {}
+    shards: dict[tuple[str, ImageId], str] = {}
     for path in sorted(folder.glob("index-*.jsonl")):
         text = path.read_text()
         for line in text[: text.rfind("\n") + 1].splitlines():
             try:
                 entry = json.loads(line)
                 for image in entry["ids"]:
-                    found.setdefault((entry["attacker"], image), entry["shard"])
+                    shards.setdefault((entry["attacker"], image), entry["shard"])
             except (ValueError, TypeError, KeyError) as reason:
                 raise FdbenchError(f"{path} is not a set's index: {reason!r}.") from reason
-    return found
+    return shards
 
 
 def _stored(path: Path, reading: str, image: ImageId) -> Pixels:
