@@ -11,6 +11,8 @@ from scripted import pgd_spec
 from fdbench.specs.attack import AttackSpec
 from fdbench.store import DataInfo, ModelInfo, Row, RunFolder, RunInfo, Workspace
 
+MADE_UP_SET = {"set": "madeup", "digest": "0123456789abcdef"}
+
 
 def spec_of(iters: tuple[int, ...] = (), attack: str = "pgd", **given: Any) -> AttackSpec:
     """PGD's spec, or another attack's; `given` are fields of the spec and of its parameters."""
@@ -19,6 +21,8 @@ def spec_of(iters: tuple[int, ...] = (), attack: str = "pgd", **given: Any) -> A
     threat: dict[str, Any] = {
         key: given.pop(key) for key in ("norm", "eps", "targeted") if key in given
     }
+    if attack == "transfer":
+        given = {"options": MADE_UP_SET, **given}
     return AttackSpec.of({"attack": attack, **threat, **given}, "a test")
 
 

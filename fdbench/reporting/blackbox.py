@@ -1,13 +1,11 @@
 """Black-box scores: networks against stored adversarial images that were made without them.
 
 All or nothing (CAAD 2018; Xie et al. 2019, Sec. 6.2): an image counts only if the network is right
-under every attacker. What it says of the clean image decides nothing, unless the clean image is
+under every attacker. Its prediction for the clean image does not count, unless the clean image is
 itself one of the set's attackers. Every number is a pure function of rows. Free of torch.
 """
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -35,12 +33,6 @@ _END = ("published", "difference", "surrogates", "note", "run")
 _CURVES = ("strongest", "mean", "weakest")
 CURVE = (*_WHO, "attackers", "added", *scored(_CURVES))
 PAIRED = ("set", "digest", *scoring.PAIRED)
-# The competition's files (NIPS 2017 toolkit): of targeted attacks or not, and what they count.
-_MATRICES = (
-    ("accuracy_on_attacks.csv", False, outcomes.right),
-    ("accuracy_on_targeted_attacks.csv", True, outcomes.right),
-    ("hit_target_class.csv", True, outcomes.hit),
-)
 
 Survival = Bool[np.ndarray, "images attackers"]
 Images = Bool[np.ndarray, " images"]
@@ -101,6 +93,7 @@ class Victim:
         return np.all(self.survived[:, list(places)], axis=1)
 
     def counted(self, denominator: str) -> Images:
+        """The images that a line with this denominator is about."""
         return self.clean if denominator == DENOMINATORS[1] else np.ones_like(self.clean)
 
 
@@ -184,10 +177,10 @@ def blackbox(runs: Sequence[Run]) -> DataFrame:
     against this network, and for targeted sets `success`, any attacker's hit; each with the ends of
     its 95 % interval. A set's attackers are empty in another's lines.
     """
-    found = victims(runs)
-    lines = [_line(one, denominator) for denominator in DENOMINATORS for one in found]
-    attackers = dict.fromkeys(column(name) for one in found for name in one.attackers)
-    targeted = ["success"] if any(one.run.info.attack.targeted for one in found) else []
+    networks = victims(runs)
+    lines = [_line(one, denominator) for denominator in DENOMINATORS for one in networks]
+    attackers = dict.fromkeys(column(name) for one in networks for name in one.attackers)
+    targeted = ["success"] if any(one.run.info.attack.targeted for one in networks) else []
     measured = ["clean", *attackers, ALL, SPARE, *targeted]
     ends = scored(measured)
     table = DataFrame(lines, columns=[*_WHO, *ends, *_END])
@@ -241,36 +234,3 @@ def paired(runs: Sequence[Run]) -> DataFrame:
         lines.insert(0, "set", setting.set)
         parts += [] if lines.empty else [lines]
     return pd.concat(parts, ignore_index=True) if parts else DataFrame(columns=list(PAIRED))
-
-
-def _matrix(ones: Sequence[Victim], counts: Callable[[Row, str], bool]) -> str:
-    """Rows attacks, columns defenses, cells counts, an empty corner: as the toolkit wrote it."""
-    names = [one.run.info.model.name for one in ones]
-    heads = [
-        name if names.count(name) == 1 else f"{name}@{one.run.info.model.weights[:8]}"
-        for name, one in zip(names, ones, strict=True)
-    ]
-    text = io.StringIO()
-    out = csv.writer(text, lineterminator="\n")
-    out.writerow(["", *heads])
-    for attacker in ones[0].attackers:
-        out.writerow([attacker, *(sum(counts(row, attacker) for row in one.rows) for one in ones)])
-    return text.getvalue()
-
-
-def matrices(runs: Sequence[Run]) -> dict[str, str]:
-    """The competition's files, by name, in a folder a set: `blackbox/SET-DIGEST/...`.
-
-    Counts are comparable on the same images only: networks judged on fewer than others are left
-    out.
-    """
-    files = {}
-    for setting, group in groupby(victims(runs), key=lambda one: Setting.of(one.run)):
-        ones = list(group)
-        most = max(len(one.rows) for one in ones)
-        full = [one for one in ones if len(one.rows) == most]
-        folder = f"blackbox/{setting.set or 'transfer'}-{setting.digest}"
-        for name, targeted, counts in _MATRICES:
-            if most and targeted == (setting.targeted == "targeted"):
-                files[f"{folder}/{name}"] = _matrix(full, counts)
-    return files

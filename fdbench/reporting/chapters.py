@@ -6,7 +6,7 @@ Free of torch, and of any format.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fdbench.reporting import authors, blackbox, scoring, suspicions, whitebox
+from fdbench.reporting import authors, blackbox, competition, scoring, suspicions, whitebox
 from fdbench.reporting.attack_columns import sees_network
 from fdbench.reporting.cells import column
 from fdbench.reporting.document import Cells, Chapter, Column, Part, Report
@@ -36,7 +36,7 @@ _COMPARING = (
 
 
 def _with_findings(parts: Iterable[Part], doctor: Sequence[Findings]) -> tuple[Part, ...]:
-    """Under each part stands what the doctor found about its networks."""
+    """The parts, each with what the doctor has on the networks in it."""
     return tuple(part.noting(findings_about(doctor, part.weights)) for part in parts)
 
 
@@ -97,7 +97,7 @@ def blackbox_chapter(runs: Sequence[Run], doctor: Sequence[Findings], results: P
         alt="All-or-nothing accuracy against the number of attackers",
         figure=accuracy_against_attackers.render(curve, table),
         pictures=gallery.render(blackbox.victims(runs), results),
-        files=blackbox.matrices(runs),
+        files=competition.matrices(runs),
     )
 
 

@@ -1,4 +1,4 @@
-"""Tables of numbers -> parts of text: one part a setting, with the columns that tell something.
+"""Tables of numbers -> parts of text: one part a setting, with the columns that are worth reading.
 
 A column that is the same in all lines goes to the part's `same`; an empty one goes. Free of torch.
 """
@@ -49,21 +49,21 @@ _BLACKBOX: tuple[_Shown, ...] = (("published", "published", numbers), *_ENDING)
 
 def _networks(lines: DataFrame) -> list[Column]:
     """Their names, and their weights where one name stands for several networks."""
-    found = [column("model", lines["model"])]
+    columns = [column("model", lines["model"])]
     if len(lines[["model", "weights"]].drop_duplicates()) > lines["model"].nunique():
-        found.append(column("weights", lines["weights"]))
-    return found
+        columns.append(column("weights", lines["weights"]))
+    return columns
 
 
 def _sort_out(columns: dict[str, list[str]]) -> tuple[list[Column], list[str]]:
-    """The columns that differ from line to line, and what is to be said of the others."""
+    """The columns that differ from line to line, and the others as text."""
     own = [column(name, texts) for name, texts in columns.items() if len(set(texts)) > 1]
     same = {name: texts[0] for name, texts in columns.items() if len(set(texts)) == 1}
     return own, [f"{name} {text}" for name, text in same.items() if text != NONE]
 
 
 def _shown(lines: DataFrame, table: tuple[_Shown, ...]) -> list[Column]:
-    """Those of the table's columns that say anything; robust accuracy in any case."""
+    """Those of the table's columns that are not empty; robust accuracy in any case."""
     return [
         column(heading, read(lines, name))
         for heading, name, read in table
@@ -116,11 +116,11 @@ def blackbox_parts(table: DataFrame) -> Iterator[Part]:
 def _opponents(lines: DataFrame) -> list[Column]:
     """The two networks of each line, by their weights where they have the same name."""
     twice = lines["model"] == lines["against"]
-    found = []
+    columns = []
     for who, weights in (("model", "weights"), ("against", "against_weights")):
         named = lines[who] + "@" + lines[weights]
-        found.append(column(who, lines[who].where(~twice, named)))
-    return found
+        columns.append(column(who, lines[who].where(~twice, named)))
+    return columns
 
 
 def _gains(lines: DataFrame) -> list[Column]:

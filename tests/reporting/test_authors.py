@@ -3,10 +3,11 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
-from madeup import info, row, store
+from madeup import info, row, spec_of, store
 from pandas import DataFrame
 from rich.console import Console
 
@@ -14,7 +15,6 @@ from fdbench import console
 from fdbench.reporting.authors import COLUMNS, READING, parts
 from fdbench.reporting.authors import table as authors_table
 from fdbench.reporting.report import write_report
-from fdbench.specs.attack import AttackSpec
 from fdbench.specs.recipes import model_recipe
 from fdbench.store import Row, RunInfo, read_runs
 
@@ -23,9 +23,10 @@ ROBUST = {0: 65, 10: 56, 100: 45, 1000: 43, 2000: 42}  # of 100 images
 
 def imagenet(model: str, iters: tuple[int, ...], **attack: object) -> RunInfo:
     """A run on 100 images of ImageNet under the authors' protocol, or what `attack` makes of it."""
-    spec = AttackSpec(**{"eps": 16 / 255, "targeted": True, "iters": iters, **attack})  # type: ignore[arg-type]
-    told = info(model, iters)
-    return replace(told, data=replace(told.data, name="imagenet", classes=1000), attack=spec)
+    settings: dict[str, Any] = {"eps": 16 / 255, "targeted": True, "iters": iters, **attack}
+    run = info(model, iters)
+    data = replace(run.data, name="imagenet", classes=1000)
+    return replace(run, data=data, attack=spec_of(**settings))
 
 
 def rows(robust: dict[int, int]) -> list[Row]:

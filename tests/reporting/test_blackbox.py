@@ -18,11 +18,11 @@ from fdbench.reporting.blackbox import (
     any_k,
     blackbox,
     curve,
-    matrices,
     paired,
     victims,
 )
 from fdbench.reporting.cells import missing
+from fdbench.reporting.competition import matrices
 from fdbench.reporting.figures import accuracy_against_attackers as picture
 from fdbench.reporting.parts import blackbox_parts
 from fdbench.reporting.render.terminal import fit

@@ -73,7 +73,7 @@ def summary(report: Report) -> str:
 def test_another_format_is_one_line_of_the_table(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    renderer = Renderer(f"{__name__}:summary")
+    renderer = Renderer(lambda: summary)
     monkeypatch.setitem(formats.RENDERERS, "summary", renderer)
     (option,) = (one for one in command.params if one.name == "fmt")
     monkeypatch.setattr(option, "type", click.Choice(list(RENDERERS)))

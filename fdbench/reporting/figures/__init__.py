@@ -1,1 +1,1 @@
-"""A package."""
+"""The report's figures: tables in, PNG and SVG out."""

@@ -58,7 +58,7 @@ def curves_of(lines: DataFrame, taken: dict[Network, int]) -> list[Curve]:
     """
     known = lines.groupby(list(_SERIES), dropna=False, sort=False)
     labels = _labels(DataFrame([key for key, _ in known], columns=list(_SERIES)))
-    found, drawn = [], Counter[Network]()
+    curves, drawn = [], Counter[Network]()
     for (key, points), label in zip(known, labels, strict=True):
         network = str(key[0]), str(key[1])
         place = taken.setdefault(network, len(taken))
@@ -66,8 +66,8 @@ def curves_of(lines: DataFrame, taken: dict[Network, int]) -> list[Curve]:
         drawn[network] += 1
         colour = COLOURS[place % len(COLOURS)]
         points = points.sort_values("iters").drop_duplicates("iters", keep="last")
-        found.append(Curve(label, points, colour, MARKERS[turn], DASHES[turn]))
-    return found
+        curves.append(Curve(label, points, colour, MARKERS[turn], DASHES[turn]))
+    return curves
 
 
 def _bar(axes: Axes, at: float, curve: Curve, score: str, published: str) -> None:
@@ -107,7 +107,7 @@ def _iterations(axes: Axes, budgets: Sequence[int], clean_at: float, slot: float
 def _label(axes: Axes, curves: Sequence[Curve], height: float) -> None:
     """Where there are points and no curves, lines start at the axes' edge: they would cross points.
 
-    Lines from curves that end before others are dotted and faint, so that nobody takes them for
+    Lines from curves that end before others are dotted and faint, or they would look like
     measurements.
     """
     edge, longest = axes.get_xlim()[1], max(_end(curve)[0] for curve in curves)

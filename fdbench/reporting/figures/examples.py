@@ -26,7 +26,7 @@ Pixels = UInt8[np.ndarray, "n 3 H W"]  # RGB, 0 .. 255
 
 @dataclass(frozen=True)
 class Examples:
-    """Some images of a set, and what one network says of them."""
+    """Some images of a set, and what one network takes them for."""
 
     ids: tuple[ImageId, ...]
     clean: Pixels
@@ -37,17 +37,17 @@ class Examples:
 
 def _index(folder: Path) -> dict[tuple[str, ImageId], str]:
     """The shard of each (attacker, image) of a set, by its index; a torn last line is left out."""
-    found: dict[tuple[str, ImageId], str] = {}
+    shards: dict[tuple[str, ImageId], str] = {}
     for path in sorted(folder.glob("index-*.jsonl")):
         text = path.read_text()
         for line in text[: text.rfind("\n") + 1].splitlines():
             try:
                 entry = json.loads(line)
                 for image in entry["ids"]:
-                    found.setdefault((entry["attacker"], image), entry["shard"])
+                    shards.setdefault((entry["attacker"], image), entry["shard"])
             except (ValueError, TypeError, KeyError) as reason:
                 raise FdbenchError(f"{path} is not a set's index: {reason!r}.") from reason
-    return found
+    return shards
 
 
 def _stored(path: Path, reading: str, image: ImageId) -> Pixels:
@@ -76,42 +76,47 @@ def _telling(one: Victim, places: Sequence[int]) -> list[int]:
     return [order[round(i * (len(order) - 1) / max(count - 1, 1))] for i in range(count)]
 
 
+@dataclass(frozen=True)
+class _StoredSet:
+    """A set's folder; clean images lie in shards of their own or beside an attacker's."""
+
+    folder: Path
+    index: Mapping[tuple[str, ImageId], str]
+
+    def _shard(self, reading: str, attacker: str, image: ImageId) -> Path:
+        shard = self.index.get((reading, image)) or self.index.get((attacker, image))
+        return self.folder / "adv" / (shard or "absent")
+
+    def holds(self, image: ImageId, attackers: Sequence[str]) -> bool:
+        """Whether the image is on this disk, clean and by each of the attackers."""
+        wanted = [(reading, attacker) for attacker in attackers for reading in (attacker, CLEAN)]
+        return all(_holds(self._shard(*one, image), one[0]) for one in wanted)
+
+    def read(self, reading: str, attacker: str, ids: Sequence[ImageId]) -> Pixels:
+        """These images by an attacker or, of its shards, clean."""
+        return np.concatenate([_stored(self._shard(reading, attacker, i), reading, i) for i in ids])
+
+
 def examples(one: Victim, folder: Path) -> Examples | None:
     """IMAGES of the set in `folder` under its strongest attackers against this network.
 
     The images run from those that most attackers break to those that none does, of those that the
-    network gets right when clean, where there are any. None where the set
-    or its shards are not on this disk. Raises FdbenchError for files that are not a set's.
+    network gets right when clean, where there are any. None where the set or its shards are not on
+    this disk. Raises FdbenchError for files that are not a set's.
     """
-    index = _index(folder)
+    stored = _StoredSet(folder, _index(folder))
     attackers = [one.attackers[place] for place in one.by_strength[:ATTACKERS]]
-
-    def place_of(reading: str, attacker: str, image: ImageId) -> Path:
-        shard = index.get((reading, image)) or index.get((attacker, image))
-        return folder / "adv" / (shard or "absent")
-
-    def here(image: ImageId) -> bool:
-        return all(
-            _holds(place_of(reading, attacker, image), reading)
-            for attacker in attackers
-            for reading in (attacker, CLEAN)
-        )
-
-    places = [place for place, row in enumerate(one.rows) if here(outcomes.image(row))]
-    if not places or not attackers:
+    ids = [outcomes.image(row) for row in one.rows]
+    here = [place for place, image in enumerate(ids) if stored.holds(image, attackers)]
+    if not here or not attackers:
         return None
-    places = [place for place in places if one.clean[place]] or places
-    rows = [one.rows[place] for place in _telling(one, places)]
-    ids = tuple(map(outcomes.image, rows))
-
-    def read(attacker: str, reading: str) -> Pixels:
-        return np.concatenate([_stored(place_of(reading, attacker, i), reading, i) for i in ids])
-
+    shown = _telling(one, [place for place in here if one.clean[place]] or here)
+    chosen, rows = [ids[place] for place in shown], [one.rows[place] for place in shown]
     answers = {name: tuple(outcomes.prediction(row, name) for row in rows) for name in attackers}
     return Examples(
-        ids=ids,
-        clean=read(attackers[0], CLEAN),
-        adv={attacker: read(attacker, attacker) for attacker in attackers},
+        ids=tuple(chosen),
+        clean=stored.read(CLEAN, attackers[0], chosen),
+        adv={attacker: stored.read(attacker, attacker, chosen) for attacker in attackers},
         labels=tuple(map(outcomes.label, rows)),
         predictions={**answers, CLEAN: tuple(map(outcomes.clean_prediction, rows))},
     )

@@ -110,8 +110,8 @@ def _png(one: Victim, shown: Examples) -> bytes:
     left_out = len(one.attackers) - len(shown.adv)
     more = f", {left_out} weaker attackers not shown" if left_out else ""
     title = (
-        f"{one.run.info.model.name}, {one.run.info.data.name}, linf {spec.eps_text}, from the "
-        f"image that most attackers break to one that the fewest break{more}. Difference: "
+        f"{one.run.info.model.name}, {one.run.info.data.name}, linf {spec.eps_text}; rows from the "
+        f"image that most attackers break to the one that fewest break{more}. Difference: "
         "magnified by 1 / (2 eps), grey where nothing moved"
     )
     return as_bytes(pictures(shown, spec.eps, title=title), "png", _DPI)

@@ -13,5 +13,5 @@ def json_text(report: Report) -> str:
     lines = {
         name: json.loads(table.to_json(orient="records")) for name, table in report.tables.items()
     }
-    told = {"warnings": report.warnings, "doctor": [asdict(one) for one in report.doctor]}
-    return json.dumps({name: [] for name in _ALWAYS} | lines | told, indent=2) + "\n"
+    further = {"warnings": report.warnings, "doctor": [asdict(one) for one in report.doctor]}
+    return json.dumps({name: [] for name in _ALWAYS} | lines | further, indent=2) + "\n"

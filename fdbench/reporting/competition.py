@@ -1,0 +1,54 @@
+"""Black-box counts in the files of the NIPS 2017 competition's toolkit, for its own scripts.
+
+Free of torch.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+from fdbench.reporting import outcomes
+from fdbench.reporting.blackbox import Victim, victims
+from fdbench.reporting.setting import Setting
+from fdbench.store import Row, Run
+
+# The files' names, whether they are about targeted attacks, and which images they count.
+_MATRICES = (
+    ("accuracy_on_attacks.csv", False, outcomes.right),
+    ("accuracy_on_targeted_attacks.csv", True, outcomes.right),
+    ("hit_target_class.csv", True, outcomes.hit),
+)
+
+
+def _matrix(ones: Sequence[Victim], counts: Callable[[Row, str], bool]) -> str:
+    """Rows attacks, columns defenses, cells counts, an empty corner: as the toolkit wrote it."""
+    names = [one.run.info.model.name for one in ones]
+    heads = [
+        name if names.count(name) == 1 else f"{name}@{one.run.info.model.weights[:8]}"
+        for name, one in zip(names, ones, strict=True)
+    ]
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(["", *heads])
+    for attacker in ones[0].attackers:
+        out.writerow([attacker, *(sum(counts(row, attacker) for row in one.rows) for one in ones)])
+    return text.getvalue()
+
+
+def matrices(runs: Sequence[Run]) -> dict[str, str]:
+    """The competition's files, by name, in a folder a set: `blackbox/SET-DIGEST/...`.
+
+    Counts are comparable on the same images only: networks judged on fewer than others are left
+    out.
+    """
+    files = {}
+    for setting, group in groupby(victims(runs), key=lambda one: Setting.of(one.run)):
+        ones = list(group)
+        most = max(len(one.rows) for one in ones)
+        full = [one for one in ones if len(one.rows) == most]
+        folder = f"blackbox/{setting.set or 'transfer'}-{setting.digest}"
+        for name, targeted, counts in _MATRICES:
+            if most and targeted == (setting.targeted == "targeted"):
+                files[f"{folder}/{name}"] = _matrix(full, counts)
+    return files
