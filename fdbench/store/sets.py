@@ -35,6 +35,7 @@ class SetFolder(Closing):
 
     def __init__(self, path: Path, info: SetInfo, rank: int, journal: Journal) -> None:
         self.path = path
+        self.paths = SetPaths(path)
         self.info = info
         self.rank = rank
         self.done = {(line.attacker, image) for line in read_lines(path) for image in line.ids}
@@ -50,10 +51,11 @@ class SetFolder(Closing):
         another process is writing this rank's index.
         """
         path = workspace.adversarial_set(name or info.name)
-        kept = SetPaths(path).description
+        paths = SetPaths(path)
+        kept = paths.description
         if kept.is_file():
             _refuse_another(path.name, read_set_info(kept), info)
-        journal = Journal(SetPaths(path).index(rank))
+        journal = Journal(paths.index(rank))
         try:
             journal.trim()
             folder = cls(path, info, rank, journal)
@@ -69,8 +71,8 @@ class SetFolder(Closing):
             old, new = read_set_info(kept), self.info
             images = max(old.images, new.images)
             under_way = 0 < len(self.done) < images * len(old.attackers)
-            moved = changes(old.environment, new.environment) if under_way else []
-            warnings = merged(old.warnings, new.warnings, moved)
+            changed = changes(old.environment, new.environment) if under_way else []
+            warnings = merged(old.warnings, new.warnings, changed)
             self.info = replace(old, images=images, warnings=warnings)
             if self.rank or self.info == old:
                 return
@@ -78,7 +80,7 @@ class SetFolder(Closing):
 
     def append(self, line: Line, pixels: UInt8[Tensor, "B 3 H W"]) -> None:
         """Stores one attacker's images of a batch; `line.shard` is filled in."""
-        name = write_shard(SetPaths(self.path).images, Shard(line.ids, {line.attacker: pixels}))
+        name = write_shard(self.paths.images, Shard(line.ids, {line.attacker: pixels}))
         self._journal.append([asdict(replace(line, shard=name))])
         self.done |= {(line.attacker, image) for image in line.ids}
 
@@ -128,6 +130,10 @@ class AdvSet:
         """The set of that name, or in that folder. Raises FdbenchError."""
         path = workspace.adversarial_set(_set_name(workspace, ref))
         return cls(path, read_set_info(SetPaths(path).description), tuple(read_lines(path)))
+
+    @property
+    def paths(self) -> SetPaths:
+        return SetPaths(self.path)
 
     @property
     def name(self) -> str:
@@ -202,7 +208,7 @@ class AdvSet:
             ids_in.setdefault(self.shards[attacker, image], []).append(image)
         pixels: dict[ImageId, Tensor] = {}
         for shard, some in ids_in.items():
-            stored = read_shard(SetPaths(self.path).images / shard).images(attacker, some)
+            stored = read_shard(self.paths.images / shard).images(attacker, some)
             pixels.update(zip(some, stored, strict=True))
         return torch.stack([pixels[image] for image in ids])
 

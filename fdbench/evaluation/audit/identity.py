@@ -11,7 +11,7 @@ from fdbench.store import Check
 
 def check_description(run: SavedRun) -> Check:
     """run.json fits its folder's name, which hashes everything that can change a verdict."""
-    info, table = run.info, json.loads(run.files.description.read_text())
+    info, table = run.info, json.loads(run.paths.description.read_text())
     planned = min(info.limit or info.data.count, info.data.count)
     faults = []
     if not table["name"] == info.name == run.path.resolve().name:

@@ -39,9 +39,9 @@ class ImageChecks:
         threat = Threat(run.info.attack.norm, run.info.attack.eps)
         self._run, self._net, self._device = run, net, device
         self._labels = LabelCheck(run.info)
-        self._shards = ShardCheck(run.files.images, threat)
+        self._shards = ShardCheck(run.paths.images, threat)
         self._clean, self._adversarial = VerdictCheck("clean verdicts"), VerdictCheck("verdicts")
-        self._pngs = PngCheck(run.files, threat)
+        self._pngs = PngCheck(run.paths, threat)
         if not run.kept_images:
             why = f"the images were not kept; to keep them: {_command_to_keep(run)}"
             _skip(why, *self._shards.tallies, self._adversarial.tally)
@@ -105,9 +105,9 @@ class ImageChecks:
     def _check_other_files(self) -> Check:
         """Every kept file belongs to a row; a session that was stopped may have left others."""
         named = {row.get("shard") for row in self._run.rows}
-        files = self._run.files
-        others = [path for path in files.images.glob("[!.]*") if path.name not in named]
-        pngs = [path for path in files.pngs.rglob("[!.]*") if path.is_file()]
+        paths = self._run.paths
+        others = [path for path in paths.images.glob("[!.]*") if path.name not in named]
+        pngs = [path for path in paths.pngs.rglob("[!.]*") if path.is_file()]
         others += [path for path in pngs if path not in self._pngs.looked_at]
         if others and not self._run.finished:
             text = f"{len(others)} belong to no row yet: the batch under way may have written them"

@@ -18,7 +18,7 @@ class SavedRun:
     torn: bool  # a file has bytes after its last newline
 
     @property
-    def files(self) -> RunPaths:
+    def paths(self) -> RunPaths:
         return RunPaths(self.path)
 
     @property
@@ -30,7 +30,7 @@ class SavedRun:
     def kept_images(self) -> bool:
         """Whether anything says that the run kept its images: run.json, a row, or a folder."""
         named = self.info.found.get("save_adv") or any("shard" in row for row in self.rows)
-        return bool(named) or self.files.images.is_dir()
+        return bool(named) or self.paths.images.is_dir()
 
     @property
     def finished(self) -> bool:
@@ -49,11 +49,11 @@ def find_run(workspace: Workspace, given: str) -> Path:
 
 def read_run(path: Path) -> SavedRun:
     """The run in a folder, sound or not. Raises FdbenchError for a malformed run.json."""
-    files = RunPaths(path)
+    paths = RunPaths(path)
     rows: list[Row] = []
     faults: list[str] = []
     torn = False
-    for file in files.all_rows():
+    for file in paths.all_rows():
         *lines, rest = file.read_bytes().split(b"\n")
         torn = torn or bool(rest)
         for number, line in enumerate(lines, 1):
@@ -61,4 +61,4 @@ def read_run(path: Path) -> SavedRun:
                 rows.append(decode_row(line, strict=True))
             except BadRow as fault:
                 faults.append(f"{file.name}, line {number} {fault}")
-    return SavedRun(path, read_info(files.description), tuple(rows), tuple(faults), torn)
+    return SavedRun(path, read_info(paths.description), tuple(rows), tuple(faults), torn)
