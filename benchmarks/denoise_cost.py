@@ -3,9 +3,9 @@
     python benchmarks/denoise_cost.py [--batch 4] [--rounds 5]
 
 One attack step (forward and input gradient) of the networks as they are attacked: frozen, batch
-norm folded, channels_last. The networks take turns, so that a slow moment of the machine meets all;
-the least time of each counts. Memory is the peak of a process of its own that does one step, less
-what it held before the step.
+norm folded, channels_last. The networks take turns, so that a slow moment of the machine affects
+all; the least time of each counts. Memory is the peak of a separate process that does one step,
+minus what it held before.
 """
 
 import json
@@ -32,7 +32,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def network(denoise: str, precision: str) -> nn.Module:
-    """Ready to be attacked. Zero gammas would make the blocks' outputs, not their cost, vanish."""
+    """A network as it is attacked. Zero gammas make the blocks' outputs zero, not their cost."""
     net = build(ModelSpec("r152", denoise)).eval().requires_grad_(False)
     fast, why_not = accelerate(net, torch.rand(2, 3, 224, 224))
     if why_not:
@@ -56,9 +56,9 @@ def memory(denoise: str, precision: str, batch: int) -> float:
 def gflop(denoise: str, backward: bool) -> float:
     """Multiplications and additions for one image, counted from shapes.
 
-    Of the plain formula, with its map: what tiles pad and rows make again is not counted. Backward,
-    a frozen convolution costs what it did forward; attention, whose three inputs all carry
-    gradients, twice that.
+    Of the plain formula with its map: the padding of tiles and recomputed rows are not counted.
+    Backward, a frozen convolution costs as much as forward; attention, with gradients for three
+    inputs, twice as much.
     """
     net = build(ModelSpec("r152", denoise), device=torch.device("meta"))
     x = torch.empty((1, 3, 224, 224), device="meta", requires_grad=backward)
@@ -90,9 +90,9 @@ def measure(precision: str, batch: int, rounds: int) -> DataFrame:
             "network": ModelSpec("r152", denoise).name,
             "precision": precision,
             "batch": batch,
-            "ms": 1000 * seconds / batch,  # an image
-            "MB": memory(denoise, precision, batch),  # a step
-            "GFLOP forward": gflop(denoise, backward=False),  # an image
+            "ms": 1000 * seconds / batch,  # per image
+            "MB": memory(denoise, precision, batch),  # per step
+            "GFLOP forward": gflop(denoise, backward=False),  # per image
             "GFLOP step": gflop(denoise, backward=True),
         }
         for denoise, seconds in least.items()

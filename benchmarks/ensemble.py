@@ -2,11 +2,11 @@
 
     python benchmarks/ensemble.py [--iters 10] [--rounds 5] [--batch 100] [--device cuda]
 
-The limit is the sum, over the surrogates, of a forward pass and an input gradient an iteration.
+The limit is the sum, over the surrogates, of a forward pass and an input gradient per iteration.
 Both sides go through the same accelerated float32 networks on the same images; the weights are
-random, which changes no cost. They take turns, so that a slow moment of the machine meets both;
-medians count. The attack's time holds all that it does: the prediction it flees from, one forward
-pass of each network before the first iteration, is on its side alone.
+random, which changes no cost. They take turns, so that a slow moment of the machine affects both;
+medians count. The attack's time includes its clean prediction: one forward pass of each network
+before the first iteration.
 """
 
 import argparse
@@ -44,7 +44,7 @@ THREAT = Threat("linf", 8 / 255)
 
 
 def surrogates(name: str, batch: Batch) -> Ensemble:
-    """The networks as a set's attackers see them: BN folded, frozen."""
+    """The networks as the attackers of a set use them: BN folded, frozen."""
     nets = []
     for spec in ENSEMBLES[name]:
         net = build(spec, device=str(batch.x.device)).eval().requires_grad_(False)
@@ -56,7 +56,7 @@ def surrogates(name: str, batch: Batch) -> Ensemble:
 
 
 def bare(ensemble: Ensemble, batch: Batch, iters: int) -> None:
-    """What no gradient attack on these networks can do without."""
+    """The passes that every gradient attack on these networks needs."""
     for _ in range(iters):
         for net in ensemble.nets:
             leaf = batch.x.detach().requires_grad_()
@@ -65,7 +65,7 @@ def bare(ensemble: Ensemble, batch: Batch, iters: int) -> None:
 
 
 def attack(ensemble: Ensemble, batch: Batch, iters: int) -> None:
-    """The momentum attack as sets are made by it."""
+    """The momentum attack as used to make sets."""
     craft("momentum", ensemble, batch, THREAT, {"iters": iters}, seed=0)
 
 
@@ -101,7 +101,7 @@ def measure(
         "batch": images,
         "iters": iters,
         "rounds": rounds,
-        "bare ms": round(ms["bare"], 3),  # an iteration of the batch, all networks
+        "bare ms": round(ms["bare"], 3),  # per iteration of the batch, all networks
         "fdbench ms": round(ms["fdbench"], 3),
         "of the limit": round(ms["bare"] / ms["fdbench"], 3),
     }

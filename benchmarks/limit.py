@@ -1,12 +1,12 @@
-"""How near PGD comes to its limit: the network's forward pass and input gradient, and no more.
+"""How near PGD comes to its limit: only the network's forward pass and input gradient.
 
     python benchmarks/limit.py [--iters 50] [--rounds 5] [--networks r20 r18 r50] [--device cuda]
 
 Both sides go through the same accelerated network, in the same precision, on the same images. PGD
-has its judge: every image is right at first and most break, so each is asked of the original
-float32 network at least once, as in earnest. Bare loop and attack take turns, so that a slow moment
-of the machine meets both; medians count. Memory is the peak of a process of its own that does a few
-iterations, less what it held before them.
+has its judge: every image is right at first and most break, so each goes through the original
+float32 network at least once, as in a real run. Bare loop and attack take turns, so that a slow
+moment of the machine affects both; medians count. Memory is the peak of a separate process that
+does a few iterations, minus what it held before.
 """
 
 import argparse
@@ -43,7 +43,7 @@ NETWORKS = {  # the specification and the images in a batch
 }
 PRECISIONS = ("fp32", "bf16")
 THREAT = Threat("linf", 8 / 255)
-MEMORY_ITERS = 5  # enough for the judge to have been asked of the whole batch
+MEMORY_ITERS = 5  # enough for the judge to see the whole batch
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Case:
     device: str
 
     def sides(self) -> dict[str, Callable[[int], None]]:
-        """The two that are compared, ready to run for some iterations."""
+        """The two sides, each a function of the number of iterations."""
         spec, _ = NETWORKS[self.network]
         net = build(spec, device=self.device).eval().requires_grad_(False)
         rng = torch.Generator().manual_seed(0)
@@ -72,7 +72,7 @@ class Case:
 
 
 def bare(net: nn.Module, x: Images, label: Labels, iters: int) -> None:
-    """What no gradient attack can do without."""
+    """The passes that every gradient attack needs."""
     for _ in range(iters):
         leaf = x.detach().requires_grad_()
         torch.autograd.grad(F.cross_entropy(net(leaf), label, reduction="sum"), leaf)
@@ -115,7 +115,7 @@ def times(case: Case, iters: int, rounds: int) -> dict[str, float]:
 
 
 def memory(case: Case, side: str) -> float:
-    """What a few iterations take, in a process of their own."""
+    """MB that a few iterations take, in a process of their own."""
     command = [sys.executable, __file__, "--memory-of", side, "--networks", case.network]
     command += ["--precisions", case.precision, "--batch", str(case.batch)]
     command += ["--device", case.device]
@@ -134,7 +134,7 @@ def measure(case: Case, iters: int, rounds: int) -> dict[str, str | int | float]
         "batch": case.batch,
         "iters": iters,
         "rounds": rounds,
-        "bare ms": round(ms["bare"], 3),  # an iteration of the batch
+        "bare ms": round(ms["bare"], 3),  # per iteration of the batch
         "fdbench ms": round(ms["fdbench"], 3),
         "of the limit": round(ms["bare"] / ms["fdbench"], 3),
         "bare MB": round(used["bare"], 1),

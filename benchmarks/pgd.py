@@ -4,11 +4,11 @@
     python benchmarks/pgd.py [--rounds 3] [--model r20 --data cifar10 --images 1000]
 
 Each tool's own PGD on the same network, images, labels, eps, alpha, iterations and batch: linf,
-untargeted, random start. For speed, which needs no trained weights, each tool has a process of its
-own, as its users start it: what fdbench asks of the memory allocator would speed up the others.
-They take turns, so that a slow moment of the machine meets all; the least time of each counts. With
---model and --data the tools also attack that network, and its robust accuracy under each is counted
-by the plain float32 network.
+untargeted, random start. For speed, which needs no trained weights, each tool has its own process,
+as for its users: fdbench's settings of the memory allocator would speed up the others. They take
+turns, so that a slow moment of the machine affects all; the least time of each counts. With --model
+and --data the tools also attack that network, and the plain float32 network counts its robust
+accuracy under each.
 """
 
 import multiprocessing
@@ -35,7 +35,7 @@ from fdbench.store import Workspace
 from fdbench.verdict import predict
 
 EPS, ALPHA = 8 / 255, 2 / 255
-# name: network, batch, iterations a call
+# name: network, batch, iterations per call
 NETWORKS = {
     "r20, 32 px": (ModelSpec("r20", classes=10, px=32), 128, 20),
     "r18 width 64, 32 px": (ModelSpec("r18", classes=10, px=32), 128, 10),
@@ -106,7 +106,7 @@ PEERS = [name for name in TOOLS if not name.startswith("fdbench")]
 
 
 def call(name: str, device: torch.device) -> Callable[[Attack], float]:
-    """Seconds of one call of an attack on one of NETWORKS."""
+    """Returns a function that times one call of an attack on one of NETWORKS."""
     spec, batch, iters = NETWORKS[name]
     net = build(spec).to(device).eval().requires_grad_(False)
     rng = torch.Generator().manual_seed(0)
@@ -124,18 +124,18 @@ def call(name: str, device: torch.device) -> Callable[[Attack], float]:
 
 
 def serve(tool: str, device: str, pipe: Connection) -> None:
-    """A tool's process: the seconds of a call for each name of a network that it is sent."""
-    where = start_torch(device, None) if tool not in PEERS else torch.device(device)
+    """A tool's process: receives names of networks, sends the seconds of one call on each."""
+    chosen = start_torch(device, None) if tool not in PEERS else torch.device(device)
     calls: dict[str, Callable[[Attack], float]] = {}
     while name := pipe.recv():
         if name not in calls:
-            calls = {name: call(name, where)}
+            calls = {name: call(name, chosen)}
         pipe.send(calls[name](TOOLS[tool]))
 
 
 @contextmanager
 def worker(tool: str, device: torch.device) -> Iterator[Callable[[str], float]]:
-    """The tool in a process of its own, asked for one call at a time."""
+    """Runs the tool in a process of its own, one timed call at a time."""
     mine, its = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(
         target=serve, args=(tool, device.type, its), daemon=True
@@ -158,7 +158,7 @@ def speed(
     workers: dict[str, Callable[[str], float]],
     advance: Callable[[int], None],
 ) -> DataFrame:
-    """A line for each tool: the least time of an image and iteration."""
+    """A line for each tool: the least time per image and iteration."""
     _, batch, iters = NETWORKS[name]
     least = dict.fromkeys(workers, float("inf"))
     for turn in range(rounds + 1):
@@ -174,7 +174,7 @@ def speed(
             "batch": batch,
             "iters": iters,
             "tool": tool,
-            "ms": 1000 * seconds / batch / iters,  # an image and iteration
+            "ms": 1000 * seconds / batch / iters,  # per image and iteration
             "times the best peer": best / seconds,
         }
         for tool, seconds in least.items()
@@ -229,19 +229,19 @@ def versions() -> dict[str, str]:
 def main(
     rounds: int, ref: str | None, data: str, images: int, iters: int, results: Path, device: str
 ) -> None:
-    """Speed and strength of PGD as four tools have it."""
-    where, tables = start_torch(device, None), dict[str, DataFrame]()
+    """Speed and strength of PGD in four tools."""
+    chosen, tables = start_torch(device, None), dict[str, DataFrame]()
     if rounds:
         calls = (rounds + 1) * len(TOOLS) * len(NETWORKS)
         with progress("timing", calls, "calls") as advance, ExitStack() as running:
-            workers = {tool: running.enter_context(worker(tool, where)) for tool in TOOLS}
+            workers = {tool: running.enter_context(worker(tool, chosen)) for tool in TOOLS}
             parts = [speed(name, rounds, workers, advance) for name in NETWORKS]
         tables["pgd.csv"] = concat(parts).round(4)
     if ref:
-        tables["pgd-strength.csv"] = strength(ref, data, images, iters, results, where)
+        tables["pgd-strength.csv"] = strength(ref, data, images, iters, results, chosen)
     for name, table in tables.items():
         out.print(table.to_string(index=False), soft_wrap=True)
-        write(table, TABLES / name, where, **versions())
+        write(table, TABLES / name, chosen, **versions())
 
 
 if __name__ == "__main__":

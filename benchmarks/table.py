@@ -1,4 +1,4 @@
-"""What every benchmark ends with: a table on the disk, with hardware and versions."""
+"""Writes a benchmark's table, with hardware and versions."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +14,12 @@ TABLES = Path(__file__).parent.parent / "results" / "benchmarks"
 
 
 def show(line: Mapping[str, str | int | float]) -> None:
-    """One line of a table, as soon as it is known."""
+    """Prints one line of a table as soon as it is known."""
     out.print(", ".join(f"{key} {value}" for key, value in line.items()), soft_wrap=True)
 
 
 def write(table: DataFrame, path: Path, device: str | torch.device, **versions: str) -> None:
-    """The table as CSV; `versions` are those of packages that fdbench does not list itself."""
+    """Writes the table as CSV; `versions` are of packages that fdbench does not list itself."""
     kept = table.assign(**environment(torch.device(device)), **versions)
     write_atomically(path, kept.to_csv(index=False))
     say(f"written: {path.name}")

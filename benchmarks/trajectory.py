@@ -1,10 +1,10 @@
-"""What one trajectory read at every budget saves over a run of its own for each budget.
+"""What one trajectory read at every budget saves over a separate run for each budget.
 
     python benchmarks/trajectory.py --model r20 --data npz:cifar10 --eps 8/255 --limit 100
 
 The same attack twice: once with all budgets on one trajectory, as fdbench does, once in runs of one
-budget each, as other tools do. Every image's verdict at every budget has to be the same; an error
-says where it is not. Nothing is kept of the runs but the times.
+budget each, as other tools do. Every image's verdict at every budget must be the same, else an
+error names the images. Of the runs, only the times are kept.
 """
 
 import argparse
@@ -41,19 +41,19 @@ def attack(job: Evaluation, budgets: tuple[int, ...]) -> tuple[Verdicts, float]:
         run = evaluate(replace(job, spec=spec, workspace=Workspace(Path(folder))), say)
         rows, _ = read_rows(run)
     taken = time.perf_counter() - began
-    found = {
+    verdicts = {
         budget: {row["image"]: (row["clean"], row["pred"][str(budget)]) for row in rows}
         for budget in budgets
     }
-    return found, taken
+    return verdicts, taken
 
 
 def compare(job: Evaluation, budgets: tuple[int, ...]) -> dict[str, str | int | float]:
-    """The line of the table. Raises FdbenchError where a verdict is another."""
+    """The line of the table. Raises FdbenchError if a verdict differs."""
     together, once = attack(job, budgets)
     apart, each = zip(*(attack(job, (budget,)) for budget in budgets), strict=True)
     for budget, alone in zip(budgets, apart, strict=True):
-        other = [i for i, found in alone[budget].items() if found != together[budget][i]]
+        other = [i for i, verdict in alone[budget].items() if verdict != together[budget][i]]
         if other:
             raise FdbenchError(f"after {budget} iterations these images differ: {other}")
     robust = [sum(pred == clean for clean, pred in together[budget].values()) for budget in budgets]
@@ -83,7 +83,7 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Writes the one line."""
+    """Writes the table of one line."""
     given = options()
     workspace = Workspace(given.results)
     model, data = open_model(given.model, workspace), open_data(given.data, "test")

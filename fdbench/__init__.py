@@ -1,18 +1,9 @@
-"""How robust is this image classifier, and did the denoising block help?"""
+"""How robust is this image classifier, and did the denoising block help?
 
-from importlib import import_module
-from typing import Any
+The functions here are what the command line is a thin layer over. None is imported before it is
+used, so that `import fdbench` and `fdbench --help` do not load torch.
+"""
 
-_HOME = {
-    "Preprocessed": "fdbench.models",
-    "load_model": "fdbench.api",
-    "pgd": "fdbench.api",
-}
-__all__ = ["Preprocessed", "load_model", "pgd"]
+import lazy_loader
 
-
-def __getattr__(name: str) -> Any:
-    # On use, so that `import fdbench` and `fdbench --help` do not load torch.
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'fdbench' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

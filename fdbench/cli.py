@@ -1,4 +1,4 @@
-"""The command line's face: which command lives where. Free of torch, so that --help is instant."""
+"""The command line: a table of commands. Free of torch, so that --help is instant."""
 
 from collections.abc import Callable
 from importlib.metadata import version
@@ -48,6 +48,6 @@ def main() -> None:
     """How robust is this image classifier, and did the denoising block help?
 
     Train networks with and without denoising blocks, attack them, and compare: fdbench train, then
-    fdbench attack pgd --iters 100, then fdbench report. Everything is kept under results/ and every
-    command continues where it was stopped.
+    fdbench attack pgd --iters 100, then fdbench report. Everything is kept under results/, and an
+    interrupted command resumes when it is repeated.
     """

@@ -23,14 +23,14 @@ from rich.progress import (
 )
 from rich.text import Text
 
-PIPE_WIDTH = 100  # columns where no terminal says how many
-QUIET_SECONDS = 30.0  # between two lines of progress where there is no terminal
+PIPE_WIDTH = 100  # columns if there is no terminal
+QUIET_SECONDS = 30.0  # between two lines of progress if there is no terminal
 
 
 def _console(stderr: bool) -> Console:
-    """No markup, since an interval, [50.3, 56.5], is text; rich honours NO_COLOR by itself."""
-    told = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
-    width = None if told else PIPE_WIDTH
+    """No markup: an interval, [50.3, 56.5], is plain text. rich itself honours NO_COLOR."""
+    width_known = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
+    width = None if width_known else PIPE_WIDTH
     return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
 
 
@@ -39,24 +39,24 @@ err = _console(stderr=True)
 
 
 def say(text: str) -> None:
-    """A message to the person, on stderr; lines are left whole."""
+    """Prints a message on stderr, without wrapping lines."""
     err.print(text, soft_wrap=True)
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Around work that its command continues: Ctrl-C ends it with that news, and exit code 1."""
+    """Wraps resumable work: Ctrl-C ends it with a message and exit code 1."""
     try:
         yield
     except KeyboardInterrupt as reason:
-        say("stopped. The same command continues where this one was.")
+        say("stopped. Run the same command to continue.")
         raise click.exceptions.Exit(1) from reason
 
 
 class Advance(Protocol):
-    """`advance(8, robust="53.4 %")`: 8 more are done, and this is how it stands.
+    """`advance(8, robust="53.4 %")`: 8 more are done; shows the fields as current values.
 
-    `n` may be a part of one; fields stay until they are told anew.
+    `n` may be fractional; fields stay until given again.
     """
 
     def __call__(self, n: int | float, **fields: object) -> None: ...
@@ -66,7 +66,7 @@ def _rate(speed: float | None, unit: str) -> str:
     return f"{speed:.3g} {unit}/s" if speed else f"- {unit}/s"
 
 
-def _told(fields: dict[str, object]) -> str:
+def _status(fields: dict[str, object]) -> str:
     return ", ".join(f"{key} {value}" for key, value in fields.items())
 
 
@@ -85,17 +85,17 @@ def _bar(description: str, total: int, unit: str, done: int) -> Iterator[Advance
         _Speed(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[told]}", markup=False),
+        TextColumn("{task.fields[status]}", markup=False),
     )
     with Progress(*columns, console=err) as bar:
-        task = bar.add_task(description, total=total, completed=done, unit=unit, told="")
+        task = bar.add_task(description, total=total, completed=done, unit=unit, status="")
 
-        told = ""
+        status = ""
 
         def advance(n: int | float, **fields: object) -> None:
-            nonlocal told
-            told = _told(fields) or told
-            bar.update(task, advance=n, told=told)
+            nonlocal status
+            status = _status(fields) or status
+            bar.update(task, advance=n, status=status)
 
         yield advance
 
@@ -106,24 +106,24 @@ def _span(seconds: float) -> str:
 
 @contextmanager
 def _lines(description: str, total: int, unit: str, done: int) -> Iterator[Advance]:
-    began = said = time.monotonic()
+    began = printed = time.monotonic()
     count: int | float = done
-    told = ""
+    status = ""
 
     def advance(n: int | float, **fields: object) -> None:
-        nonlocal said, count, told
+        nonlocal printed, count, status
         count += n
-        told = _told(fields) or told
+        status = _status(fields) or status
         now = time.monotonic()
-        if now - said < QUIET_SECONDS:
+        if now - printed < QUIET_SECONDS:
             return
-        said = now
+        printed = now
         speed = (count - done) / (now - began)
         left = f", {_span((total - count) / speed)} to go" if speed else ""
         percent = 100 * count / total if total else 100
         err.print(
             f"{description}: {count:.0f}/{total} {unit} ({percent:.0f} %), {_rate(speed, unit)}, "
-            f"{_span(now - began)} elapsed{left}" + (f", {told}" if told else ""),
+            f"{_span(now - began)} elapsed{left}" + (f", {status}" if status else ""),
             soft_wrap=True,
         )
 
@@ -134,7 +134,7 @@ def _lines(description: str, total: int, unit: str, done: int) -> Iterator[Advan
 def progress(description: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
     """A bar on a terminal; elsewhere a plain line every half minute at most, on stderr.
 
-    `done` is what an earlier session did: it counts as done, not as speed.
+    `done` counts the work of earlier sessions, which does not enter the speed.
     """
     kind = _bar if err.is_terminal else _lines
     with kind(description, total, unit, done) as advance:

@@ -1,4 +1,4 @@
-"""What a person at the prompt reads when something is wrong: given, allowed, what to type next."""
+"""Errors as the user reads them: what was given, what is allowed, what to type next."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,25 +7,25 @@ import click
 
 
 class FdbenchError(click.ClickException):
-    """Something out there is wrong: a file, a weight, a loss. Exit code 1, one clear text."""
+    """Something is wrong with a file, a weight, a loss. Exit code 1."""
 
     exit_code = 1
 
 
 class BadValue(FdbenchError):
-    """What was typed can't be meant: an unknown name, an eps of 8. Exit code 2."""
+    """An invalid argument: an unknown name, an eps of 8. Exit code 2."""
 
     exit_code = 2
 
 
 class SanityFailed(FdbenchError):
-    """The result exists but a check says it can't be trusted. Exit code 3."""
+    """A result that failed a sanity check and can't be trusted. Exit code 3."""
 
     exit_code = 3
 
 
 def unknown(kind: str, given: str, allowed: Iterable[str], hint: str = "") -> BadValue:
-    """The error for a name that is in no table; proposes the nearest one."""
+    """The error for an unknown name; proposes the nearest known one."""
     names = sorted(allowed)
     near = difflib.get_close_matches(given, names, n=1)
     text = f"no {kind} {given!r}."

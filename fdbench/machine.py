@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from fdbench.errors import BadValue
 from fdbench.types import Batch, Images
 
-# Half of what is free: the other half is for convolutions' workspaces, the allocator's holes, the
-# attack's own images (a few a batch against hundreds of activations) and other processes.
+# Half of the free memory: the other half is for convolutions' workspaces, fragmentation, the
+# attack's own images (a few per batch against hundreds of activations) and other processes.
 SHARE = 0.5
 
 
@@ -32,7 +32,7 @@ _MEMINFO = Path("/proc/meminfo")
 _GROUP = Path("/sys/fs/cgroup")
 
 
-# What PyTorch's CPU allocator says; it has no exception of its own.
+# Parts of the messages of PyTorch's CPU allocator, which has no exception of its own.
 _CPU_WORDS = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
 
 
@@ -41,11 +41,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def keep_freed() -> None:
-    """Lets the C library keep what is freed, for the whole process; nothing outside glibc.
+    """Makes glibc keep freed memory, for the whole process; does nothing with another libc.
 
-    By default glibc hands large blocks back to the kernel, which then clears each page anew: 11 000
+    By default glibc returns large blocks to the kernel, which then clears each page anew: 11 000
     page faults and a fifth of the time of each PGD iteration on an r20 (32 px, batch 128, two
-    cores, torch 2.15). A network's passes free and take the same blocks over and over.
+    cores, torch 2.15). A network's passes allocate and free the same blocks over and over.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -54,10 +54,10 @@ def keep_freed() -> None:
 
 
 def tidy() -> None:
-    """Hands what lies free in the heap back to the kernel: once a batch, it costs nothing.
+    """Returns free heap memory to the kernel; once per batch, it costs nothing.
 
-    Kept blocks of ever new sizes, such as the judge asks for, leave holes: without this an attack
-    on 10 000 images (r20, batch 250) peaks a quarter higher than one on 500.
+    Blocks of varying sizes, as judging needs, fragment the heap: without this, peak memory of an
+    attack on 10 000 images (r20, batch 250) is a quarter higher than on 500.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -65,7 +65,7 @@ def tidy() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a smaller batch may help: a GPU's, the CPU allocator's or Python's own overflow."""
+    """Whether a GPU, the CPU allocator or Python ran out of memory: a smaller batch may help."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _CPU_WORDS)
@@ -73,9 +73,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @dataclass
 class BatchLimit:
-    """How many images a batch may have: halved whenever memory runs out, for the whole session.
+    """The largest batch size: halved whenever memory runs out, for the whole session.
 
-    `note` is called with the size that did not fit and the size that work goes on with.
+    `note` is called with the size that did not fit and with the new one.
     """
 
     device: torch.device
@@ -83,7 +83,7 @@ class BatchLimit:
     most: int = sys.maxsize
 
     def run(self, batch: Batch, work: Callable[[Batch], None]) -> None:
-        """`work` on the batch or, where memory does not hold that, on its halves in order."""
+        """Runs `work` on the batch or, if memory runs out, on its halves in order."""
         size = len(batch.ids)
         half = (size + 1) // 2
         if size <= self.most:
@@ -103,7 +103,7 @@ class BatchLimit:
 
 
 class _Kept:
-    """Bytes that autograd keeps for the backward pass: each storage once, the weights never."""
+    """Bytes that autograd keeps for the backward pass: each storage once, without the weights."""
 
     def __init__(self, net: nn.Module) -> None:
         state = [*net.parameters(), *net.buffers()]
@@ -127,10 +127,10 @@ def _watch_outputs(net: nn.Module, note: Callable[[int], None]) -> list[Any]:
 
 
 def bytes_per_image(net: nn.Module, example: Images) -> int:
-    """Memory that one forward and input-gradient pass needs for each image, weights aside.
+    """Memory per image of one forward and input-gradient pass, without the weights.
 
-    What autograd keeps, and twice the largest activation: a layer's gradient with respect to its
-    output and to its input exist at once.
+    Counts what autograd keeps, and twice the largest activation: the gradients with respect to a
+    layer's output and its input exist at once.
     """
     x = example[:_EXAMPLES].detach().clone().requires_grad_()  # a slice keeps the whole storage
     kept, outputs = _Kept(net), [x.untyped_storage().nbytes()]
@@ -138,7 +138,7 @@ def bytes_per_image(net: nn.Module, example: Images) -> int:
     try:
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(kept.save, lambda t: t):
             logits = net(x)
-        if logits.requires_grad:  # not where the network cuts its gradient
+        if logits.requires_grad:  # False if the network blocks gradients
             torch.autograd.grad(logits.sum(), x, allow_unused=True)
     finally:
         for handle in handles:
@@ -147,16 +147,16 @@ def bytes_per_image(net: nn.Module, example: Images) -> int:
 
 
 def _words(path: Path) -> dict[str, int]:
-    """The first number of each line, by the word before it; nothing where there is no such file."""
+    """The first number of each line, by the word before it; empty if there is no such file."""
     lines = path.read_text().splitlines() if path.is_file() else []
     pairs = [line.replace(":", " ").split() for line in lines]
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) > 1 and pair[1].isdecimal()}
 
 
 def _in_container(group: Path) -> float:
-    """Bytes up to the limit of a container (cgroup v2), beyond which the kernel kills; inf if none.
+    """Bytes left up to the container's memory limit (cgroup v2); inf if it has none.
 
-    Cached files count as used there, but give way: inactive_file.
+    The kernel counts cached files as used, but can evict them: inactive_file.
     """
     limit, used = group / "memory.max", group / "memory.current"
     if not (limit.is_file() and used.is_file()) or limit.read_text().strip() == "max":
@@ -166,9 +166,9 @@ def _in_container(group: Path) -> float:
 
 
 def free_bytes(device: torch.device) -> int:
-    """What can be taken without pushing anything out: the GPU's memory, or this process's share.
+    """Memory available on the GPU, or on this machine or in its container.
 
-    What PyTorch's own GPU allocator holds without using it counts as free.
+    Memory that PyTorch's GPU allocator holds without using it counts as free.
     """
     if device.type == "cuda":
         idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -218,7 +218,7 @@ def _revision() -> str | None:
 
 
 def rank_and_world() -> tuple[int, int]:
-    """Which of how many processes this is, as torchrun says; 0 of 1 without it."""
+    """This process's rank and the number of processes, from torchrun; (0, 1) without it."""
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
@@ -251,4 +251,4 @@ def start_torch(device: str, threads: int | None) -> torch.device:
         raise BadValue("--device cuda: PyTorch sees no GPU here. Use --device cpu or auto.")
     if not gpu or device == "cpu":
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))  # torchrun: a GPU each
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))  # torchrun: one GPU each

@@ -1,8 +1,8 @@
-"""Random numbers that belong to an image, not to a batch (contract C3).
+"""Random numbers seeded per image, not per batch (contract C3).
 
 Each draw is a pure function of (seed, stream, image id): batch size, order, sharding, resuming and
-the number of processes change none of them, and no global generator is read or left changed. The
-bits are Philox's raw output, which NumPy guarantees to stay the same over its versions.
+the number of processes never change it, and no global generator is read or changed. The bits are
+Philox's raw output, which NumPy guarantees to be stable across versions.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ def _bits(seed: int, stream: str, image: ImageId, count: int) -> npt.NDArray[np.
 def uniform(
     seed: int, stream: str, images: Sequence[ImageId], shape: tuple[int, ...]
 ) -> npt.NDArray[np.float32]:
-    """(len(images), *shape) float32 numbers in [0, 1), one independent stream an image."""
+    """(len(images), *shape) float32 numbers in [0, 1), one independent stream per image."""
     size = prod(shape)
     out = np.empty((len(images), size), np.float32)
     for row, image in zip(out, images, strict=True):
@@ -33,7 +33,7 @@ def uniform(
 
 
 def integer(seed: int, stream: str, image: ImageId, below: int) -> int:
-    """An integer in [0, below); 64 bits against `below` leave a bias under below / 2**64."""
+    """An integer in [0, below), drawn from 64 bits: its bias is under below / 2**64."""
     return int(_bits(seed, stream, image, 1)[0]) % below
 
 

@@ -1,7 +1,7 @@
-"""What a name stands for: an attack, a loss, a data set; built in or offered by another package.
+"""Registries of attacks, losses, data sets, by name; built in or from other packages.
 
-A built-in entry is a lambda over a package's lazy door, so type checkers follow it and nothing is
-imported before it is used. Other packages add entries through the entry point group of a registry.
+A built-in entry is a lambda over a lazily imported package, so type checkers follow it and nothing
+is imported before it is used. Other packages add entries through a registry's entry point group.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -29,8 +29,8 @@ class Registry(Generic[T]):
         kind: what one entry is called in messages, such as "loss".
         group: entry point group through which other packages add entries.
         built_in: a function without arguments for each name, which imports and returns the object.
-        fits: whether an object from another package can be used as one of these.
-        wanted: what `fits` asks for, in words.
+        fits: whether an object from another package is a valid entry.
+        wanted: what `fits` accepts, in words.
         hint: what an error about an unknown name adds.
     """
 
@@ -42,10 +42,10 @@ class Registry(Generic[T]):
     hint: str = ""
 
     def _entries(self) -> dict[str, EntryPoint]:
-        """What other packages offer. Raises FdbenchError where a name has two meanings."""
-        known: dict[str, EntryPoint] = {}
+        """Entries from other packages. Raises FdbenchError if a name is defined twice."""
+        entries: dict[str, EntryPoint] = {}
         for entry in _offered(self.group):
-            other = known.setdefault(entry.name, entry)
+            other = entries.setdefault(entry.name, entry)
             if other.value != entry.value:
                 raise FdbenchError(
                     f"two installed packages offer the {self.kind} {entry.name!r}: {other.value} "
@@ -56,13 +56,13 @@ class Registry(Generic[T]):
                     f"{entry.value} claims the name of fdbench's own {self.kind} {entry.name!r}.\n"
                     "Uninstall that package, or ask its authors for another name."
                 )
-        return known
+        return entries
 
     @property
     def names(self) -> tuple[str, ...]:
         """All names, built-in ones first; imports none of the objects.
 
-        Raises FdbenchError where a name has two meanings.
+        Raises FdbenchError if a name is defined twice.
         """
         return (*self.built_in, *self._entries())
 
@@ -76,7 +76,7 @@ class Registry(Generic[T]):
         """The object of that name.
 
         Raises BadValue for an unknown name, and FdbenchError for an entry of another package that
-        can't be imported or is not what is wanted.
+        can't be imported or does not fit.
         """
         self.check(name)
         if name in self.built_in:
@@ -90,7 +90,7 @@ class Registry(Generic[T]):
         return self[name]
 
     def check(self, name: str) -> str:
-        """`name`, if there is such an entry. Raises BadValue, proposing the nearest name."""
+        """Returns `name` if it is known; else raises BadValue, proposing the nearest name."""
         if name not in self.names:
             raise unknown(self.kind, name, self.names, self.hint)
         return name

@@ -1,4 +1,4 @@
-"""How sure a proportion is, and whether two networks differ on the same images."""
+"""Confidence intervals of proportions, and paired comparisons of two networks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ LEVEL = 0.95  # of every interval in every table
 
 
 class Interval(NamedTuple):
-    """A confidence interval, both ends in the unit of what it is about."""
+    """A confidence interval, in the unit of the estimate."""
 
     low: float
     high: float
@@ -22,7 +22,7 @@ class Interval(NamedTuple):
 class Paired:
     """Two networks on the same `n` images: `difference` is the first's accuracy less the second's.
 
-    `p` is McNemar's exact two-sided p that both are equally often right.
+    `p` is McNemar's exact two-sided p-value for equal accuracy.
     """
 
     n: int
@@ -36,8 +36,8 @@ class Paired:
 def wilson(k: int, n: int, level: float = LEVEL) -> Interval:
     """The score interval of a proportion k / n (Wilson 1927); (0, 1) where n is 0.
 
-    Never leaves [0, 1] and, unlike the usual +-1.96 standard errors, holds its level near 0 and 1,
-    where robust accuracies lie.
+    Stays in [0, 1] and, unlike the usual +-1.96 standard errors, keeps its coverage near 0 and 1,
+    where robust accuracies often are.
     """
     if not 0 <= k <= n:
         raise ValueError(f"{k} of {n} is not a proportion")
@@ -53,7 +53,7 @@ def wilson(k: int, n: int, level: float = LEVEL) -> Interval:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The exact two-sided p of a split as uneven as this, were each side equally likely.
+    """The exact two-sided p-value of such a split if both sides are equally likely.
 
     Source: McNemar 1947, with the binomial in place of the chi-square.
     """
@@ -77,8 +77,8 @@ def paired_interval(
 ) -> Interval:
     """The interval of the difference of two paired proportions, (first - second) / n.
 
-    `first` and `second` count the images only that one got right. Source: Newcombe 1998,
-    Statistics in Medicine 17:2635, method 10: the two Wilson intervals, joined by the correlation.
+    `first` and `second` count the images only that one got right. Source: Newcombe 1998, Statistics
+    in Medicine 17:2635, method 10: the two Wilson intervals, combined by the correlation.
     """
     n = both + first + second + neither
     if n == 0:

@@ -1,4 +1,4 @@
-"""The shapes that travel between modules, named once."""
+"""Tensor shapes and the batch that modules share."""
 
 from dataclasses import dataclass
 
@@ -15,16 +15,16 @@ Labels = Int64[Tensor, " B"]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some images of a data set, with their true labels and the ids their randomness hangs on."""
+    """Some images of a data set, with their true labels and the ids that seed their randomness."""
 
     x: Images
     label: Labels
     ids: tuple[ImageId, ...]
 
     def part(self, places: slice) -> "Batch":
-        """Some of the images, in their order."""
+        """The images at these places, in their order."""
         return Batch(self.x[places], self.label[places], self.ids[places])
 
     def to(self, device: torch.device) -> "Batch":
-        """The same images where the network is."""
+        """The same batch on `device`."""
         return Batch(self.x.to(device), self.label.to(device), self.ids)

@@ -16,7 +16,7 @@ def parse_size(text: str, norm: str, option: str = "eps") -> float:
     """A size in image units, where a pixel lies in [0, 1].
 
     Raises BadValue for anything but a positive finite number in one of the three forms, and for a
-    bare linf number above 1: that is nearly always a pixel count with its `/255` forgotten.
+    bare linf number above 1: that is nearly always a pixel count without its `/255`.
     """
     allowed = f"Allowed: a fraction (8/255), pixels (8px) or image units (0.0314); got {text!r}."
     match = _FORMS.fullmatch(text.strip())

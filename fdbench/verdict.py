@@ -1,6 +1,6 @@
-"""Is this a legal adversarial image, and what does the float32 network say of it (contract C4)?
+"""Checks adversarial images against the threat and classifies them in float32 (contract C4).
 
-The only source of verdicts. Never takes an attack's word, ours included; written so that NaN fails.
+The only source of verdicts: no attack's own claim of success counts, and NaN always fails.
 """
 
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ ROUNDING = 1e-6
 
 
 class IllegalAdversary(SanityFailed):
-    """An attack returned something outside its threat model; nothing of it was recorded."""
+    """An attack returned something outside its threat model; none of it was recorded."""
 
 
 def limit(threat: Threat) -> float:
-    """The largest distance that passes: eps and rounding, in proportion where eps is large."""
+    """The largest distance that passes: eps plus ROUNDING, relative to eps above 1."""
     return threat.eps + ROUNDING * max(1.0, threat.eps)
 
 
 def check(adv: Tensor, x: Images, threat: Threat) -> None:
-    """Passes if `adv` is `x` moved by at most threat.eps, within [0, 1].
+    """Checks that `adv` is within threat.eps of `x` and in [0, 1].
 
-    Raises IllegalAdversary naming by how much it is not.
+    Raises IllegalAdversary, with the distance or values, if it is not.
     """
     if adv.shape != x.shape:
         raise IllegalAdversary(f"the attack returned {tuple(adv.shape)} for {tuple(x.shape)}.")
@@ -61,7 +61,7 @@ def predict(net: nn.Module, x: Images, most: int | None = None) -> Labels:
 
 @dataclass(frozen=True)
 class Referee:
-    """Judges adversaries of some images of a batch, given by their indices in it."""
+    """Judges adversarial versions of some of a batch's images, given by `index` into the batch."""
 
     net: nn.Module
     batch: Batch

@@ -57,7 +57,7 @@ def frozen(net: nn.Module) -> nn.Module:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Sums in an order that doesn't hang on the machine's threads: for bit-identical trainings."""
+    """One thread, so that sums have a fixed order: for bit-identical training."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""Processes that are killed midway, as a scheduler does it."""
+"""Processes killed midway, as by a scheduler."""
 
 import json
 import os
@@ -10,16 +10,16 @@ from pathlib import Path
 
 from fdbench.store.tensors import read_tensors
 
-_HERE = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 # Every folder of the tests, so that a child process can import any test module.
-TESTS = os.pathsep.join(map(str, [_HERE, *(path for path in _HERE.iterdir() if path.is_dir())]))
+TESTS = os.pathsep.join(map(str, [_FOLDER, *(path for path in _FOLDER.iterdir() if path.is_dir())]))
 PATIENCE = 120.0  # seconds, for machines that are busy with other things
 
 
 def killed(ready: Callable[[], bool], *words: str) -> None:
-    """Starts Python with `words` and kills it as soon as `ready` says so; fails if it ended before.
+    """Starts Python with `words` and kills it once `ready()` is true; fails if it ends before.
 
-    Modules beside the tests can be imported there.
+    The child can import every test module.
     """
     env = {**os.environ, "PYTHONPATH": TESTS, "PYTHONDONTWRITEBYTECODE": "1"}
     deadline = time.monotonic() + PATIENCE
@@ -34,12 +34,12 @@ def killed(ready: Callable[[], bool], *words: str) -> None:
 
 
 def lines_in(*files: Path) -> int:
-    """Whole lines, of the files that are there already."""
+    """Counts the whole lines of the files that exist."""
     return sum(path.read_bytes().count(b"\n") for path in files if path.exists())
 
 
 def steps_learnt(state: Path, steps: int) -> int:
-    """How far the training of a resumable file is; `steps` make an epoch."""
+    """Steps done by a resumable training, with `steps` in an epoch."""
     if not state.exists():
         return 0
     at = json.loads(read_tensors(state)[1]["at"])

@@ -1,4 +1,4 @@
-"""Made-up runs: networks that break where a formula says, so that tables can be checked by hand."""
+"""Made-up runs: networks that break by a formula, so that tables can be checked by hand."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,16 @@ from fdbench.store import DataInfo, ModelInfo, Row, RunFolder, RunInfo, Workspac
 MADE_UP_SET = {"set": "madeup", "digest": "0123456789abcdef"}
 
 
-def spec_of(iters: tuple[int, ...] = (), attack: str = "pgd", **given: Any) -> AttackSpec:
-    """PGD's spec, or another attack's; `given` are fields of the spec and of its parameters."""
+def spec_of(iters: tuple[int, ...] = (), attack: str = "pgd", **settings: Any) -> AttackSpec:
+    """PGD's spec, or another attack's; `settings` are fields of the spec and of its parameters."""
     if attack == "pgd":
-        return pgd_spec(iters=iters, **given)
+        return pgd_spec(iters=iters, **settings)
     threat: dict[str, Any] = {
-        key: given.pop(key) for key in ("norm", "eps", "targeted") if key in given
+        key: settings.pop(key) for key in ("norm", "eps", "targeted") if key in settings
     }
     if attack == "transfer":
-        given = {"options": MADE_UP_SET, **given}
-    return AttackSpec.of({"attack": attack, **threat, **given}, "a test")
+        settings = {"options": MADE_UP_SET, **settings}
+    return AttackSpec.of({"attack": attack, **threat, **settings}, "a test")
 
 
 def info(
@@ -65,7 +65,7 @@ def row(image: int, falls_at: int | None, budgets: tuple[int, ...], clean: bool 
 
 
 def store(results: Path, run: RunInfo, rows: Sequence[Mapping[str, object]]) -> Path:
-    """Writes a run as a session would; its folder. A wrong row is refused as it is written."""
+    """Writes a run as a session would; returns its folder. Wrong rows are refused."""
     with RunFolder.open(Workspace(results), run) as folder:
         folder.append(cast(list[Row], rows))
         return folder.path
@@ -82,9 +82,9 @@ def decaying(results: Path, model: str, robust: dict[int, int], **attack: Any) -
 
 
 def run_json(folder: Path) -> dict[str, Any]:
-    """What a run's run.json says."""
-    said: dict[str, Any] = json.loads((folder / "run.json").read_text())
-    return said
+    """Reads a run's run.json."""
+    fields: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return fields
 
 
 def other_weights(run: RunInfo, digit: str, started: str) -> RunInfo:

@@ -1,4 +1,4 @@
-"""Attack specs in few words, and attacks that do what a test tells them."""
+"""Short attack specs, and attacks scripted by a test."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -10,8 +10,8 @@ from fdbench.specs import AttackSpec, Parameters, PGDParameters
 
 def pgd_spec(**settings: Any) -> AttackSpec:
     """PGD with fields of the spec and of its parameters, all by name."""
-    own = {one.name for one in fields(PGDParameters)} & settings.keys()
-    parameters = PGDParameters(**{name: settings.pop(name) for name in own})
+    names = {one.name for one in fields(PGDParameters)} & settings.keys()
+    parameters = PGDParameters(**{name: settings.pop(name) for name in names})
     return AttackSpec("pgd", **settings, parameters=parameters)
 
 

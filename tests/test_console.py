@@ -10,7 +10,7 @@ from fdbench.console import progress
 
 
 def quiet(monkeypatch: pytest.MonkeyPatch, step: float) -> io.StringIO:
-    """What goes to stderr where it is a file and each call comes `step` seconds after the last."""
+    """Makes stderr a file, which it returns, and each look at the clock `step` seconds later."""
     file = io.StringIO()
     clock = iter(range(10**6))
     monkeypatch.setattr(console, "err", Console(file=file, width=100, markup=False))
@@ -31,7 +31,7 @@ def test_a_file_gets_a_line_each_half_minute_at_most(monkeypatch: pytest.MonkeyP
     )
 
 
-def test_a_short_job_says_nothing_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_job_writes_nothing_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     file = quiet(monkeypatch, step=1.0)
     with progress("pgd", 20, "images") as advance:
         for _ in range(20):
@@ -39,7 +39,9 @@ def test_a_short_job_says_nothing_to_a_file(monkeypatch: pytest.MonkeyPatch) -> 
     assert file.getvalue() == ""
 
 
-def test_what_an_earlier_session_did_is_done_but_not_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_earlier_sessions_work_counts_as_done_but_not_as_speed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     file = quiet(monkeypatch, step=40.0)
     with progress("pgd", 1000, "images", done=900) as advance:
         advance(40)

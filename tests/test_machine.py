@@ -1,4 +1,4 @@
-"""The batch follows the memory: what a network keeps, measured against a count by hand."""
+"""The batch size follows the memory: estimated use against a count by hand."""
 
 import ctypes
 import os
@@ -40,7 +40,7 @@ def test_the_estimate_is_within_a_factor_of_two_of_the_count(depth: int, width: 
     assert counted / 2 <= bytes_per_image(convs(depth, width), example()) <= 2 * counted
 
 
-def test_the_estimate_is_what_an_image_adds_whatever_the_number_given() -> None:
+def test_the_estimate_per_image_does_not_depend_on_the_batch() -> None:
     net = convs(3, 8)
     assert bytes_per_image(net, example(2)) == bytes_per_image(net, example(9))
     assert bytes_per_image(net, example(1)) == pytest.approx(bytes_per_image(net, example()), 0.01)
@@ -70,7 +70,7 @@ def test_measuring_changes_nothing() -> None:
     assert not any(module._forward_hooks for module in net.modules())
 
 
-def test_a_bfloat16_copy_is_found_to_need_less() -> None:
+def test_a_bfloat16_copy_needs_less() -> None:
     net = convs(6, 16)
     fast, _ = accelerate(net, example(), "bf16")
     assert bytes_per_image(fast, example()) < 0.75 * bytes_per_image(net, example())
@@ -141,16 +141,16 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("error", OVERFLOWS, ids=repr)
-def test_overflows_are_known(error: BaseException) -> None:
+def test_out_of_memory_errors_are_recognised(error: BaseException) -> None:
     assert is_out_of_memory(error)
 
 
 @pytest.mark.parametrize("error", OTHERS, ids=repr)
-def test_other_errors_are_not_taken_for_overflows(error: BaseException) -> None:
+def test_other_errors_are_not_taken_for_out_of_memory(error: BaseException) -> None:
     assert not is_out_of_memory(error)
 
 
-def test_the_cpu_allocators_own_overflow_is_known() -> None:
+def test_the_cpu_allocators_error_is_recognised() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
@@ -171,7 +171,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc")
-def test_freed_memory_is_taken_again_without_asking_the_kernel() -> None:
+def test_freed_memory_is_reused_without_page_faults() -> None:
     def faults(how: str) -> int:
         command = [sys.executable, "-c", _FAULTS, how]
         return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -194,7 +194,7 @@ print(full - resident())
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="not glibc")
-def test_what_lies_free_can_be_given_back() -> None:
+def test_free_memory_can_be_returned_to_the_kernel() -> None:
     command = [sys.executable, "-c", _HOLES]
     pages = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert pages * os.sysconf("SC_PAGE_SIZE") > 150e6

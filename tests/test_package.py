@@ -1,4 +1,4 @@
-"""What is handed out: the wheel, and what the README says of it."""
+"""What users get: the wheel, and a README that fits the commands."""
 
 import re
 import subprocess
@@ -41,9 +41,9 @@ def test_every_option_in_the_readme_exists() -> None:
         command: click.Command = main
         words = line.split()
         while isinstance(command, click.Group) and words:
-            found = command.get_command(click.Context(command), words.pop(0))
-            assert found is not None, line
-            command = found
+            subcommand = command.get_command(click.Context(command), words.pop(0))
+            assert subcommand is not None, line
+            command = subcommand
         known = {option for param in command.params for option in param.opts + param.secondary_opts}
         assert {word.split("=")[0] for word in words if word.startswith("--")} <= known, line
 
@@ -73,8 +73,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir"]
     subprocess.run([*command, str(folder), str(ROOT)], check=True, capture_output=True)
-    (found,) = folder.glob("*.whl")
-    return found
+    (path,) = folder.glob("*.whl")
+    return path
 
 
 def test_the_wheel_has_one_top_level_name_all_recipes_and_no_weights(wheel: Path) -> None:
@@ -93,14 +93,14 @@ def test_the_wheel_has_one_top_level_name_all_recipes_and_no_weights(wheel: Path
     assert wheel.stat().st_size < 4 * 2**20
 
 
-def test_only_recipes_lie_in_the_recipe_folders() -> None:
+def test_the_recipe_folders_hold_only_recipes() -> None:
     for kind in ("models", "attacks"):
         for path in (ROOT / kind).iterdir():
             assert path.suffix in (".toml", ".md"), path
 
 
 def test_the_wheel_runs_in_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:
-    """Its dependencies are lent by this environment; fdbench itself comes from the wheel alone."""
+    """Dependencies come from this environment, fdbench itself from the wheel only."""
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
     install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
@@ -109,8 +109,8 @@ def test_the_wheel_runs_in_an_environment_of_its_own(wheel: Path, tmp_path: Path
     theirs = next((tmp_path / "venv").glob("lib/python*/site-packages"))
     (theirs / "lent.pth").write_text(mine)  # a .pth's paths are not searched for further .pth files
     say = "import fdbench; print(fdbench.__file__)"
-    found = subprocess.run([python, "-c", say], capture_output=True, text=True, cwd=tmp_path)
-    assert found.stdout.startswith(str(theirs)), found.stderr
+    imported = subprocess.run([python, "-c", say], capture_output=True, text=True, cwd=tmp_path)
+    assert imported.stdout.startswith(str(theirs)), imported.stderr
     fdbench = str(tmp_path / "venv" / "bin" / "fdbench")
     words = [
         "train",

@@ -24,19 +24,19 @@ def test_seed_stream_and_image_each_change_the_numbers() -> None:
         assert not np.array_equal(base, randomness.uniform(seed, stream, [image], (4,)))
 
 
-def test_numbers_stay_the_same_over_versions() -> None:
-    found = randomness.uniform(0, "start", [7], (3,))[0]
-    assert found.tolist() == STORED
+def test_numbers_stay_the_same_across_versions() -> None:
+    numbers = randomness.uniform(0, "start", [7], (3,))[0]
+    assert numbers.tolist() == STORED
     assert randomness.integer(0, "target", 7, 999) == STORED_INTEGER
 
 
 def test_uniform_numbers_are_uniform_in_zero_one() -> None:
-    found = randomness.uniform(0, "u", list(range(50)), (2001,)).ravel()
-    assert found.dtype == np.float32
-    assert found.min() >= 0
-    assert found.max() < 1
-    counts = np.histogram(found, 10, (0, 1))[0]
-    assert abs(counts / found.size - 0.1).max() < 0.005
+    numbers = randomness.uniform(0, "u", list(range(50)), (2001,)).ravel()
+    assert numbers.dtype == np.float32
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
+    counts = np.histogram(numbers, 10, (0, 1))[0]
+    assert abs(counts / numbers.size - 0.1).max() < 0.005
 
 
 def test_a_permutation_has_each_number_once() -> None:
@@ -45,7 +45,7 @@ def test_a_permutation_has_each_number_once() -> None:
     assert not np.array_equal(order, randomness.permutation(0, "epoch-2", 1000))
 
 
-def test_the_global_generator_is_left_alone() -> None:
+def test_the_global_generator_is_unchanged() -> None:
     before = str(np.random.get_state())
     randomness.uniform(0, "u", [0], (4,))
     assert str(np.random.get_state()) == before

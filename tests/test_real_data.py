@@ -1,4 +1,4 @@
-"""Against numbers that others measured, on real images and weights, where the machine has them."""
+"""Numbers that others measured, on real images and weights, where the machine has them."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ class Normalised(nn.Module):
         return self.net((x - mean) / 0.225)
 
 
-def test_a_network_trained_elsewhere_has_the_accuracy_others_found(
+def test_a_published_network_has_the_accuracy_that_others_measured(
     real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clean 68.2 %, PGD-20 at 2/255 with alpha eps/4 53.4 to 53.5 %, at 8/255 13.5 %."""
@@ -40,14 +40,14 @@ def test_a_network_trained_elsewhere_has_the_accuracy_others_found(
     for eps in ("2/255", "8/255"):
         line = f"{words} --eps {eps} --results {tmp_path}".split()
         assert CliRunner().invoke(main, line).exit_code == 0
-    found = {}
+    robust = {}
     for run in read_runs(tmp_path):
         assert len(run.rows) == 1000
         assert sum(row["clean"] == row["label"] for row in run.rows) == 682
         right = sum(row["pred"]["20"] == row["label"] for row in run.rows)
-        found[round(255 * run.info.attack.eps)] = right / 10
-    assert abs(found[2] - 53.4) <= 0.4
-    assert abs(found[8] - 13.5) <= 0.4
+        robust[round(255 * run.info.attack.eps)] = right / 10
+    assert abs(robust[2] - 53.4) <= 0.4
+    assert abs(robust[8] - 13.5) <= 0.4
 
 
 def test_the_report_of_real_runs_can_be_read_by_a_script(

@@ -29,7 +29,7 @@ def test_wilson_ends_where_the_score_test_just_rejects() -> None:
                 assert abs(k / 100 - p) / (p * (1 - p) / 100) ** 0.5 == pytest.approx(1.959964)
 
 
-def test_wilson_knows_nothing_of_no_images_and_refuses_more_hits_than_images() -> None:
+def test_wilson_of_no_images_is_the_unit_interval_and_of_too_many_hits_refused() -> None:
     assert wilson(0, 0) == Interval(0, 1)
     with pytest.raises(ValueError, match="3 of 2"):
         wilson(3, 2)
@@ -62,7 +62,7 @@ def test_paired_interval_gives_the_published_examples(
     assert paired_interval(*table) == pytest.approx((low, high), abs=places)
 
 
-def test_paired_interval_turns_round_when_the_networks_change_places() -> None:
+def test_paired_interval_is_negated_when_the_networks_are_swapped() -> None:
     one, two = paired_interval(40, 12, 5, 43), paired_interval(40, 5, 12, 43)
     assert (one.low, one.high) == pytest.approx((-two.high, -two.low))
 
@@ -85,8 +85,8 @@ def test_mcnemar_sums_the_splits_at_least_as_uneven(b: int, c: int) -> None:
 
 
 def test_paired_counts_image_by_image() -> None:
-    found = paired([True, True, False, True], [True, False, True, False])
-    assert (found.n, found.only_first, found.only_second) == (4, 2, 1)
-    assert found.difference == 0.25
+    comparison = paired([True, True, False, True], [True, False, True, False])
+    assert (comparison.n, comparison.only_first, comparison.only_second) == (4, 2, 1)
+    assert comparison.difference == 0.25
     with pytest.raises(ValueError, match="shorter"):
         paired([True, True], [True])

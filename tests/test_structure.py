@@ -86,6 +86,26 @@ def test_imports_go_down(path: Path) -> None:
         assert other == mine or FLOOR[other] < FLOOR[mine], f"{mine} imports {other}"
 
 
+# What a command may use besides the Python face: names to choose from, paths, messages, text.
+COMMANDS_USE = {"api", "commands", "console", "errors", "reporting", "specs", "store"}
+COMMANDS_USE |= {"submission", "units"}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("commands/*.py")), ids=lambda path: path.stem)
+def test_commands_are_a_thin_layer_over_the_python_face(path: Path) -> None:
+    assert set(imported(path)) <= COMMANDS_USE
+    modules = {
+        name.split(".")[0]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (
+            [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
+        )
+        if name
+    }
+    assert not modules & {"torch", "torchvision", "numpy", "pandas", "safetensors"}
+
+
 def functions(path: Path) -> Iterator[tuple[str, int]]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -26,6 +26,6 @@ def test_a_bare_linf_number_above_one_proposes_the_fraction(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "0", "8/0", "", "8/255/2", "1e999", "eight"])
-def test_what_is_no_positive_size_is_refused(text: str) -> None:
+def test_anything_but_a_positive_size_is_refused(text: str) -> None:
     with pytest.raises(BadValue, match="8/255"):
         parse_size(text, "linf")

@@ -14,7 +14,7 @@ def changed(value: float) -> torch.Tensor:
     return adv
 
 
-def test_what_stays_in_ball_and_box_passes() -> None:
+def test_images_in_ball_and_box_pass() -> None:
     check(changed(0.5 + 8 / 255), X, THREAT)
     check(X, X, THREAT)
 

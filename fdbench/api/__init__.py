@@ -1,4 +1,4 @@
-"""The Python face: what the command line does, as typed functions (contract C9)."""
+"""The Python API: what the command line does, as typed functions (contract C9)."""
 
 import lazy_loader
 

@@ -30,7 +30,7 @@ from fdbench.verdict import Referee, check
 def _refuse_unfit(net: nn.Module, x: Images) -> None:
     if net.training:
         raise FdbenchError(
-            "the network is in training mode: its answers depend on the batch.\nnet.eval()"
+            "the network is in training mode: its logits depend on the batch.\nCall net.eval()."
         )
     check_images(x)
 
@@ -41,12 +41,12 @@ def _classes(net: nn.Module, x: Images) -> int:
 
 
 def _batch(x: Images, labels: Labels) -> Batch:
-    """The images under their positions: random numbers belong to (seed, position)."""
+    """Returns the images with their positions as ids: random numbers depend on (seed, position)."""
     return Batch(x, labels, tuple(range(len(labels))))
 
 
 def _ignored(share: float = 1.0) -> None:
-    """Nobody watches the progress of a function."""
+    """Ignores progress: a function call shows none."""
 
 
 def run_attack(
@@ -59,23 +59,23 @@ def run_attack(
     precision: str = "fp32",
     seed: int = 0,
 ) -> Images:
-    """Adversarial images of any attack: of each image the one that `net` gets most wrong.
+    """Runs any attack and returns, for each image, the reading that `net` gets most wrong.
 
     Args:
         net: in inference mode; RGB (B, 3, H, W) in [0, 1] -> logits (B, C).
-        x: (B, 3, H, W) in [0, 1].
-        labels: (B,) true classes.
+        x: (B, 3, H, W), float32 in [0, 1].
+        labels: (B,) true classes, int64.
         spec: the attack, its threat and its parameters; eps in image units.
-        targets: (B,) wanted classes of a targeted attack; None: one random wrong class an image.
+        targets: (B,) classes to reach if targeted; None: a random wrong class per image.
         precision: "fp32", "bf16" for gradients of a bfloat16 copy, or "reference" for the network
             as it is. Images and verdicts stay float32.
-        seed: of all random numbers; they belong to (seed, position in the batch).
+        seed: seed of all random numbers, which depend on (seed, position in the batch).
 
     Returns:
-        (B, 3, H, W): like `x`, within the threat; of PGD the iterates of the longest budget.
+        (B, 3, H, W) like `x`, within the threat; for PGD, the iterates of the longest budget.
 
     Raises:
-        BadValue: for settings that contradict each other.
+        BadValue: if settings contradict each other.
         FdbenchError: if `x` leaves [0, 1] or the network is in training mode.
         IllegalAdversary: if the attack leaves its threat model.
     """
@@ -94,7 +94,7 @@ def run_attack(
         fast, batch, targets, threat, seed, judge, _ignored, classes, NoScratch(), len(labels)
     )
     readings = list(attack.run(subject, spec))
-    if len(readings) == 1:  # a single answer needs no verdict
+    if len(readings) == 1:  # a single reading needs no verdict
         check(readings[0].adv, x, threat)
         return readings[0].adv
     return list(worst_of(readings, judge, labels, targets).values())[-1].adv
@@ -118,31 +118,31 @@ def pgd(
     precision: str = "fp32",
     seed: int = 0,
 ) -> Images:
-    """The last iterate of PGD (Madry et al. 2018; Xie et al. 2019, Sec. 6.1).
+    """Returns the last iterate of PGD (Madry et al. 2018; Xie et al. 2019, Sec. 6.1).
 
     Args:
         net: in inference mode; RGB (B, 3, H, W) in [0, 1] -> logits (B, C).
-        x: (B, 3, H, W) in [0, 1].
-        labels: (B,) true classes.
+        x: (B, 3, H, W), float32 in [0, 1].
+        labels: (B,) true classes, int64.
         eps: radius in image units.
-        iters: gradient steps.
-        alpha: step size; None: max(1/255, eps/iters) targeted, eps/4 untargeted.
-        targeted: towards `targets`, not away from `labels`.
-        targets: (B,) wanted classes; None: one random wrong class an image.
+        iters: number of gradient steps.
+        alpha: step size in image units; None: max(1/255, eps/iters) targeted, eps/4 untargeted.
+        targeted: attack towards `targets` instead of away from `labels`.
+        targets: (B,) classes to reach; None: a random wrong class per image.
         norm: "linf" or "l2".
-        loss: what is climbed: "ce", "margin" or "dlr".
+        loss: loss to maximise: "ce", "margin" or "dlr".
         clean_start: start at `x`, not at a random point of the ball.
-        restarts: random starts; of each image the iterate that `net` gets most wrong is returned.
-        eot: forward passes whose gradients are averaged, for networks that draw random numbers.
-        precision: "fp32", or "bf16" to follow the gradients of a bfloat16 copy; images and steps
-            stay float32.
-        seed: of starts and targets; they belong to (seed, position in the batch).
+        restarts: number of random starts; the worst iterate per image is returned.
+        eot: forward passes to average gradients over, for networks that draw random numbers.
+        precision: "fp32", or "bf16" for gradients of a bfloat16 copy; images and steps stay
+            float32.
+        seed: seed of starts and targets, which depend on (seed, position in the batch).
 
     Returns:
-        (B, 3, H, W): like `x`, moved by at most `eps`, within [0, 1].
+        (B, 3, H, W) like `x`, within `eps` of it and within [0, 1].
 
     Raises:
-        BadValue: for settings that contradict each other.
+        BadValue: if settings contradict each other.
         FdbenchError: if `x` leaves [0, 1] or the network is in training mode.
         IllegalAdversary: if the network's gradient is not finite.
 
@@ -151,11 +151,11 @@ def pgd(
         >>> bool((adv - x).abs().max() <= 8 / 255 + 1e-6)
         True
     """
-    own = PGDParameters(
+    settings = PGDParameters(
         iters=(iters,), alpha=alpha, restarts=restarts, loss=loss, random_start=not clean_start,
         eot=eot,
     )  # fmt: skip
-    spec = AttackSpec("pgd", norm, eps, targeted, parameters=own)
+    spec = AttackSpec("pgd", norm, eps, targeted, parameters=settings)
     return run_attack(net, x, labels, spec, targets=targets, precision=precision, seed=seed)
 
 
@@ -171,35 +171,36 @@ def autoattack(
     reference: bool = False,
     seed: int = 0,
 ) -> Images:
-    """AutoAttack: four attacks in a row, each on what the earlier ones left (Croce and Hein 2020).
+    """Runs AutoAttack: four attacks, each on the earlier ones' survivors (Croce and Hein 2020).
 
     Args:
         net: in inference mode; RGB (B, 3, H, W) in [0, 1] -> logits (B, C).
-        x: (B, 3, H, W) in [0, 1], attacked as one batch.
-        labels: (B,) true classes.
+        x: (B, 3, H, W), float32 in [0, 1], attacked as one batch.
+        labels: (B,) true classes, int64.
         eps: radius in image units.
         norm: "linf", "l2" or "l1".
         version: "standard", "plus" or "rand".
-        attacks: a list of your own instead, such as ["apgd-ce", "square"].
+        attacks: custom list instead of a version, such as ["apgd-ce", "square"].
         reference: attack the network as it is, not its BN-folded copy: bit-identical to the
             package's own run.
-        seed: the package's; its numbers belong to the batch.
+        seed: the package's seed; random numbers depend on (seed, batch).
 
     Returns:
         (B, 3, H, W): adversarial where an attack succeeded, else the clean image.
 
     Raises:
-        BadValue: for an unknown version, attack or norm.
+        BadValue: if version, attack or norm is unknown.
         FdbenchError: if `x` leaves [0, 1] or the network is in training mode.
+        IllegalAdversary: if the attack leaves its threat model.
 
     Example:
         >>> adv = fdbench.autoattack(net, x, labels, eps=8 / 255, attacks=["apgd-ce"])
     """
-    own = AutoAttackParameters(
+    settings = AutoAttackParameters(
         version=version if attacks is None else "custom",
         attacks=None if attacks is None else tuple(attacks),
     )
-    spec = AttackSpec("autoattack", norm, eps, parameters=own)
+    spec = AttackSpec("autoattack", norm, eps, parameters=settings)
     precision = "reference" if reference else "fp32"
     return run_attack(net, x, labels, spec, precision=precision, seed=seed)
 
@@ -217,32 +218,33 @@ def foolbox(
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Images:
-    """One of Foolbox's attacks, cut off at `eps` (Rauber et al. 2020).
+    """Runs one of Foolbox's attacks, limited to `eps` (Rauber et al. 2020).
 
     Args:
         net: in inference mode; RGB (B, 3, H, W) in [0, 1] -> logits (B, C).
-        x: (B, 3, H, W) in [0, 1], attacked as one batch.
-        labels: (B,) true classes.
-        attack: its class, such as "L2DeepFoolAttack": `fdbench list attacks --foolbox`.
-        eps: radius in image units; in l0 the number of values that may change.
-        norm: for attacks that know several; None: the attack's only one.
-        targeted: towards `targets`, not away from `labels`.
-        targets: (B,) wanted classes; None: one random wrong class an image.
-        settings: the attack's own, such as {"steps": 50}.
-        seed: its random numbers belong to (seed, batch).
+        x: (B, 3, H, W), float32 in [0, 1], attacked as one batch.
+        labels: (B,) true classes, int64.
+        attack: a class of `fdbench list attacks --foolbox`, such as "L2DeepFoolAttack".
+        eps: radius in image units; in l0, the number of values that may change.
+        norm: for attacks that support several; None: the attack's only one.
+        targeted: attack towards `targets` instead of away from `labels`.
+        targets: (B,) classes to reach; None: a random wrong class per image.
+        settings: the attack's arguments, such as {"steps": 50}.
+        seed: seed of all random numbers, which depend on (seed, batch).
 
     Returns:
-        (B, 3, H, W): like `x`, within the threat; the clean image where the attack gave up.
+        (B, 3, H, W) like `x`, within the threat; the clean image where the attack failed.
 
     Raises:
-        BadValue: for an unknown attack, setting or norm.
+        BadValue: if attack, setting or norm is unknown.
         FdbenchError: if `x` leaves [0, 1] or the network is in training mode.
+        IllegalAdversary: if the attack leaves its threat model.
 
     Example:
         >>> adv = fdbench.foolbox(net, x, labels, attack="LinfFastGradientAttack", eps=8 / 255)
     """
-    own = FoolboxParameters(name=attack, settings=dict(settings or {}))
-    spec = AttackSpec("foolbox", foolbox_norm(attack, norm), eps, targeted, parameters=own)
+    chosen = FoolboxParameters(name=attack, settings=dict(settings or {}))
+    spec = AttackSpec("foolbox", foolbox_norm(attack, norm), eps, targeted, parameters=chosen)
     return run_attack(net, x, labels, spec, targets=targets, seed=seed)
 
 
@@ -252,43 +254,44 @@ def transfer(
     *,
     eps: float,
     method: str = "momentum",
-    weights: Sequence[float] | None = None,
+    logit_weights: Sequence[float] | None = None,
     norm: str = "linf",
     targets: Labels | None = None,
     seed: int = 0,
     **knobs: Any,
 ) -> Images:
-    """Adversarial images from surrogates alone, by any transfer method.
+    """Runs a transfer method on surrogates, without the victim.
 
-    They lead away from what the surrogates together see in the clean image: there are no labels.
+    Untargeted attacks lead away from the ensemble's prediction on the clean image: no labels.
 
     Args:
-        surrogates: networks in inference mode, RGB (B, 3, H, W) in [0, 1] -> logits (B, C), all of
-            the same classes.
-        x: (B, 3, H, W) in [0, 1].
+        surrogates: networks in inference mode, RGB (B, 3, H, W) in [0, 1] -> logits (B, C), all
+            with the same classes.
+        x: (B, 3, H, W), float32 in [0, 1].
         eps: radius in image units.
         method: "noise", "ifgsm", "momentum", "phases", "smoothed", "generator", "diverse", "scale",
             "variance", "spectrum" or "shuffle".
-        weights: of each surrogate's logits; None: equal.
-        norm: "linf", or "l2" where the method works in it.
+        logit_weights: weight of each surrogate in the mean of logits; None: equal.
+        norm: "linf", or "l2" if the method supports it.
         targets: (B,) classes to reach; None: untargeted.
-        seed: random numbers belong to (seed, position in the batch).
-        knobs: the method's own, such as iters=20.
+        seed: seed of all random numbers, which depend on (seed, position in the batch).
+        knobs: the method's parameters, such as iters=20.
 
     Returns:
-        (B, 3, H, W): like `x`, within the threat.
+        (B, 3, H, W) like `x`, within the threat.
 
     Raises:
-        BadValue: for an unknown method or knob, or a norm or targets that it can't have.
-        FdbenchError: if `x` leaves [0, 1], a network is in training mode, or they know different
-            classes.
+        BadValue: if method or knob is unknown, or norm or targets are unsupported.
+        FdbenchError: if `x` leaves [0, 1], a network is in training mode, or their numbers of
+            classes differ.
+        IllegalAdversary: if the method leaves its threat model.
 
     Example:
         >>> adv = fdbench.transfer([net], x, eps=8 / 255, method="ifgsm", iters=5)
     """
     for net in surrogates:
         _refuse_unfit(net, x)
-    ensemble = Ensemble(tuple(surrogates), tuple(weights or (1.0,) * len(surrogates)))
+    ensemble = Ensemble(tuple(surrogates), tuple(logit_weights or (1.0,) * len(surrogates)))
     threat, batch = Threat(norm, eps), _batch(x, torch.zeros(len(x), dtype=torch.int64))
     adv = craft(method, ensemble, batch, threat, knobs, seed=seed, target=targets)
     check(adv, x, threat)
@@ -308,30 +311,31 @@ def attack(
     seed: int = 0,
     **parameters: Any,
 ) -> Images:
-    """Any attack by its name, also one of another installed package.
+    """Runs any attack by its name, including those of other installed packages.
 
     Args:
-        name: as `fdbench list attacks` shows it.
+        name: a name of `fdbench list attacks`.
         net: in inference mode; RGB (B, 3, H, W) in [0, 1] -> logits (B, C).
-        x: (B, 3, H, W) in [0, 1].
-        labels: (B,) true classes.
+        x: (B, 3, H, W), float32 in [0, 1].
+        labels: (B,) true classes, int64.
         eps: radius in image units.
-        norm: a norm the attack knows.
-        targeted: towards `targets`, not away from `labels`.
-        targets: (B,) wanted classes; None: one random wrong class an image.
-        seed: of all random numbers.
-        parameters: the attack's own.
+        norm: a norm the attack supports.
+        targeted: attack towards `targets` instead of away from `labels`.
+        targets: (B,) classes to reach; None: a random wrong class per image.
+        seed: seed of all random numbers.
+        parameters: the attack's parameters.
 
     Returns:
-        (B, 3, H, W): like `x`, within the threat.
+        (B, 3, H, W) like `x`, within the threat.
 
     Raises:
-        BadValue: for an unknown attack or parameter.
+        BadValue: if attack or parameter is unknown.
         FdbenchError: if `x` leaves [0, 1] or the network is in training mode.
+        IllegalAdversary: if the attack leaves its threat model.
 
     Example:
         >>> adv = fdbench.attack("pgd", net, x, labels, eps=8 / 255, iters=(5,))
     """
-    own = parameters_of(name).of(parameters, f"the parameters of {name}")
-    spec = AttackSpec(name, norm, eps, targeted, parameters=own)
+    settings = parameters_of(name).of(parameters, f"the parameters of {name}")
+    spec = AttackSpec(name, norm, eps, targeted, parameters=settings)
     return run_attack(net, x, labels, spec, targets=targets, seed=seed)

@@ -1,4 +1,4 @@
-"""Black box: sets of adversarial images made without the victim, and victims judged by them."""
+"""Black-box attacks: sets of adversarial images made without the victim, and judged on victims."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ from fdbench.threat import Threat
 from fdbench.units import pixels
 
 BATTERY = "caad2017"
-_IMAGES, _IMAGES_SUBMITTED = 250, 100  # a batch; the competition runs submissions on 100 images
+_IMAGES, _IMAGES_SUBMITTED = 250, 100  # per batch; the competition runs submissions on 100 images
 
 
 @dataclass(frozen=True)
 class OpenedSet:
-    """A set of adversarial images, opened once, with the data it was made from."""
+    """A set of adversarial images with the data it was made from."""
 
     stored: AdvSet
     images: Dataset
@@ -38,11 +38,11 @@ class OpenedSet:
 
 
 def use_set(name: str, data: DataRequest, results: Path, compute: Compute) -> OpenedSet:
-    """A set that exists already, by its name or folder."""
+    """Opens an existing set, by its name or folder."""
     workspace, device = workspace_at(results), start_torch(compute.device, compute.threads)
     stored = AdvSet.open(workspace, name)
-    made = stored.info.data
-    images = _open_data(data.data or made.name, data.split or made.split, data)
+    source = stored.info.data
+    images = _open_data(data.data or source.name, data.split or source.split, data)
     return OpenedSet(stored, images, workspace, device)
 
 
@@ -54,7 +54,7 @@ def make_set(
     results: Path,
     compute: Compute,
 ) -> OpenedSet:
-    """Makes what is missing of a set and opens it; the victim has no part in it."""
+    """Makes the missing images of a set, without the victim, and opens it."""
     workspace, device = workspace_at(results), start_torch(compute.device, compute.threads)
     plan = _plan(request, data, (limit, batch_size), workspace, device)
     names = ", ".join(attacker.spec.name for attacker in plan.attackers)
@@ -74,13 +74,13 @@ def make_set(
 def judge(
     opened: OpenedSet, refs: Sequence[str], limit: int | None, batch_size: int | None
 ) -> list[Path]:
-    """The set on every victim named: the run folders. Nothing where none is named."""
+    """Judges the set on every victim named, if any; returns the run folders."""
     if not refs:
         return []
     stored, images = opened.stored, opened.images
     rank, world = rank_and_world()
     count = min(limit or stored.info.images, len(images))
-    # This process judges what it made: others may still be at it.
+    # Each process judges the images it made: others may still be running.
     stored.check_fit(images, images.ids[rank:count:world])
     attack = Replay(stored)
     folders = []
@@ -106,7 +106,7 @@ def _plan(
     workspace: Workspace,
     device: torch.device,
 ) -> blackbox.SetPlan:
-    """The set to be made, every network, recipe and folder it needs opened."""
+    """Plans a set, and opens every network, recipe and folder it needs."""
     limit, batch_size = amounts
     known = _known(request.surrogates, workspace)
     card = known.models[0].card if known else None
@@ -137,14 +137,14 @@ def _plan(
 def _given_attackers(
     request: SetRequest, ids: Sequence[int | str], eps: float, targeted: bool
 ) -> list[blackbox.Attacker]:
-    """Submissions and folders of images made elsewhere."""
+    """Returns the attackers of submissions and of folders of images made elsewhere."""
     limit_s = request.time_limit or submission.LIMIT_S
     given = [blackbox.by_submission(path, eps, limit_s, targeted) for path in request.submissions]
     return given + [blackbox.by_folder(path, eps, ids) for path in request.folders]
 
 
 def _aim(images: Dataset, request: SetRequest) -> blackbox.Aim | None:
-    """The classes to reach; None for an untargeted set."""
+    """Returns the classes to reach; None for an untargeted set."""
     chosen = request.targets
     if chosen is None and not request.targeted:
         return None
@@ -189,7 +189,7 @@ def _refuse_untrained(
 
 
 def _training_data(images: Dataset, data: DataRequest) -> list[str]:
-    """Flags of train-attacker for images like these; the competition's have no training images."""
+    """Returns train-attacker's flags for such images; the competition's have no training images."""
     if images.name.startswith("caad:"):
         return ["--data", "folder:DIR", "--px", str(images.px)]
     flags: Mapping[str, Path | int | None] = {"--data-dir": data.data_dir, "--px": data.px}
@@ -200,7 +200,7 @@ def _training_data(images: Dataset, data: DataRequest) -> list[str]:
 
 
 def _known(typed: Sequence[str], workspace: Workspace) -> blackbox.Known | None:
-    """The surrogates and their weights; None if there are none."""
+    """Returns the surrogates and their weights; None if there are none."""
     pairs = [with_weight(text) for text in typed]
     models: tuple[Model, ...] = ()
     if pairs:
@@ -209,7 +209,7 @@ def _known(typed: Sequence[str], workspace: Workspace) -> blackbox.Known | None:
 
 
 def with_weight(text: str) -> tuple[str, float]:
-    """`r20=0.5` as a reference and a weight; without a weight, 1. Raises BadValue."""
+    """Parses `r20=0.5` into a reference and a weight, by default 1. Raises BadValue."""
     ref, equals, weight = text.rpartition("=")
     if not equals:
         return text, 1.0
@@ -217,5 +217,5 @@ def with_weight(text: str) -> tuple[str, float]:
         return ref, float(weight)
     except ValueError as reason:
         raise BadValue(
-            f"--surrogate {text}: {weight!r} is not a weight, like {ref}=0.5"
+            f"--surrogate {text}: {weight!r} is not a weight, as in {ref}=0.5"
         ) from reason

@@ -1,4 +1,4 @@
-"""Weights taken over from elsewhere, and networks asked for classes."""
+"""Imports released weights, and labels folders of images."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,19 +25,19 @@ from fdbench.models import (
 
 
 def read_release(file: Path, expected: Mapping[str, str | None]) -> Pack:
-    """The network in an .npz that the paper's authors released.
+    """Reads the network in an .npz that the paper's authors released.
 
-    `expected` holds what the user says of it (arch, denoise, denoise_at; None: nothing). Raises
-    FdbenchError for a file that does not fit.
+    `expected` holds the arch, denoise and denoise_at that the user expects (None: any). Raises
+    FdbenchError for a file that does not match.
     """
     return read_pack(file, expected)
 
 
 def import_release(pack: Pack, name: str, replace: bool, results: Path) -> Path:
-    """Stores the weights with a card that names licence and source; the file of weights.
+    """Stores the weights with a card that names licence and source; returns their file.
 
-    The same weights again are no error. Raises FdbenchError for other weights of that name, unless
-    `replace` is set.
+    Storing the same weights again is no error. Raises FdbenchError if other weights have that name,
+    unless `replace` is set.
     """
     path = workspace_at(results).checkpoint(name)
     weights = weights_hash(pack.tensors)
@@ -63,7 +63,7 @@ def import_release(pack: Pack, name: str, replace: bool, results: Path) -> Path:
 
 
 def release_facts(pack: Pack, name: str) -> dict[str, str]:
-    """What a release holds, for the eye."""
+    """Describes a release, for display."""
     spec = pack.spec
     placed = "" if spec.denoise == "none" else f", {spec.denoise_at}"
     return {
@@ -79,7 +79,7 @@ def release_facts(pack: Pack, name: str) -> dict[str, str]:
 
 
 def weights_behind(ref: str, results: Path) -> Path | None:
-    """The file behind a model that can be opened; None for a module:function."""
+    """Returns the weights file of a model that can be opened; None for a module:function."""
     if ":" in ref and not ref.endswith(".safetensors"):
         return None
     workspace = workspace_at(results)
@@ -99,24 +99,24 @@ def classify(
     results: Path = Path("results"),
     compute: Compute = Compute(),  # noqa: B008 frozen
 ) -> Classified:
-    """Labels a folder of images into lines `filename,label`, as CAAD 2018 asked; resumable.
+    """Labels a folder of images as lines `filename,label`, as CAAD 2018 required; resumable.
 
     Args:
-        ref: the model, as after `--model`.
-        folder: the images; PNG and JPEG.
-        output: the file of lines; beside it lies a journal until all images are labelled.
-        label_base: the number of the first class.
-        px: side to resize to; None: the network's, none if it resizes by itself.
-        batch_size: images at a time.
-        skip_bad: leave unreadable images out, instead of an error.
-        results: folder under whose checkpoints/ named weights lie.
+        ref: the model, as for `--model`.
+        folder: the images, PNG or JPEG.
+        output: the file of lines; its journal is OUTPUT.jsonl.
+        label_base: number of the first class.
+        px: side to resize to; None: the network's, no resizing if it resizes by itself.
+        batch_size: images per batch.
+        skip_bad: leave out unreadable images instead of raising an error.
+        results: the results folder; named weights are in its checkpoints/.
         compute: device and threads.
 
     Returns:
         How many images were labelled, and the reason for each that was not.
 
     Raises:
-        FdbenchError: naming them, where images can't be read and `skip_bad` is not set.
+        FdbenchError: if images, which it names, can't be read and `skip_bad` is not set.
     """
     device = start_torch(compute.device, compute.threads)
     model = open_model(ref, workspace_at(results))

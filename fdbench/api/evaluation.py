@@ -38,34 +38,34 @@ def evaluate(
     device: str = "auto",
     **parameters: Any,
 ) -> Run:
-    """Attacks a network over a data set; every row is on disk, and the same call continues.
+    """Attacks a network over a data set and records every row; the same call resumes.
 
     Args:
-        model: a reference as after `--model`, or a network in inference mode: RGB (B, 3, H, W) in
+        model: a reference as for `--model`, or a network in inference mode: RGB (B, 3, H, W) in
             [0, 1] -> logits (B, C).
-        data: a data set as after `--data`, or one that `open_data` returned.
-        attack: a name of `fdbench list attacks`, or a whole AttackSpec, which leaves no room for
-            `eps`, `norm`, `targeted` and `parameters`.
-        eps: radius in image units, or as typed: "8/255". None: what the model was trained at, else
-            8/255 (16/255 on ImageNet).
-        norm: "linf", "l2", ... as the attack allows.
-        targeted: None: targeted from 100 classes on.
+        data: a data set as for `--data`, or one that `open_data` returned.
+        attack: a name of `fdbench list attacks`, or a complete AttackSpec, which replaces `eps`,
+            `norm`, `targeted` and `parameters`.
+        eps: radius in image units, or a string such as "8/255". None: the eps the model was trained
+            with, else 8/255 (16/255 on ImageNet).
+        norm: "linf", "l2" or another norm the attack supports.
+        targeted: whether to attack towards a wrong class; None: if there are 100 classes or more.
         split: "test", "held-out" or "train".
-        limit: attack the first images only.
-        batch_size: images in a forward pass; None: 250, or what memory holds.
-        seed: of starts and targets; each image has its own numbers.
-        precision: of the attack's gradients; verdicts are float32 always.
-        save_adv: "float" or "png" keeps the adversarial images for `verify`.
-        results: folder in which the run is kept.
+        limit: attack only the first `limit` images.
+        batch_size: images per forward pass; None: 250, or what fits in memory.
+        seed: seed of starts and targets, which depend on (seed, image).
+        precision: "fp32", "bf16" or "auto" for the attack's gradients; verdicts are float32.
+        save_adv: "float" or "png" to keep the adversarial images for `verify`.
+        results: the results folder; the run is kept in its runs/.
         device: "auto", "cpu" or "cuda".
-        parameters: the attack's own, such as iters=(10, 100).
+        parameters: the attack's parameters, such as iters=(10, 100).
 
     Returns:
-        The run: its folder, its description and its rows, one an image.
+        The run: its folder, its description and its rows, one per image.
 
     Raises:
-        BadValue: for settings that can't be meant.
-        IllegalAdversary: if the attack leaves its threat model; nothing of it is recorded.
+        BadValue: if a setting is invalid or contradicts another.
+        IllegalAdversary: if the attack leaves its threat model; that batch is not recorded.
 
     Example:
         >>> run = fdbench.evaluate(net, "fashion-mini", iters=(10, 20), limit=20)
@@ -76,11 +76,11 @@ def evaluate(
     opened = model_of(model, workspace)
     request = _request(attack, eps, norm, targeted, precision, parameters)
     images = data if isinstance(data, Dataset) else None
-    asked = DataRequest(None if images else str(data), split)
+    source = DataRequest(None if images else str(data), split)
     return _attack(
         opened,
         request,
-        images or open_images(opened, asked),
+        images or open_images(opened, source),
         RunRequest(limit, batch_size, seed, save_adv=save_adv),
         workspace,
         where,
@@ -97,9 +97,9 @@ def _request(
 ) -> AttackRequest:
     if isinstance(attack, AttackSpec):
         return AttackRequest.of(attack, precision)
-    own = parameters_of(attack).of(parameters, f"the parameters of {attack}")
+    settings = parameters_of(attack).of(parameters, f"the parameters of {attack}")
     size = parse_size(eps, norm) if isinstance(eps, str) else eps
-    return AttackRequest(attack, own, norm, size, targeted, precision=precision)
+    return AttackRequest(attack, settings, norm, size, targeted, precision=precision)
 
 
 def attack_models(
@@ -110,7 +110,7 @@ def attack_models(
     results: Path,
     compute: Compute,
 ) -> list[Path]:
-    """Each attack on each model; the run folders."""
+    """Runs each attack on each model; returns the run folders."""
     workspace, device = workspace_at(results), start_torch(compute.device, compute.threads)
     folders = []
     for model in open_models(refs, workspace):
@@ -138,7 +138,7 @@ def _attack(
 
 
 def run_announced(evaluation: Evaluation) -> Run:
-    """Says what is attacked how, and attacks what is not yet attacked."""
+    """Announces the attack, and runs it on the remaining images."""
     spec: AttackSpec = evaluation.spec
     attack: Attack = evaluation.attack
     chosen = spec.parameters.sees_network

@@ -1,4 +1,4 @@
-"""Is a number to be believed? The doctor looks at a network, verify at a finished run."""
+"""Checks that a number can be trusted: the doctor examines a network, verify a finished run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +20,9 @@ from fdbench.store import Check, Findings, Workspace, now, write_findings
 from fdbench.threat import Threat
 from fdbench.types import Images
 
-# A network's card says how it did on held-out images; the test set may differ by this many points.
+# Tolerance in points between the card's accuracy on held-out images and that on the test set.
 _GIVE = 5.0
-_FEW = 2  # networks in the workspace that are used to attack, where no surrogate is named
+_FEW = 2  # networks of the workspace used as surrogates if none is named
 
 
 def doctor(
@@ -39,27 +39,28 @@ def doctor(
     results: Path | str = "results",
     device: str = "auto",
 ) -> Findings:
-    """Looks for reasons not to believe a network's robust accuracy, and keeps what it finds.
+    """Looks for reasons to distrust a network's robust accuracy, and stores the findings.
 
     Args:
-        model: a reference as after `--model`, or a network in inference mode: RGB (B, 3, H, W) in
+        model: a reference as for `--model`, or a network in inference mode: RGB (B, 3, H, W) in
             [0, 1] -> logits (B, C).
-        data: as after `--data`; None: what the model was trained on.
-        eps: radius in image units; None: what the model was trained at, else 8/255.
+        data: a data set as for `--data`; None: the one the model was trained on.
+        eps: radius in image units; None: the eps the model was trained with, else 8/255 (16/255 on
+            ImageNet).
         norm: "linf" or "l2".
-        limit: how many images to try, the first ones.
+        limit: test on the first `limit` images.
         surrogates: references of networks to transfer from; none: two others trained here.
-        expected: clean accuracy in percent, give or take.
-        eot: above 1 for a network that draws random numbers: passes that attacks average over.
-        seed: of all random numbers.
-        results: folder in which the findings are kept; reports repeat them.
+        expected: clean accuracy and its tolerance, in percent.
+        eot: passes that attacks average over, above 1 for a network that draws random numbers.
+        seed: seed of all random numbers.
+        results: the results folder; the findings are kept there and reported.
         device: "auto", "cpu" or "cuda".
 
     Returns:
-        The findings: one Check a question, each "pass", "fail" or "skipped".
+        The findings: a list of Checks, each "pass", "fail" or "skipped".
 
     Raises:
-        BadValue: for settings that can't be meant.
+        BadValue: if a setting is invalid or contradicts another.
 
     Example:
         >>> findings = fdbench.doctor(net, "fashion-mini", eps=8 / 255, limit=20)
@@ -69,8 +70,8 @@ def doctor(
     workspace, where = workspace_at(results), start_torch(device, None)
     opened = model_of(model, workspace)
     request = AttackRequest(norm=norm, eps=eps, targeted=False)
-    asked = DoctorRequest(tuple(surrogates), limit, expected, eot, seed)
-    return _examined(opened, request, DataRequest(data), asked, workspace, where)
+    checkup = DoctorRequest(tuple(surrogates), limit, expected, eot, seed)
+    return _examined(opened, request, DataRequest(data), checkup, workspace, where)
 
 
 def doctor_models(
@@ -81,7 +82,7 @@ def doctor_models(
     results: Path,
     compute: Compute,
 ) -> list[Findings]:
-    """The findings of each model named, or of all in the workspace."""
+    """Returns the findings of each model named, or of all in the workspace."""
     workspace, device = workspace_at(results), start_torch(compute.device, compute.threads)
     return [
         _examined(model, request, data, asked, workspace, device)
@@ -93,24 +94,26 @@ def _examined(
     model: Model,
     request: AttackRequest,
     data: DataRequest,
-    asked: DoctorRequest,
+    checkup: DoctorRequest,
     workspace: Workspace,
     device: torch.device,
 ) -> Findings:
     images = open_images(model, data)
     spec = complete(request, model, images)
+    threat = Threat(spec.norm, spec.eps)
+    threat.check_steps()
     model.net.to(device)
-    batch = images.fetch(range(min(asked.limit, len(images)))).to(device)
+    batch = images.fetch(range(min(checkup.limit, len(images)))).to(device)
     classes = check_fit(model, images, batch)
-    others = _others(model, asked.surrogates, workspace, batch.x, classes)
+    others = _others(model, checkup.surrogates, workspace, batch.x, classes)
     patient = Patient(
         model.net,
         batch,
-        Threat(spec.norm, spec.eps),
+        threat,
         classes,
-        asked.seed,
-        asked.eot,
-        asked.expected or _card_says(model, images.name),
+        checkup.seed,
+        checkup.eot,
+        checkup.expected or _card_says(model, images.name),
         tuple(net for _, net in others),
     )
     names = [name for name, _ in others]
@@ -125,7 +128,7 @@ def _kept(
     others: list[str],
     workspace: Workspace,
 ) -> Findings:
-    """Runs every check and stores what it finds."""
+    """Runs every check and stores the findings."""
     say(
         f"{model.name} on {data}: {len(patient.batch.ids)} images, {spec.norm}, eps "
         f"{spec.eps_text}; transfer from {', '.join(others) or 'no network'}"
@@ -139,7 +142,7 @@ def _kept(
 
 
 def _card_says(model: Model, data: str) -> tuple[float, float] | None:
-    """The clean accuracy on held-out images when these weights were kept, on the same data."""
+    """Returns the card's clean accuracy on held-out images of the same data, and a tolerance."""
     card = model.card
     if card is None or not card.log or card.data["name"] != data:
         return None
@@ -150,20 +153,20 @@ def _card_says(model: Model, data: str) -> tuple[float, float] | None:
 def _others(
     model: Model, surrogates: Sequence[str], workspace: Workspace, x: Images, classes: int
 ) -> list[tuple[str, nn.Module]]:
-    """Networks to transfer from: those named, or some of the workspace with the same classes."""
+    """Returns networks to transfer from: those named, or some here with as many classes."""
     refs = surrogates or [name for name in workspace.weights() if name != model.name]
     chosen: list[tuple[str, nn.Module]] = []
     for ref in refs:
         other = open_model(ref, workspace)
         if other.weights == model.weights:
             if surrogates:
-                raise BadValue(f"--surrogate {ref} is the network that is examined itself.")
+                raise BadValue(f"--surrogate {ref} is the examined network: name another.")
             continue
         net = other.net.to(x.device)
         with torch.no_grad():
             fits = net(x[:1]).shape[1] == classes
         if surrogates and not fits:
-            raise BadValue(f"--surrogate {ref} does not tell the same {classes} classes apart.")
+            raise BadValue(f"--surrogate {ref} does not have the model's {classes} classes.")
         if fits:
             chosen.append((other.name, net))
         if not surrogates and len(chosen) == _FEW:
@@ -172,60 +175,61 @@ def _others(
 
 
 def run_folder(run: str, results: Path | str = "results") -> Path:
-    """The folder of a run, by its path or its name. Raises BadValue for neither."""
+    """Returns the folder of a run, by its path or its name. Raises BadValue for neither."""
     return find_run(workspace_at(results), run)
 
 
 def verify(
     run: Path | str,
     *,
-    model: str | None = None,
+    model: str | nn.Module | None = None,
     data: DataRequest | None = None,
     batch_size: int | None = None,
     results: Path | str = "results",
     device: str = "auto",
     threads: int | None = None,
 ) -> list[Check]:
-    """Checks a run again from what is on the disk: rows, kept images, weights and every verdict.
+    """Rechecks a stored run: its rows, kept images, weights and every verdict.
 
     Args:
         run: its folder, or its name under results/runs.
-        model: where the run's weights are now; None: where they were.
-        data: where the run's data are now; None: where they were.
-        batch_size: images at a time; None: as they were attacked.
+        model: the run's network, or a reference to it; None: the reference in its run.json.
+        data: where the run's data are now; None: as in its run.json.
+        batch_size: images per batch; None: as they were attacked.
         results: the results folder.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads; None: PyTorch's own number.
 
     Returns:
-        One Check a question, each "pass", "fail" or "skipped".
+        A list of Checks, each "pass", "fail" or "skipped".
 
     Raises:
-        BadValue: for a run that does not exist.
-        FdbenchError: for a malformed run.json, or data that can't be read.
+        BadValue: if the run does not exist.
+        FdbenchError: if run.json is malformed or the data can't be read.
 
     Example:
         >>> run = fdbench.evaluate(net, "fashion-mini", iters=(2,), limit=8, save_adv="float")
-        >>> checks = fdbench.verify(run.path)  # doctest: +SKIP
+        >>> any(check.verdict == "fail" for check in fdbench.verify(run.path, model=net))
+        False
     """
     workspace = workspace_at(results)
     saved, where = read_saved(find_run(workspace, str(run))), start_torch(device, threads)
     opened = _open_or_say(model or saved.info.model.ref, workspace)
-    known, asked = saved.info.data, data or DataRequest()
+    recorded, given = saved.info.data, data or DataRequest()
     images = open_data(
-        asked.data or known.name, known.split, data_dir=asked.data_dir, download=asked.download,
-        px=asked.px,
+        given.data or recorded.name, recorded.split, data_dir=given.data_dir,
+        download=given.download, px=given.px,
     )  # fmt: skip
     with progress(saved.path.name, len(saved.rows), "images") as advance:
         return audit(saved, opened, images, where, batch_size=batch_size, tick=advance)
 
 
-def _open_or_say(ref: str, workspace: Workspace) -> Model | None:
-    """The model, or None with the reason: damaged weights are a finding, not the end."""
+def _open_or_say(ref: str | nn.Module, workspace: Workspace) -> Model | None:
+    """Returns the model, or prints why not and returns None: bad weights are only a finding."""
     try:
-        return open_model(ref, workspace)
+        return model_of(ref, workspace)
     except BadValue:
         raise
     except FdbenchError as reason:
-        say(f"{reason.message}\nIf the weights lie elsewhere: --model FILE.safetensors")
+        say(f"{reason.message}\nIf the weights are elsewhere: --model FILE.safetensors")
         return None

@@ -1,4 +1,4 @@
-"""What names can stand for on the command line. Free of torch until an attack or file is used."""
+"""Names allowed on the command line. Free of torch until an attack or file is used."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,39 +7,44 @@ from typing import Any
 from fdbench import attacks, data
 from fdbench.attacks import ATTACKS, LOSSES, parameters_of
 from fdbench.errors import BadValue
-from fdbench.models import denoise_choices
+from fdbench.models import OFFERED, denoise_choices
 from fdbench.registry import Registry
 from fdbench.specs import FoolboxParameters, Parameters, TransferParameters
 from fdbench.threat import NORMS
 
-_REGISTRIES: dict[str, Registry[Any]] = {"attacks": ATTACKS, "losses": LOSSES, "norms": NORMS}
+_REGISTRIES: dict[str, Registry[Any]] = {
+    "attacks": ATTACKS,
+    "losses": LOSSES,
+    "models": OFFERED,
+    "norms": NORMS,
+}
 
 
 def choices(kind: str) -> tuple[str, ...]:
-    """All names of a registry: "attacks", "losses" or "norms"; or "denoisers"."""
+    """Returns all "attacks", "losses", "norms", "denoisers", or other packages' "models"."""
     return denoise_choices() if kind == "denoisers" else _REGISTRIES[kind].names
 
 
 def attack_summaries() -> dict[str, str]:
-    """What each attack is, by its name."""
+    """Returns a summary of each attack, by its name."""
     kinds: dict[str, type[Parameters]] = {name: parameters_of(name) for name in ATTACKS}
     kinds |= {"transfer": TransferParameters}
     return {name: kind.summary for name, kind in kinds.items()}
 
 
 def attack_parameters(name: str) -> type[Parameters]:
-    """The parameters of an attack, of which its command makes options."""
+    """Returns the parameters of an attack, from which its command generates options."""
     return parameters_of(name)
 
 
 def data_kinds() -> list[dict[str, str]]:
-    """How each kind of data set is typed, and what it is."""
+    """Returns how to type each kind of data set, and what it is."""
     kinds = (data.DATA[name] for name in data.DATA)
     return [{"data": kind.form, "what": kind.summary} for kind in kinds]
 
 
 def foolbox_list() -> list[dict[str, str]]:
-    """Foolbox's attacks, with their norms and kinds."""
+    """Returns Foolbox's attacks, with their norms and kinds."""
     return [
         {"attack": one.name, "norm": one.norm, "kind": one.kind}
         for one in attacks.foolbox_attacks()
@@ -49,17 +54,17 @@ def foolbox_list() -> list[dict[str, str]]:
 def foolbox_parameters(
     name: str, pairs: Sequence[str], norm: str | None, targeted: bool
 ) -> tuple[str, FoolboxParameters]:
-    """The norm and the parameters of one of Foolbox's attacks, from key=value pairs.
+    """Returns the norm and the parameters of one of Foolbox's attacks, from key=value pairs.
 
-    Raises BadValue, naming what is allowed, where they don't fit.
+    Raises BadValue, naming the allowed values, for invalid ones.
     """
-    known = attacks.foolbox_norm(name, norm)
-    settings = attacks.check_foolbox(name, attacks.parse_foolbox_settings(pairs), known, targeted)
-    return known, FoolboxParameters(name=name, settings=settings)
+    chosen = attacks.foolbox_norm(name, norm)
+    settings = attacks.check_foolbox(name, attacks.parse_foolbox_settings(pairs), chosen, targeted)
+    return chosen, FoolboxParameters(name=name, settings=settings)
 
 
 def targets_named(given: str) -> tuple[str, dict[int | str, int]]:
-    """The kind of targets that was typed, and those of a file. Raises BadValue for neither."""
+    """Returns the kind of targets, and those of a file. Raises BadValue for neither."""
     if given in ("random", "least-likely"):
         return given, {}
     if not Path(given).is_file():

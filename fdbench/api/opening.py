@@ -1,4 +1,4 @@
-"""Models and data by reference, with what was left open filled in and announced (contract C7)."""
+"""Opens models and data by reference, and fills in settings that were left open (contract C7)."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -15,37 +15,37 @@ from fdbench.models import Model, in_memory_model, open_model
 from fdbench.specs import AttackSpec, default_eps, default_targeted
 from fdbench.store import Workspace
 
-_EMBEDDED = "fashion-mini"  # where neither the user nor the model's card names a data set
+_EMBEDDED = "fashion-mini"  # if neither the user nor the model's card names a data set
 
 
 def workspace_at(results: Path | str | Workspace) -> Workspace:
-    """The results folder as a Workspace."""
+    """Returns the results folder as a Workspace."""
     return results if isinstance(results, Workspace) else Workspace(Path(results))
 
 
 def load_model(ref: str, results: Path | str = "results") -> nn.Module:
-    """A frozen network: RGB (B, 3, H, W) in [0, 1] -> logits (B, C).
+    """Loads a network, frozen and in inference mode.
 
     Args:
-        ref: as after `--model`: a name, a .safetensors file, tv:NAME[:WEIGHTS], timm:NAME,
-            defense:DIR or module:function.
-        results: folder under whose checkpoints/ named weights lie.
+        ref: a reference as for `--model`: a name, a .safetensors file, tv:NAME[:WEIGHTS],
+            timm:NAME, defense:DIR or module:function.
+        results: the results folder; named weights are in its checkpoints/.
 
     Returns:
-        The network in inference mode, its parameters without gradients.
+        The network, RGB (B, 3, H, W) in [0, 1] -> logits (B, C), its parameters without gradients.
 
     Raises:
-        BadValue: for a reference that can't be meant.
-        FdbenchError: where the weights are missing or damaged.
+        BadValue: if the reference is unknown.
+        FdbenchError: if the weights are missing or damaged.
 
     Example:
-        >>> net = fdbench.load_model("r20-nonlocal-gauss")  # doctest: +SKIP
+        >>> net = fdbench.load_model("mynets:small")
     """
     return open_model(ref, workspace_at(results)).net
 
 
 def model_of(model: str | nn.Module, workspace: Workspace) -> Model:
-    """A model by reference, or a frozen copy of a network in memory.
+    """Opens a model by reference, or makes a frozen copy of a network in memory.
 
     Raises FdbenchError for a network in training mode.
     """
@@ -53,15 +53,15 @@ def model_of(model: str | nn.Module, workspace: Workspace) -> Model:
         return open_model(model, workspace)
     if model.training:
         raise FdbenchError(
-            "the network is in training mode: its answers depend on the batch.\nnet.eval()"
+            "the network is in training mode: its logits depend on the batch.\nCall net.eval()."
         )
     return in_memory_model(copy.deepcopy(model))
 
 
 def open_models(refs: Sequence[str], workspace: Workspace) -> Iterator[Model]:
-    """Each model named, or all trained or imported here; one in memory at a time.
+    """Yields each model named, or all trained or imported here, one in memory at a time.
 
-    Raises FdbenchError where there is none.
+    Raises FdbenchError if there is none.
     """
     chosen = list(refs) or list(workspace.weights())
     if not chosen:
@@ -82,7 +82,7 @@ def open_models(refs: Sequence[str], workspace: Workspace) -> Iterator[Model]:
 
 
 def open_images(model: Model, request: DataRequest) -> Dataset:
-    """The data set that was named, else the one the model was trained on, else the embedded one."""
+    """Opens the data set named, else the one the model was trained on, else the embedded one."""
     trained_on = model.card.data["name"] if model.card else None
     split = request.split or "test"
     return open_data(
@@ -95,9 +95,9 @@ def open_images(model: Model, request: DataRequest) -> Dataset:
 
 
 def complete(request: AttackRequest, model: Model, images: Dataset) -> AttackSpec:
-    """The attack with what was left open taken from the model and the data (contract C7).
+    """Completes an attack's open settings from the model and the data (contract C7).
 
-    Raises BadValue where a norm's eps can't be guessed.
+    Raises BadValue if the norm has no default eps.
     """
     norm, card, eps = request.norm, model.card, request.eps
     trained = card.train if card else None
@@ -105,14 +105,14 @@ def complete(request: AttackRequest, model: Model, images: Dataset) -> AttackSpe
         eps = trained.eps
     if eps is None and norm != "linf":
         raise BadValue(
-            f"--norm {norm} needs an --eps: {model.name} was not trained in it.\n"
+            f"--norm {norm} needs an --eps: {model.name} was not trained with that norm.\n"
             "Usual on 32 px: --norm l2 --eps 0.5, --norm l1 --eps 12."
         )
     if eps is None:
         eps = default_eps(card.data["name"] if card else images.name)
     targeted = request.targeted
     if targeted is None:
-        able = request.parameters.goals
-        targeted = default_targeted(images.classes) if len(able) > 1 else able == ("targeted",)
+        goals = request.parameters.goals
+        targeted = default_targeted(images.classes) if len(goals) > 1 else goals == ("targeted",)
     spec = AttackSpec(request.attack, norm, eps, targeted, request.targets, request.parameters)
     return checked(spec)

@@ -10,7 +10,7 @@ from fdbench.store import read_runs as read_stored_runs
 
 
 def read_runs(results: Path | str = "results") -> DataFrame:
-    """Every row of every run with the setting it was made in: one line an image and reading.
+    """Reads every row of every run with its run's settings: one line per image and reading.
 
     Args:
         results: the results folder.
@@ -19,10 +19,10 @@ def read_runs(results: Path | str = "results") -> DataFrame:
         Columns run, model, weights, data, split, attack, norm, eps (image units), targeted, seed,
         precision, reading (an iteration budget, or an attack's or attacker's name), image, label,
         target, clean (the prediction on the clean image), pred, right (pred is the label), and
-        distance. Empty where there are no runs.
+        distance (in the norm, image units). Empty if there are no runs.
 
     Raises:
-        FdbenchError: naming the file, for a malformed run.json or row.
+        FdbenchError: if a run.json or row, whose file it names, is malformed.
 
     Example:
         >>> rows = fdbench.read_runs("results")
@@ -45,10 +45,10 @@ def read_runs(results: Path | str = "results") -> DataFrame:
             "precision": info.precision,
         }
         for row in run.rows:
-            own = {key: row.get(key) for key in ("image", "label", "target", "clean", "distance")}
+            image = {key: row.get(key) for key in ("image", "label", "target", "clean", "distance")}
             for reading, pred in row["pred"].items():
                 verdict = {"reading": reading, "pred": pred, "right": pred == row["label"]}
-                lines.append({**setting, **own, **verdict})
+                lines.append({**setting, **image, **verdict})
     return DataFrame(lines, columns=list(_COLUMNS))
 
 
@@ -63,16 +63,17 @@ def report(results: Path | str = "results", fmt: str | None = None) -> Report:
 
     Args:
         results: the results folder.
-        fmt: also print the report, as "table", "md", "csv", "html" or "json".
+        fmt: also print the report, as "table", "md", "csv", "html" or "json"; None: print nothing.
 
     Returns:
         The report: `tables` holds its numbers as DataFrames, by the name of their CSV, and
-        `chapters` what is written of them.
+        `chapters` its text.
 
     Raises:
-        FdbenchError: where there is no run, or `results` can't be written.
+        FdbenchError: if there is no run, or `results` can't be written.
 
     Example:
+        >>> run = fdbench.evaluate(net, "fashion-mini", iters=(2,), limit=8)
         >>> table = fdbench.report("results").tables["whitebox"]
         >>> list(table.columns[:2])
         ['model', 'weights']

@@ -1,6 +1,6 @@
-"""What is asked for, before a model or a data set is opened. Free of torch.
+"""Requests, before a model or a data set is opened. Free of torch.
 
-None stands for what is filled in from the model and the data (contract C7).
+None means: filled in from the model and the data (contract C7).
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from fdbench.specs import AttackSpec, Parameters, PGDParameters
 
 @dataclass(frozen=True)
 class DataRequest:
-    """Which images: a data set, its split, and where it lies."""
+    """Which images: a data set, its split, and where it is stored."""
 
     data: str | None = None
     split: str | None = None  # None: "test", or the split that a set was made from
@@ -44,7 +44,7 @@ class AttackRequest:
 
     @classmethod
     def of(cls, spec: AttackSpec, precision: str) -> "AttackRequest":
-        """A battery's attack, in which nothing is left open."""
+        """Builds the request for a battery's attack, which has no open settings."""
         return cls(
             spec.attack,
             spec.parameters,
@@ -58,7 +58,7 @@ class AttackRequest:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """How many images, in which batches, and what is kept."""
+    """How many images, in which batches, and which images to keep."""
 
     limit: int | None = None
     batch_size: int | None = None
@@ -73,17 +73,17 @@ class DoctorRequest:
 
     surrogates: tuple[str, ...] = ()  # none: two others trained here
     limit: int = 200
-    expected: tuple[float, float] | None = None  # clean accuracy in percent, give or take
+    expected: tuple[float, float] | None = None  # clean accuracy and its tolerance, in percent
     eot: int = 1
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class SetRequest:
-    """A set of adversarial images to be made: the attackers, what they know, and the threat."""
+    """A set of adversarial images to make: the attackers, their surrogates, and the threat."""
 
     attackers: str | None = None  # a battery's name
-    surrogates: tuple[str, ...] = ()  # references, each with =WEIGHT where its logits count more
+    surrogates: tuple[str, ...] = ()  # references, each with an optional =WEIGHT of its logits
     submissions: tuple[Path, ...] = ()
     folders: tuple[Path, ...] = ()
     name: str | None = None

@@ -1,4 +1,4 @@
-"""Trainings: of networks, and of the feed-forward attacker (paper, Sec. 6)."""
+"""Trains networks and the feed-forward attacker (paper, Sec. 6)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,8 +6,9 @@ from typing import Unpack
 
 from fdbench import training
 from fdbench.api.opening import workspace_at
-from fdbench.api.requests import Compute, DataRequest
+from fdbench.api.requests import DataRequest
 from fdbench.console import say, stoppable
+from fdbench.errors import BadValue
 from fdbench.machine import start_torch
 from fdbench.models import DENOISERS
 from fdbench.specs import BOTTLENECK, NO_DENOISER, ModelSpec
@@ -21,51 +22,58 @@ def _source(data: DataRequest | str | None) -> DataSource:
 
 
 def train(
-    shape: ModelSpec | str,
-    data: DataRequest | str | None = None,
+    arch: str | ModelSpec,
+    data: str | DataRequest | None = None,
     *,
+    denoise: str = NO_DENOISER,
     name: str | None = None,
     fresh: bool = False,
     results: Path | str = "results",
-    compute: Compute | None = None,
+    device: str = "auto",
+    threads: int | None = None,
     **settings: Unpack[Settings],
 ) -> Path:
-    """Trains a network on adversarial images, or continues its training.
+    """Trains a network on adversarial images, or resumes its training.
 
     Args:
-        shape: an architecture such as "r20", or a ModelSpec with denoising blocks; classes and
-            image size are the data's.
-        data: as after `--data`; None: the embedded images.
-        name: of the weights; None: the architecture's.
-        fresh: start over where a training of that name exists.
-        results: folder under whose checkpoints/ the weights are kept.
-        compute: device and threads.
+        arch: an architecture such as "r20", or a whole ModelSpec; classes and image size are the
+            data's.
+        data: a data set as for `--data`; None: the embedded images.
+        denoise: kind of denoising block, as for `--denoise`.
+        name: name of the weights; None: the network's.
+        fresh: start over if a training of that name exists.
+        results: the results folder; the weights are kept in its checkpoints/.
+        device: "auto", "cpu" or "cuda".
+        threads: CPU threads; None: PyTorch's own number.
         settings: fields of TrainSpec, such as epochs, eps (image units) or clean=True; those left
             out come from the model's recipe for this data set, else from the paper (100 classes or
             more) or the usual setting for small images.
 
     Returns:
-        The file of weights of the epoch that did best on held-out images.
+        The weights file of the epoch that was best on held-out images.
 
     Raises:
-        BadValue: for settings that contradict each other, or another training of that name.
-        FdbenchError: for data that can't be opened, and a loss that stops being finite; the last
-            good weights are kept.
+        BadValue: if settings contradict each other, or another training has that name.
+        FdbenchError: if the data can't be opened, or the loss stops being finite; the last good
+            weights are kept.
 
     Example:
-        >>> path = fdbench.train("r20", epochs=1, attack_iters=1)  # doctest: +SKIP
+        >>> small = fdbench.ModelSpec("r20", width=2)
+        >>> path = fdbench.train(small, "npz:photos", epochs=1, attack_iters=2)
+        >>> net = fdbench.load_model(str(path))
     """
-    asked = ModelSpec(shape) if isinstance(shape, str) else shape
-    if asked.denoise not in (NO_DENOISER, BOTTLENECK):
-        DENOISERS.check(asked.denoise)  # a wrong name is refused before anything slow happens
-    compute = compute or Compute()
-    device = start_torch(compute.device, compute.threads)
+    network = ModelSpec(arch, denoise) if isinstance(arch, str) else arch
+    if network is arch and denoise != NO_DENOISER:
+        raise BadValue("a ModelSpec names its own denoising block: leave denoise out.")
+    if network.denoise not in (NO_DENOISER, BOTTLENECK):
+        DENOISERS.check(network.denoise)  # an unknown name fails before anything slow happens
+    torch_device = start_torch(device, threads)
     with stoppable():
         return training.train_network(
-            asked,
+            network,
             _source(data),
             workspace=workspace_at(results),
-            device=device,
+            device=torch_device,
             say=say,
             name=name,
             fresh=fresh,
@@ -75,7 +83,7 @@ def train(
 
 def train_attacker(
     surrogates: Sequence[str],
-    data: DataRequest | str | None = None,
+    data: str | DataRequest | None = None,
     *,
     name: str = "generator",
     fresh: bool = False,
@@ -86,39 +94,45 @@ def train_attacker(
     limit: int | None = None,
     seed: int = 0,
     results: Path | str = "results",
-    compute: Compute | None = None,
+    device: str = "auto",
+    threads: int | None = None,
 ) -> Path:
-    """Trains the feed-forward attacker (transfer method `generator`), or continues its training.
+    """Trains the feed-forward attacker (transfer method `generator`), or resumes its training.
 
     Args:
-        surrogates: references of the networks to learn on, as after `--model`.
-        data: as after `--data`; None: what the surrogates were trained on.
-        name: of the weights.
-        fresh: start over where a training of that name exists.
-        eps: largest perturbation, in image units; None: the default for the data.
+        surrogates: references of the networks to train on, as for `--model`.
+        data: a data set as for `--data`; None: the one the surrogates were trained on.
+        name: name of the weights.
+        fresh: start over if a training of that name exists.
+        eps: largest perturbation, linf in image units; None: the default for the data.
         epochs: passes over the images.
-        batch_size: images a step.
+        batch_size: images per step.
         lr: Adam's learning rate.
-        limit: learn from the first images only.
-        seed: of all random numbers.
-        results: folder under whose attackers/ the weights are kept.
-        compute: device and threads.
+        limit: train on the first `limit` images only.
+        seed: seed of all random numbers.
+        results: the results folder; the weights are kept in its attackers/.
+        device: "auto", "cpu" or "cuda".
+        threads: CPU threads; None: PyTorch's own number.
 
     Returns:
-        The file of weights.
+        The weights file.
 
     Raises:
-        BadValue: for another training of that name.
-        FdbenchError: where nothing says which data to learn from.
+        BadValue: if another training has that name.
+        FdbenchError: if `data` is None and the surrogates' cards don't name one data set.
+
+    Example:
+        >>> path = fdbench.train_attacker(["mynets:small"], "fashion-mini", epochs=1, limit=64)
+        >>> clean = fdbench.open_data("fashion-mini").fetch(range(2)).x
+        >>> adv = fdbench.transfer([net], clean, eps=8 / 255, method="generator", weights=str(path))
     """
-    compute = compute or Compute()
-    device = start_torch(compute.device, compute.threads)
+    torch_device = start_torch(device, threads)
     with stoppable():
         return training.train_attacker(
             surrogates,
             _source(data),
             workspace=workspace_at(results),
-            device=device,
+            device=torch_device,
             say=say,
             name=name,
             fresh=fresh,

@@ -4,7 +4,7 @@ from fdbench import attacks
 from fdbench.registry import Registry
 from fdbench.specs import PARAMETERS, AttackSpec, Parameters, RecordedParameters
 
-# `transfer` is not here: it replays a set that has to be opened first (attacks/replay.py).
+# `transfer` is not listed: it replays a set that must be opened first (attacks/replay.py).
 ATTACKS: Registry["attacks.Attack"] = Registry(
     kind="attack",
     group="fdbench.attacks",
@@ -32,7 +32,7 @@ LOSSES: Registry["attacks.Loss"] = Registry(
 
 
 def parameters_of(attack: str) -> type[Parameters]:
-    """The parameters of an attack; those of built-in ones without importing torch.
+    """Returns the parameter class of an attack; for built-in ones without importing torch.
 
     Raises BadValue for an unknown attack.
     """
@@ -41,12 +41,12 @@ def parameters_of(attack: str) -> type[Parameters]:
 
 
 def checked(spec: AttackSpec) -> AttackSpec:
-    """`spec` with its attack's own parameters, where a battery or a run held them as plain data.
+    """Returns `spec` with its attack's parameter class, if a battery or run held plain data.
 
     Raises BadValue for an unknown attack or parameter.
     """
     if not isinstance(spec.parameters, RecordedParameters):
         return spec
     kind = parameters_of(spec.attack)
-    own = kind.of(spec.parameters.plain, f"the parameters of {spec.attack}")
-    return AttackSpec(spec.attack, spec.norm, spec.eps, spec.targeted, spec.targets, own)
+    parameters = kind.of(spec.parameters.plain, f"the parameters of {spec.attack}")
+    return AttackSpec(spec.attack, spec.norm, spec.eps, spec.targeted, spec.targets, parameters)

@@ -1,4 +1,4 @@
-"""What an attack climbs: per-image values of the logits, larger where the network is more wrong.
+"""Losses that attacks maximise: one value per image, larger where the network is more wrong.
 
 `target` is None for untargeted attacks. A targeted loss grows towards the target.
 """
@@ -42,12 +42,12 @@ def margin(logits: Logits, label: Labels, target: Labels | None) -> Values:
 def dlr(logits: Logits, label: Labels, target: Labels | None) -> Values:
     """Difference of logits ratio: invariant to shift and scale (Croce and Hein 2020, Eq. 6, 7).
 
-    Raises BadValue where there are too few classes for its denominator.
+    Raises BadValue if there are too few classes for its denominator.
     """
     needed = 3 if target is None else 4
     if logits.shape[1] < needed:
         raise BadValue(
-            f"--loss dlr needs {needed} classes here, the network has {logits.shape[1]}.\n"
+            f"--loss dlr needs {needed} classes, the network has {logits.shape[1]}.\n"
             "Use --loss ce or --loss margin."
         )
     top = logits.topk(needed, dim=1).values  # a thousand classes need no sorting

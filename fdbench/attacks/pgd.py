@@ -21,12 +21,12 @@ from fdbench.specs import AttackSpec, PGDParameters
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels, Logits
 
-_TRIAL = 20  # iterations that tell whether a precision weakens the attack
+_TRIAL = 20  # iterations that show whether a precision weakens the attack
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """The iterates asked for, by budget, and the first iterate that a judge found wrong (or 0)."""
+    """The iterates by budget, and each image's first iterate that was judged wrong (0: none)."""
 
     iterates: dict[int, Images]
     first_wrong: Labels
@@ -34,12 +34,12 @@ class Trajectory:
 
 @dataclass
 class _Front:
-    """The images under attack, as an attack sees them: the whole batch, unless broken ones left.
+    """The images still under attack: the whole batch, less the broken images that were dropped.
 
-    `settled` (what those that left ended as) and `first_wrong` are always of the whole batch.
+    `settled` (the final iterates of dropped images) and `first_wrong` cover the whole batch.
     """
 
-    index: Labels  # places in the batch
+    index: Labels  # positions in the batch
     x: Images
     label: Labels
     target: Labels | None
@@ -53,31 +53,31 @@ class _Front:
 
     @property
     def images(self) -> Images:
-        """The whole batch as it stands."""
+        """The current images of the whole batch."""
         if self.share == 1:
             return self.adv
         return self.settled.index_copy(0, self.index, self.adv)
 
     def note_wrong(self, step: int, logits: Logits, judge: Judge) -> None:
-        """Shows the judge what is wrong earlier than it was known to be."""
+        """Records images that break earlier than known so far, if the judge confirms it."""
         known = self.first_wrong[self.index]
-        news = (known == 0) | (known > step)
-        suspects = ((logits.argmax(1) != self.label) & news).nonzero()[:, 0]
+        earlier = (known == 0) | (known > step)
+        suspects = ((logits.argmax(1) != self.label) & earlier).nonzero()[:, 0]
         if len(suspects):
-            places = self.index[suspects]
-            confirmed = judge(self.adv[suspects], places) != self.label[suspects]
-            self.first_wrong[places[confirmed]] = step
+            positions = self.index[suspects]
+            confirmed = judge(self.adv[suspects], positions) != self.label[suspects]
+            self.first_wrong[positions[confirmed]] = step
 
-    def leave(self, step: int) -> Bool[Tensor, " B"]:
-        """Lets images go of which iterates from `step` on say nothing new; who stays.
+    def drop_broken(self, step: int) -> Bool[Tensor, " B"]:
+        """Drops images whose iterates from `step` on add no information; returns the mask kept.
 
-        A later restart still asks whether an image breaks earlier than it did before.
+        A later restart still tests whether an image breaks earlier than before.
         """
         known = self.first_wrong[self.index]
         stays = (known == 0) | (known > step)
         if stays.all():
             return stays
-        broken = ~stays & (known < step)  # here: an earlier restart's are settled already
+        broken = ~stays & (known < step)  # in this restart: earlier ones are settled
         self.settled = self.settled.index_copy(0, self.index[broken], self.adv[broken])
         self.index, self.x, self.adv = self.index[stays], self.x[stays], self.adv[stays]
         self.label = self.label[stays]
@@ -88,7 +88,7 @@ class _Front:
 def random_start(
     batch_ids: Sequence[int | str], x: Images, threat: Threat, key: str, seed: int
 ) -> Images:
-    """A start inside the ball for each image, from its own stream of numbers (contract C3)."""
+    """Returns a start inside the ball for each image, from its own random stream (contract C3)."""
     unit = randomness.uniform(seed, key, batch_ids, (prod(x.shape[1:]) + 1,))
     return threat.start(x, torch.from_numpy(unit).to(x.device))
 
@@ -96,9 +96,9 @@ def random_start(
 def gradient(
     net: nn.Module, adv: Images, label: Labels, target: Labels | None, loss: Loss, eot: int = 1
 ) -> tuple[Images, Logits]:
-    """The gradient of the loss with respect to the images, and the logits it came from.
+    """Returns the gradient of the loss with respect to the images, and the logits.
 
-    Summed over the batch, so that no image's gradient depends on how many others there are. Both
+    The loss is summed over the batch, so that no image's gradient depends on the batch size. Both
     are means over `eot` passes, for networks that draw random numbers: expectation over
     transformation (Athalye et al. 2018, "Synthesizing robust adversarial examples").
     """
@@ -134,15 +134,15 @@ def trajectory(
     stop_early: bool = False,
     earlier: Trajectory | None = None,
 ) -> Trajectory:
-    """Signed (linf) or normalised (l2) gradient steps, projected after each.
+    """Takes signed (linf) or normalised (l2) gradient steps, projecting after each.
 
-    With a `judge`, iterates that `net` gets wrong are shown to it until it agrees; their numbers
-    are `first_wrong`. The start itself never counts: it may lie outside [0, 1]. `tick` is told of
-    each step's forward and backward passes, and of which share of the batch they were.
+    With a `judge`, iterates that `net` misclassifies are passed to it until it agrees; that step is
+    the image's `first_wrong`. The start never counts: it may be outside [0, 1]. `tick` is called
+    for each step's forward and backward passes, with the share of the batch still attacked.
 
-    With `stop_early` an image ends as the iterate of its `first_wrong`: the others' iterates and
-    all numbers are those of a run that goes on. `earlier` is then another start's trajectory: what
-    it broke keeps its iterates, and is attacked only where it may break in fewer steps.
+    With `stop_early` an image stops at its `first_wrong` iterate; other images' iterates and all
+    `first_wrong` equal those of a full run. `earlier` is then the trajectory of another start: the
+    images it broke keep its iterates, and are attacked only while they may break in fewer steps.
     """
     if judge is None and (stop_early or earlier):
         raise ValueError("only a judge can say which images stop early")
@@ -151,14 +151,14 @@ def trajectory(
     first_wrong = torch.zeros_like(label) if earlier is None else earlier.first_wrong.clone()
     everything = torch.arange(len(label), device=label.device)
     front = _Front(everything, x, label, target, start, settled, first_wrong)
-    del start  # a batch of images less to hold through the passes, where memory peaks
+    del start  # frees a batch of images before the passes, where memory peaks
     for step in range(1, last + 1):
         grad, logits = gradient(net, front.adv, front.label, front.target, loss, eot)
         tick(eot * front.share)
         if judge is not None and step > 1:
             front.note_wrong(step - 1, logits, judge)
         if stop_early:
-            grad = grad[front.leave(step)]
+            grad = grad[front.drop_broken(step)]
             if not len(front.index):
                 break
         front.adv = threat.project(threat.move(front.adv, grad, alpha), front.x)
@@ -182,9 +182,9 @@ def last_iterate(
     eot: int = 1,
     tick: Tick = lambda share=1.0: None,
 ) -> Images:
-    """The last iterate of one trajectory; `stream` names the numbers of its random start.
+    """Returns the last iterate of one trajectory; `stream` names its random start's numbers.
 
-    From the clean images where `stream` is None. Legal where the network's gradient is finite.
+    Starts from the clean images if `stream` is None. Legal if the network's gradient is finite.
     """
     start = batch.x
     if stream is not None:
@@ -205,18 +205,18 @@ def last_iterate(
     return path.iterates[iters]
 
 
-def _known(spec: AttackSpec) -> PGDParameters:
-    """The spec's parameters, which are PGD's."""
+def _pgd_parameters(spec: AttackSpec) -> PGDParameters:
+    """Returns the spec's parameters, typed as PGD's."""
     if not isinstance(spec.parameters, PGDParameters):
         raise TypeError(f"{spec.attack} is not PGD")
     return spec.parameters
 
 
 def _by_step_size(spec: AttackSpec) -> dict[float, list[int]]:
-    """Budgets that share a step size share a trajectory; the paper's PGD-10 has its own."""
+    """Groups budgets by step size, one trajectory each; the paper's PGD-10 has its own."""
     groups: dict[float, list[int]] = {}
-    for budget in sorted(_known(spec).iters):
-        groups.setdefault(_known(spec).step(spec, budget), []).append(budget)
+    for budget in sorted(_pgd_parameters(spec).iters):
+        groups.setdefault(_pgd_parameters(spec).step(spec, budget), []).append(budget)
     return groups
 
 
@@ -231,28 +231,28 @@ class PGD(Attack):
     parameters = PGDParameters
 
     def check(self, spec: AttackSpec) -> None:
-        """Raises BadValue for a norm without gradient steps."""
+        """Raises BadValue for a norm without gradient steps, or an unknown loss."""
         Threat(spec.norm, spec.eps).check_steps()
-        LOSSES.check(_known(spec).loss)
+        LOSSES.check(_pgd_parameters(spec).loss)
 
     def cost(self, spec: AttackSpec) -> int:
-        """Forward and backward passes: the longest trajectory of each step size and restart."""
+        """Counts passes: the longest trajectory of each step size and restart, times `eot`."""
         steps = sum(max(budgets) for budgets in _by_step_size(spec).values())
-        return _known(spec).restarts * _known(spec).eot * steps
+        return _pgd_parameters(spec).restarts * _pgd_parameters(spec).eot * steps
 
     def trial(self, spec: AttackSpec) -> AttackSpec:
-        """One start and at most 20 iterations: enough to converge nearly, a fraction of the run."""
-        iters = min(max(_known(spec).iters), _TRIAL)
+        """Returns one start of at most 20 iterations: nearly converges, at little cost."""
+        iters = min(max(_pgd_parameters(spec).iters), _TRIAL)
         return spec.with_parameters(iters=(iters,), restarts=1, stop_early=False)
 
     def run(self, subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
-        """A reading for each budget and restart, named by the budget."""
-        own = _known(spec)
+        """Yields a reading for each budget and restart, named after the budget."""
+        parameters = _pgd_parameters(spec)
         paths: dict[float, Trajectory] = {}
-        for restart in range(own.restarts):
+        for restart in range(parameters.restarts):
             for alpha, budgets in _by_step_size(spec).items():
-                path = self._path(subject, own, restart, alpha, budgets, paths.get(alpha))
-                if own.stop_early:
+                path = self._path(subject, parameters, restart, alpha, budgets, paths.get(alpha))
+                if parameters.stop_early:
                     paths[alpha] = path
                 for budget, adv in path.iterates.items():
                     yield Reading(str(budget), adv, _up_to(path.first_wrong, budget))
@@ -260,7 +260,7 @@ class PGD(Attack):
     def _path(
         self,
         subject: Subject,
-        own: PGDParameters,
+        parameters: PGDParameters,
         restart: int,
         alpha: float,
         budgets: list[int],
@@ -268,7 +268,7 @@ class PGD(Attack):
     ) -> Trajectory:
         batch, threat = subject.batch, subject.threat
         start = batch.x
-        if own.random_start:
+        if parameters.random_start:
             start = random_start(batch.ids, batch.x, threat, f"start-{restart}", subject.seed)
         return trajectory(
             subject.net,
@@ -279,10 +279,10 @@ class PGD(Attack):
             alpha=alpha,
             start=start,
             target=subject.target,
-            loss=LOSSES[own.loss],
+            loss=LOSSES[parameters.loss],
             judge=subject.judge,
             tick=subject.tick,
-            eot=own.eot,
-            stop_early=own.stop_early,
+            eot=parameters.eot,
+            stop_early=parameters.stop_early,
             earlier=earlier,
         )

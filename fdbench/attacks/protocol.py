@@ -1,7 +1,7 @@
-"""What an attack is: what it declares, what it is given, what it returns.
+"""The attack interface: what an attack declares, receives and returns.
 
 An attack turns a batch into readings, named sets of adversarial images. It never decides whether an
-image was broken: the loop verifies every image and the float32 network judges it.
+image was broken: the loop verifies each image and the float32 network judges it.
 """
 
 from abc import ABC, abstractmethod
@@ -16,26 +16,26 @@ from fdbench.specs import AttackSpec, Parameters
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels
 
-# What an attack's random numbers belong to. "image": batch size, order and sharding change nothing.
+# What an attack's random numbers depend on. "image": batch size, order and sharding change nothing.
 # "batch": the batch boundaries are part of the run, and a batch is attacked whole or not at all.
-# "run": the attack is given all images of the run at once and makes its batches itself.
+# "run": the attack receives all images of the run at once and batches them itself.
 Draws = Literal["image", "batch", "run"]
 
-# Labels that the float32 network gives to adversaries of some images of the batch, after they were
-# verified: (adversaries, their indices in the batch) -> (B,).
+# Verifies adversaries of some images of the batch and returns the float32 network's labels:
+# (adversaries, their indices in the batch) -> (B,).
 Judge = Callable[[Images, Labels], Labels]
 
 
 @runtime_checkable
 class Tick(Protocol):
-    """Call after each forward and backward pass of the batch; `share` of a pass was done."""
+    """Called after each forward and backward pass of the batch, or after a `share` of one."""
 
     def __call__(self, share: float = 1.0) -> None: ...
 
 
 @runtime_checkable
 class Scratch(Protocol):
-    """Keeps an attack's state of the batch under way on disk, so that a kill costs only a part.
+    """Stores an attack's state of the current batch on disk, so that a kill loses only a part.
 
     Cleared when the batch's rows are written.
     """
@@ -46,34 +46,34 @@ class Scratch(Protocol):
 
 
 class NoScratch:
-    """A scratch for calls that nothing continues."""
+    """A scratch for calls that are never resumed."""
 
     def load(self) -> dict[str, Tensor] | None:
-        """Nothing is kept."""
+        """Returns None: nothing is stored."""
         return None
 
     def save(self, tensors: Mapping[str, Tensor]) -> None:
-        """Keeps nothing."""
+        """Stores nothing."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One answer of an attack: adversarial images to be verified and judged under `name`.
+    """Adversarial images from an attack, to be verified and judged under `name`.
 
-    A name that comes again (a restart) is merged per image, worst case.
+    Readings with the same name (restarts) are merged per image, worst case.
     """
 
     name: str
     adv: Images
-    first_wrong: Labels | None = None  # (B,) earliest wrong iterate, 0 where none was
-    notes: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # further fields of the rows
+    first_wrong: Labels | None = None  # (B,) earliest wrong iterate, 0 if none
+    notes: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # extra fields of the rows
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What an attack may touch: the batch, the network to attack, the judge, the wanted targets."""
+    """What an attack may use: the batch, the network to attack, the judge, the targets."""
 
-    net: nn.Module  # frozen; the judged network's function, maybe faster or in low precision
+    net: nn.Module  # frozen; the judged network, possibly a faster or low-precision copy
     batch: Batch
     target: Labels | None
     threat: Threat
@@ -82,16 +82,16 @@ class Subject:
     tick: Tick
     classes: int
     scratch: Scratch
-    most: int  # images in a forward pass; the batch is larger only for attacks that draw per run
+    most: int  # images per forward pass; the batch is larger only where draws are "run"
 
 
 class Attack(ABC):
-    """One attack, built in or of another package; stateless, or holding what it replays.
+    """One attack, built in or from another package; stateless, or holding the set it replays.
 
     Attributes:
-        name: what the command line and tables call it.
-        parameters: its frozen parameters; options of its command are made of their fields.
-        draws: what its random numbers belong to.
+        name: its name on the command line and in tables.
+        parameters: the class of its frozen parameters; its command's options are their fields.
+        draws: what its random numbers depend on.
         reference_draws: the same with `--reference`, where it differs.
     """
 
@@ -102,32 +102,32 @@ class Attack(ABC):
 
     @abstractmethod
     def cost(self, spec: AttackSpec) -> int:
-        """The passes that an image costs at most: how often `run` ticks for a batch.
+        """Returns the most passes an image can cost: how often `run` ticks per batch.
 
-        Raises BadValue for parameters that can't be meant.
+        Raises BadValue for invalid parameters.
         """
 
     @abstractmethod
     def run(self, subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
-        """The adversarial images of a batch, reading by reading."""
+        """Yields the adversarial images of a batch, one reading at a time."""
 
     def check(self, spec: AttackSpec) -> None:
-        """Raises BadValue where the attack can't run in this threat; called before it runs."""
+        """Raises BadValue if the attack can't run under this threat; called before it runs."""
         self.cost(spec)
 
     def warnings(self, spec: AttackSpec, weights: str, classes: int) -> list[str]:
-        """What readers of a run on a network of these weights and classes must know."""
+        """Returns warnings about a run on a network with these weights and classes."""
         return []
 
     def trial(self, spec: AttackSpec) -> AttackSpec:
-        """A short form of the attack, on which `--precision auto` compares precisions."""
+        """Returns a short version of the attack, for `--precision auto` to compare precisions."""
         return spec
 
     @property
     def sources(self) -> Mapping[str, Any]:
-        """What besides the spec decides the images, for run.json: the set that is replayed."""
+        """What besides the spec determines the images, for run.json: the replayed set."""
         return {}
 
     def targets(self, ids: Sequence[ImageId]) -> Labels | None:
-        """(B,) the classes that images made before were made towards; None: chosen by the spec."""
+        """Returns the (B,) targets of images made earlier; None: the spec chooses them."""
         return None

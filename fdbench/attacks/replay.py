@@ -1,4 +1,4 @@
-"""The transfer attack as a victim meets it: adversarial images that were made without it."""
+"""The transfer attack: judges a victim on adversarial images made without it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ def _threat(spec: AttackSpec) -> str:
 
 @dataclass(frozen=True)
 class Replay(Attack):
-    """Judges a stored set: one reading an attacker; asks no network."""
+    """Judges a stored set: one reading per attacker; queries no network."""
 
     stored: AdvSet
 
@@ -28,27 +28,26 @@ class Replay(Attack):
     parameters = TransferParameters
 
     def check(self, spec: AttackSpec) -> None:
-        """Raises FdbenchError if `spec` names other images, BadValue if it has another threat."""
-        own, made = spec.parameters, self.stored.spec
-        if not isinstance(own, TransferParameters) or own.digest != self.stored.info.digest:
+        """Raises FdbenchError if `spec` refers to another set, BadValue if its threat differs."""
+        wanted, made, digest = spec.parameters, self.stored.spec, self.stored.info.digest
+        if not isinstance(wanted, TransferParameters) or wanted.digest != digest:
             raise FdbenchError(
-                f"set {self.stored.name} is not the one that was asked for: it was made anew, "
-                "otherwise.\n"
-                f"Judge what it holds now: fdbench attack transfer --use {self.stored.name}"
+                f"set {self.stored.name} was remade with other settings since this run.\n"
+                f"To judge its current images: fdbench attack transfer --use {self.stored.name}"
             )
         if (made.norm, made.eps, made.targeted) != (spec.norm, spec.eps, spec.targeted):
             raise BadValue(
-                f"set {self.stored.name} was made {_threat(made)}; it can't stand for "
+                f"set {self.stored.name} was made {_threat(made)}; it can't be judged as "
                 f"{_threat(spec)}."
             )
 
     def cost(self, spec: AttackSpec) -> int:
-        """One: it ticks in shares."""
+        """Returns 1: `run` ticks in shares."""
         return 1
 
     @property
     def sources(self) -> Mapping[str, Any]:
-        """The set's digest, its attackers, and the surrogates they knew."""
+        """The set's digest, its attackers and their surrogates."""
         info = self.stored.info
         return {
             "set": info.digest,
@@ -57,14 +56,14 @@ class Replay(Attack):
         }
 
     def targets(self, ids: Sequence[ImageId]) -> Labels | None:
-        """The classes that a targeted set's images were made towards.
+        """Returns the targets of a targeted set's images, None for an untargeted set.
 
-        Raises FdbenchError for images that the set lacks.
+        Raises FdbenchError for images missing from the set.
         """
         return self.stored.targets(ids) if self.stored.spec.targeted else None
 
     def warnings(self, spec: AttackSpec, weights: str, classes: int) -> list[str]:
-        """Whether the attackers knew this network, and which images they left alone."""
+        """Warns of attackers that know this network and of images they left unattacked."""
         stored = self.stored
         known = [one.name for one in stored.info.surrogates if one.weights == weights]
         warnings = list(stored.warnings)
@@ -73,15 +72,15 @@ class Replay(Attack):
         for name, images in stored.unattacked.items():
             if images:
                 warnings.append(
-                    f"{name} left {len(images)} images unattacked: missing or no such PNG"
+                    f"{name} left {len(images)} images unattacked: missing or invalid PNG"
                 )
         return warnings
 
     def run(self, subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
-        """A reading for each attacker of the set.
+        """Yields a reading for each attacker of the set.
 
-        Rows note under `unattacked` which attackers left an image as it was. Raises FdbenchError if
-        an image is missing or was changed.
+        Under `unattacked` rows list the attackers that left the image unchanged. Raises
+        FdbenchError if an image is missing or was changed.
         """
         stored, ids = self.stored, subject.batch.ids
         stored.check_complete(ids)

@@ -1,4 +1,4 @@
-"""The classes a targeted attack wants: drawn (contract C3), the network's last choice, or given."""
+"""Targets of a targeted attack: drawn (contract C3), the least likely class, or from a file."""
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +15,13 @@ from fdbench.specs import pick
 from fdbench.types import Batch, Labels
 
 _HEADER = ["image", "target"]
-_NAMED = 5  # images that an error names
+_NAMED = 5  # images named in an error
 
 
 def draw_targets(batch: Batch, classes: int, seed: int, stream: str = "target") -> Labels:
-    """A wrong class for each image, uniform over all others.
+    """Draws a wrong class for each image, uniformly.
 
-    Xie et al. 2019, released code: (label + U{1..C-1}) mod C, one draw an image.
+    Xie et al. 2019, released code: (label + U{1..C-1}) mod C, one draw per image.
     """
     shift = [1 + randomness.integer(seed, stream, i, classes - 1) for i in batch.ids]
     return (batch.label + torch.tensor(shift, device=batch.label.device)) % classes
@@ -29,23 +29,23 @@ def draw_targets(batch: Batch, classes: int, seed: int, stream: str = "target") 
 
 @torch.no_grad()
 def least_likely(net: nn.Module, batch: Batch) -> Labels:
-    """The wrong class that `net` finds least likely on the clean image.
+    """Returns the wrong class with the lowest logit on the clean image.
 
-    Kurakin et al. 2017, "Adversarial machine learning at scale", who leave the label in: a network
-    so wrong that it finds the label least likely gives the next one here.
+    Kurakin et al. 2017, "Adversarial machine learning at scale", who do not exclude the label:
+    where the label has the lowest logit, this takes the next lowest.
     """
     return net(batch.x).scatter(1, batch.label[:, None], torch.inf).argmin(1)
 
 
 def _image_id(text: str) -> ImageId:
-    """A place in the data set where the text is one; names such as "0007" stay text."""
+    """Converts an index into the data set to an int; names such as "0007" stay text."""
     return int(text) if text.isdecimal() and str(int(text)) == text else text
 
 
 def from_file(path: Path) -> dict[ImageId, int]:
-    """The targets in a CSV file of `image,target` lines under that header.
+    """Reads targets from a CSV file of `image,target` lines under that header.
 
-    Raises FdbenchError if it can't be read, BadValue naming the line that is something else.
+    Raises FdbenchError if it can't be read, BadValue naming the first invalid line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -53,8 +53,8 @@ def from_file(path: Path) -> dict[ImageId, int]:
     except (OSError, UnicodeDecodeError, csv.Error) as reason:
         raise FdbenchError(f"the targets in {path} can't be read: {reason}.") from reason
     if not lines or lines[0] != _HEADER:
-        found = ",".join(lines[0]) if lines else ""
-        raise BadValue(f"{path} must start with the line image,target; it starts with {found!r}.")
+        first = ",".join(lines[0]) if lines else ""
+        raise BadValue(f"{path} must start with the line image,target; it starts with {first!r}.")
     wanted: dict[ImageId, int] = {}
     for number, line in enumerate(lines[1:], start=2):
         if not line:
@@ -79,12 +79,12 @@ def _named(images: list[ImageId]) -> str:
 def given(
     wanted: Mapping[ImageId, int], ids: Sequence[ImageId], label: Labels, classes: int
 ) -> Labels:
-    """The targets of these images out of `wanted`.
+    """Returns the targets of these images, looked up in `wanted`.
 
-    Raises BadValue naming the images that have none, an impossible one, or their own label.
+    Raises BadValue naming the images with no target, an impossible one, or their own label.
     """
-    # A folder may name its images 17.png: its ids are text then, and the file's a number.
-    found = [wanted.get(image, wanted.get(_image_id(str(image)))) for image in ids]
+    # A folder's 17.png has the text id "17"; the file's id is the number 17.
+    targets = [wanted.get(image, wanted.get(_image_id(str(image)))) for image in ids]
     true = label.tolist()
     faults: dict[str, Callable[[int | None, int], bool]] = {
         "no target is given": lambda target, _: target is None,
@@ -94,18 +94,18 @@ def given(
         "the target given is the true label": lambda target, label: target == label,
     }
     for fault, applies in faults.items():
-        faulty = [i for i, *pair in zip(ids, found, true, strict=True) if applies(*pair)]
+        faulty = [i for i, *pair in zip(ids, targets, true, strict=True) if applies(*pair)]
         if faulty:
             raise BadValue(
                 f"{fault} for {_named(faulty)}.\n"
-                "Every image that is attacked needs a wrong class; --targets random draws one."
+                "Every attacked image needs a wrong class; --targets random draws one."
             )
-    return torch.tensor(found, dtype=torch.int64, device=label.device)
+    return torch.tensor(targets, dtype=torch.int64, device=label.device)
 
 
 @dataclass(frozen=True)
-class _Wish:
-    """What a choice of targets may depend on."""
+class _Request:
+    """The inputs that a choice of targets may depend on."""
 
     batch: Batch
     classes: int
@@ -114,10 +114,12 @@ class _Wish:
     wanted: Mapping[ImageId, int]
 
 
-CHOOSERS: dict[str, Callable[[_Wish], Labels]] = {
-    "random": lambda wish: draw_targets(wish.batch, wish.classes, wish.seed),
-    "least-likely": lambda wish: least_likely(wish.net, wish.batch),
-    "file": lambda wish: given(wish.wanted, wish.batch.ids, wish.batch.label, wish.classes),
+CHOOSERS: dict[str, Callable[[_Request], Labels]] = {
+    "random": lambda request: draw_targets(request.batch, request.classes, request.seed),
+    "least-likely": lambda request: least_likely(request.net, request.batch),
+    "file": lambda request: given(
+        request.wanted, request.batch.ids, request.batch.label, request.classes
+    ),
 }
 
 
@@ -129,13 +131,13 @@ def choose_targets(
     net: nn.Module,
     wanted: Mapping[ImageId, int] | None = None,
 ) -> Labels:
-    """A wrong class for each image, chosen as the entry `kind` of CHOOSERS does.
+    """Chooses a wrong class for each image with the entry `kind` of CHOOSERS.
 
     Args:
-        net: in float32, the one that is judged: on it "least-likely" depends.
-        wanted: what "file" looks up.
+        net: the judged network, in float32; used by "least-likely".
+        wanted: the targets by image id; used by "file".
 
-    Raises BadValue for an unknown kind, and where `wanted` has no use for an image.
+    Raises BadValue for an unknown kind, and for an image without a valid target in `wanted`.
     """
-    wish = _Wish(batch, classes, seed, net, wanted or {})
-    return CHOOSERS[pick("kind of targets", kind, CHOOSERS)](wish)
+    request = _Request(batch, classes, seed, net, wanted or {})
+    return CHOOSERS[pick("kind of targets", kind, CHOOSERS)](request)

@@ -24,7 +24,7 @@ Tick = Callable[[], None]
 
 @dataclass(frozen=True)
 class Made:
-    """What an attacker made of a batch; `unattacked` are images it left as they were."""
+    """An attacker's images of a batch; `unattacked` are those it left unchanged."""
 
     adv: Images
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -36,18 +36,18 @@ class Made:
 class Attacker:
     """An attacker ready to run: (batch, wanted classes or None, tick) -> images.
 
-    `steps` is how often it ticks for a batch.
+    `steps` is how often it ticks per batch.
     """
 
     spec: AttackerSpec
     run: Callable[[Batch, Labels | None, Tick], Made]
     steps: int = 1
-    files: Mapping[str, str] = field(default_factory=dict)  # sha256 of what it reads
+    files: Mapping[str, str] = field(default_factory=dict)  # sha256 of the files it reads
 
 
 @dataclass(frozen=True)
 class Known:
-    """The surrogates: networks that the attackers know, and the weight of each one's logits."""
+    """The surrogates: networks that the attackers know, and the weights of their logits."""
 
     models: tuple[Model, ...]
     weights: tuple[float, ...]
@@ -56,9 +56,9 @@ class Known:
 def open_ensemble(
     known: Known, data: Dataset, device: torch.device
 ) -> tuple[Ensemble, tuple[str, ...]]:
-    """The surrogates as one, each BN-folded where it can be, and why not where it can't.
+    """Returns the surrogates as one, BN-folded where possible, and warnings where not.
 
-    Raises BadValue if one knows fewer classes than the data have.
+    Raises BadValue if they have fewer classes than the data.
     """
     example = data.fetch(range(min(16, len(data)))).to(device)
     nets, warnings = [], []
@@ -72,7 +72,7 @@ def open_ensemble(
     if classes < data.classes:
         raise BadValue(
             f"the surrogates know {classes} classes, {data.name} has {data.classes}.\n"
-            "Give --surrogate networks of this --data."
+            "Give --surrogate networks trained on this --data."
         )
     return ensemble, tuple(warnings)
 
@@ -80,10 +80,10 @@ def open_ensemble(
 def by_method(
     spec: AttackerSpec, ensemble: Ensemble, threat: Threat, seed: int, targeted: bool = False
 ) -> Attacker:
-    """An attacker of a battery on these surrogates.
+    """Returns a battery's attacker on these surrogates.
 
-    A knob that is text names a file the method reads, whose content is part of the attacker. Raises
-    BadValue for an unknown method or knob, and for a method that is to aim and can't.
+    A text knob names a file that the method reads; its content is part of the attacker. Raises
+    BadValue for an unknown method or knob, and if `targeted` but the method can't aim.
     """
     knobs = complete(spec.method, spec.knobs)
     if targeted and not METHODS[spec.method].targeted:
@@ -106,21 +106,21 @@ def by_method(
 
 
 def by_submission(folder: Path, eps: float, limit_s: float, targeted: bool = False) -> Attacker:
-    """A competition's attack, run on its images; `limit_s` is for submission.BATCH of them.
+    """Returns a competition submission as an attacker; `limit_s` is for submission.BATCH images.
 
     Raises FdbenchError for a folder that can't be run, BadValue for a targeted attack in an
-    untargeted set, or the other way round.
+    untargeted set, or vice versa.
     """
     opened: Submission = submission.open_submission(folder, "attack")
     if opened.targeted != targeted:
-        way_out = "it needs --targeted" if opened.targeted else "leave out --targeted"
-        raise BadValue(f"{folder} is of type {opened.kind!r} (metadata.json): {way_out}.")
-    whole, name = submission.eps_in_pixels(eps), folder.resolve().name
+        fix = "it needs --targeted" if opened.targeted else "leave out --targeted"
+        raise BadValue(f"{folder} is of type {opened.kind!r} (metadata.json): {fix}.")
+    eps_pixels, name = submission.eps_in_pixels(eps), folder.resolve().name
 
     def run(batch: Batch, target: Labels | None, tick: Tick) -> Made:
         share = max(1.0, len(batch.ids) / submission.BATCH)
         limit = share * limit_s
-        outcome = submission.run_attack(opened, batch, whole, limit_s=limit, targets=target)
+        outcome = submission.run_attack(opened, batch, eps_pixels, limit_s=limit, targets=target)
         tick()
         return _made(outcome, name)
 
@@ -129,11 +129,11 @@ def by_submission(folder: Path, eps: float, limit_s: float, targeted: bool = Fal
 
 
 def by_folder(folder: Path, eps: float, ids: Sequence[ImageId]) -> Attacker:
-    """Images that were made elsewhere: folder/ID.png each.
+    """Returns images made elsewhere, stored as folder/ID.png, as an attacker.
 
-    Raises FdbenchError where there is no such folder, or none of these images in it.
+    Raises FdbenchError if the folder is missing or holds none of these images.
     """
-    whole, name = submission.eps_in_pixels(eps), folder.resolve().name
+    eps_pixels, name = submission.eps_in_pixels(eps), folder.resolve().name
     if not folder.is_dir():
         raise FdbenchError(f"there is no folder {folder}.")
     if not any((folder / f"{image}.png").is_file() for image in ids):
@@ -143,7 +143,7 @@ def by_folder(folder: Path, eps: float, ids: Sequence[ImageId]) -> Attacker:
         )
 
     def run(batch: Batch, target: Labels | None, tick: Tick) -> Made:
-        outcome = submission.read_folder(folder, batch, whole)
+        outcome = submission.read_folder(folder, batch, eps_pixels)
         tick()
         return _made(outcome, name)
 
@@ -152,17 +152,17 @@ def by_folder(folder: Path, eps: float, ids: Sequence[ImageId]) -> Attacker:
 
 
 def _made(outcome: Outcome, name: str) -> Made:
-    said = outcome.run.messages() if outcome.run else []
-    warnings = tuple(f"{name}: {text}" for text in said)
+    messages = outcome.run.messages() if outcome.run else []
+    warnings = tuple(f"{name}: {text}" for text in messages)
     return Made(as_images(outcome.adv), outcome.counts, outcome.unattacked, warnings)
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file. Raises FdbenchError where it can't be read."""
+    """Returns the sha256 of a file. Raises FdbenchError if it can't be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as reason:
         raise FdbenchError(
             f"{path} can't be read: {reason.strerror}.\n"
-            "A generator is trained by: fdbench train-attacker --surrogate MODEL"
+            "To train a generator: fdbench train-attacker --surrogate MODEL"
         ) from reason

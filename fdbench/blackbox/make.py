@@ -1,4 +1,4 @@
-"""Which images a set is made of, towards what, and the loop that makes them."""
+"""The images and targets of a set, and the loop that makes it."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -35,28 +35,28 @@ from fdbench.units import pixels
 
 @dataclass(frozen=True)
 class Aim:
-    """The classes that a targeted set is made towards: `wanted`, or drawn with the set's seed."""
+    """The targets of a targeted set: `wanted`, or drawn with the set's seed."""
 
     wanted: Mapping[ImageId, int] | None = None
 
     @property
     def name(self) -> str:
-        """What a set's identity says of it: "random", or the digest of the wanted ones."""
+        """Its text in a set's identity: "random", or the digest of the given targets."""
         if self.wanted is None:
             return "random"
         return f"given {digest(sorted(map(list, self.wanted.items()), key=str))}"
 
     def at(self, batch: Batch, classes: int, seed: int) -> Labels:
-        """The class wanted of each image: drawn as PGD's are. Raises BadValue as `given`."""
+        """Returns each image's target, drawn as PGD's are. Raises BadValue as `given` does."""
         if self.wanted is None:
             return draw_targets(batch, classes, seed)
         return given(self.wanted, batch.ids, batch.label, classes)
 
 
 def known_targets(data: Dataset) -> dict[ImageId, int] | None:
-    """The classes that the data themselves want of their images; None where they say nothing.
+    """Returns the targets that come with the data; None if the data set has none.
 
-    Raises FdbenchError where they should and don't.
+    Raises FdbenchError if a CAAD folder lacks them.
     """
     kind, _, folder = data.name.partition(":")
     if kind != "caad":
@@ -77,19 +77,19 @@ class SetPlan:
     seed: int = 0
     limit: int | None = None
     batch_size: int = 250
-    name: str | None = None  # of the set's folder; None: readable, and a hash of the identity
+    name: str | None = None  # of the set's folder; None: a readable one with the identity's hash
     known: Known | None = None
     warnings: tuple[str, ...] = ()
     aim: Aim | None = None  # None: untargeted
 
     @property
     def positions(self) -> list[int]:
-        """The images to attack: always the same first ones."""
+        """The images to attack: always the first ones."""
         return list(self.data.first(self.limit))
 
 
 def set_info(plan: SetPlan) -> SetInfo:
-    """What set.json says: all that can change a pixel, and what it was made with."""
+    """Returns the content of set.json: all that can change a pixel, and the environment."""
     known, data = plan.known, plan.data
     pairs = zip(known.models, known.weights, strict=True) if known else []
     files: dict[str, str] = {}
@@ -120,10 +120,10 @@ def _check(plan: SetPlan) -> None:
     if twice:
         raise BadValue(f"two attackers are called {', '.join(twice)}.")
     if CLEAN in names:
-        raise BadValue(f"no attacker can be called {CLEAN!r}: the set calls the images so.")
+        raise BadValue(f"no attacker can be called {CLEAN!r}: the set's clean images are.")
     if plan.threat.norm != "linf" or plan.threat.eps < 1 / 255:
         raise BadValue(
-            f"sets hold whole pixels: linf and an eps of 1/255 or more, not {plan.threat.norm} "
+            f"sets hold whole pixels: use linf and an eps of 1/255 or more, not {plan.threat.norm} "
             f"{pixels(plan.threat.eps)}."
         )
     if plan.aim and plan.aim.wanted is not None:
@@ -132,11 +132,11 @@ def _check(plan: SetPlan) -> None:
 
 
 def make_set(plan: SetPlan, say: Callable[[str], None]) -> Path:
-    """Makes what is not yet made of the set and returns its folder.
+    """Makes the missing images of the set and returns its folder.
 
-    Images of finished batches are on disk before the next batch starts; the same plan goes on where
-    it stopped, and one with a larger limit continues a smaller one. Raises IllegalAdversary if an
-    attacker leaves the ball, BadValue if another set has that name or an image has no target.
+    Images of finished batches are on disk before the next batch starts; the same plan resumes where
+    it stopped, and a larger limit extends the set. Raises IllegalAdversary if an attacker leaves
+    the ball, BadValue if another set has that name or an image has no target.
     """
     _check(plan)
     rank, world = rank_and_world()
@@ -156,17 +156,17 @@ def make_set(plan: SetPlan, say: Callable[[str], None]) -> Path:
 
 @dataclass
 class _Session:
-    """What all batches of a session share."""
+    """The state shared by all batches of a session."""
 
     plan: SetPlan
     folder: SetFolder
     advance: Callable[[float], None]
     say: Callable[[str], None]
     limits: dict[str, BatchLimit] = field(default_factory=dict)  # by attacker
-    news: dict[str, list[str]] = field(default_factory=dict)  # by attacker: not yet in a line
+    unsaved: dict[str, list[str]] = field(default_factory=dict)  # by attacker: new warnings
 
     def make(self, batch: Batch) -> None:
-        """All that the set lacks of these images."""
+        """Makes the images of the batch that the set lacks."""
         clean = self._undone(CLEAN, batch)
         if clean.ids:
             whole = (255 * clean.x).round().to(torch.uint8)
@@ -181,18 +181,18 @@ class _Session:
         return self.limits.setdefault(name, BatchLimit(self.plan.device, note))
 
     def _undone(self, name: str, batch: Batch) -> Batch:
-        """The images of the batch that the set has not under that attacker."""
+        """Returns the images of the batch that the set lacks from that attacker."""
         index = [i for i, image in enumerate(batch.ids) if (name, image) not in self.folder.done]
         return Batch(batch.x[index], batch.label[index], tuple(batch.ids[i] for i in index))
 
     def _note_halving(self, name: str, size: int, half: int) -> None:
-        """The set keeps a warning of it; the numbers drawn are the same."""
+        """Records a warning in the set; the random numbers stay the same."""
         text = f"{name}: out of memory at {size} images a batch: went on with {half}"
         self.say(f"warning: {text}")
-        self.news.setdefault(name, []).append(text)
+        self.unsaved.setdefault(name, []).append(text)
 
     def _attack(self, attacker: Attacker, cpu: Batch) -> None:
-        """One attacker's images, verified, on the disk."""
+        """Makes, verifies and stores one attacker's images."""
         batch = cpu.to(self.plan.device)
         plan, name, began = self.plan, attacker.spec.name, time.monotonic()
         target = plan.aim.at(batch, plan.data.classes, plan.seed) if plan.aim else None
@@ -219,7 +219,7 @@ class _Session:
             seconds=round(time.monotonic() - began, 3),
             counts=made.counts,
             unattacked=made.unattacked,
-            warnings=(*self.news.pop(name, ()), *made.warnings),
+            warnings=(*self.unsaved.pop(name, ()), *made.warnings),
             targets=() if target is None else tuple(target.tolist()),
         )
         self.folder.append(line, stored.cpu())

@@ -1,4 +1,4 @@
-"""The commands: each turns flags into one call of fdbench.api, and prints what comes back."""
+"""The commands: each turns flags into one call of fdbench.api, and prints the result."""
 
 import lazy_loader
 

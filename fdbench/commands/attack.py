@@ -1,6 +1,6 @@
 """fdbench attack: a command for each attack of the registry, and suites of attacks/.
 
-The options of an attack are made of its parameters (specs/parameters.py), so that an attack of
+An attack's options are generated from its parameters (specs/parameters.py), so that an attack of
 another package has a command like the built-in ones.
 """
 
@@ -28,7 +28,7 @@ from fdbench.specs import Parameters, battery
 targeted_option = click.option(
     "--targeted/--untargeted",
     default=None,
-    help="Towards a wrong class, or away from the label [default: targeted from 100 classes on].",
+    help="Towards a wrong class, or away from the label [default: targeted from 100 classes].",
 )
 reference_option = click.option(
     "--reference/--accelerated",
@@ -41,21 +41,21 @@ precision_option = click.option(
     type=click.Choice(["fp32", "bf16", "auto"]),
     default="fp32",
     show_default=True,
-    help="Of the attack's gradients; steps and verdicts are float32 always. auto: bf16 if it is "
+    help="Precision of gradients; steps and verdicts are always float32. auto: bf16 if it is "
     "faster and no weaker on the run's first images.",
 )
 targets_option = click.option(
     "--targets",
     default="random",
     show_default=True,
-    help="Of a targeted attack: random, least-likely, or a CSV file (image,target).",
+    help="Classes of a targeted attack: random, least-likely, or a CSV file (image,target).",
 )
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def _kind_of(one: "Field[Any]") -> Any:
-    """The click type that reads a parameter, by its annotation."""
+    """Returns the click type that reads a parameter, by its annotation."""
     choices, least = one.metadata["choices"], one.metadata["least"]
     if choices:
         return click.Choice(api.choices(choices) if isinstance(choices, str) else choices)
@@ -70,7 +70,7 @@ def _kind_of(one: "Field[Any]") -> Any:
 
 
 def option_of(one: "Field[Any]") -> Decorator:
-    """The command-line option of a parameter."""
+    """Returns the command-line option of a parameter."""
     name = one.metadata["flag"] or f"--{one.name.replace('_', '-')}"
     text, default = one.metadata["help"], one.default
     if one.type is bool:
@@ -89,18 +89,18 @@ def option_of(one: "Field[Any]") -> Decorator:
 
 
 def _options(kind: type[Parameters]) -> list[Decorator]:
-    """All options of an attack, in the order in which help shows them."""
-    own = {one.name: option_of(one) for one in fields(kind) if one.metadata.get("help")}
+    """Returns all options of an attack, in the order of its help."""
+    parameters = [option_of(one) for one in fields(kind) if one.metadata.get("help")]
     norms = kind.norms or api.choices("norms")
     norm = click.option("--norm", type=click.Choice(norms), default=norms[0], show_default=True)
     threat: list[Decorator] = [eps_option, *([norm] if len(norms) > 1 else [])]
     goal = [targeted_option, targets_option] if len(kind.goals) > 1 else []
     precision = [precision_option] if "bf16" in kind.precisions else []
-    return [*own.values(), *threat, *goal, *precision, reference_option, run_options]
+    return [*parameters, *threat, *goal, *precision, reference_option, run_options]
 
 
 def _request(attack: str, kind: type[Parameters], flags: dict[str, Any]) -> api.AttackRequest:
-    """What was typed of an attack, taken out of the flags."""
+    """Builds the request for an attack from its flags, which are removed."""
     norm = flags.pop("norm", (*kind.norms, "linf")[0])
     typed = {one.name: flags.pop(one.name) for one in fields(kind) if one.metadata.get("help")}
     for one in fields(kind):
@@ -115,7 +115,7 @@ def _request(attack: str, kind: type[Parameters], flags: dict[str, Any]) -> api.
         targeted = True
     if parameters.only_any_iterate:
         if targeted:
-            raise BadValue("--stop-early needs --untargeted: a wrong image is not yet a hit.")
+            raise BadValue("--stop-early needs --untargeted: a wrong class is not yet a hit.")
         targeted = False
     return api.AttackRequest(
         attack, parameters, norm, size(flags.pop("eps"), norm, "eps"), targeted, targets, wanted,
@@ -132,15 +132,15 @@ def _precision(precision: str, reference: bool) -> str:
 
 
 def run(requests: list[api.AttackRequest], flags: dict[str, Any]) -> None:
-    """Each attack on each model; prints the run folders, one a line."""
+    """Runs each attack on each model; prints the run folders, one per line."""
     as_json, models, results = (flags.pop(name) for name in ("as_json", "models", "results"))
-    data, asked = taken(api.DataRequest, flags), taken(api.RunRequest, flags)
+    data, request = taken(api.DataRequest, flags), taken(api.RunRequest, flags)
     compute = taken(api.Compute, flags)
-    show_runs(api.attack_models(requests, models, data, asked, results, compute), as_json)
+    show_runs(api.attack_models(requests, models, data, request, results, compute), as_json)
 
 
 def command_of(attack: str) -> click.Command:
-    """The command of an attack, made of its parameters."""
+    """Returns the command of an attack, generated from its parameters."""
     kind = api.attack_parameters(attack)
 
     def attack_command(**flags: Any) -> None:
@@ -157,7 +157,7 @@ def command_of(attack: str) -> click.Command:
 @precision_option
 @run_options
 def suite(name: str, precision: str, **flags: Any) -> None:
-    """Run all attacks of a battery: `fdbench list attacks`."""
+    """Run all attacks of a battery; `fdbench list attacks` shows them."""
     attacks = battery(name).attacks
     run([api.AttackRequest.of(spec, precision) for spec in attacks], flags)
 
@@ -181,4 +181,4 @@ class _Attacks(click.Group):
 
 @click.group(cls=_Attacks)
 def attack() -> None:
-    """Attack models; rows are kept under results/runs and continued if stopped."""
+    """Attack models; runs are kept under results/runs and resume if interrupted."""

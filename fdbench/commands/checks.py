@@ -12,7 +12,7 @@ _STYLES = {"pass": "green", "fail": "bold red", "skipped": "dim"}
 
 
 def show_checks(checks: Iterable[Check]) -> None:
-    """A line for each check: its verdict, and what it came to."""
+    """Prints a line for each check: its verdict and its finding."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("check", "verdict", "found"):
         table.add_column(column, overflow="fold")

@@ -23,22 +23,22 @@ from fdbench.console import out, say
     type=click.IntRange(0, 1),
     default=0,
     show_default=True,
-    help="The number of the first class: 0, or 1 as NIPS 2017 counts.",
+    help="Number of the first class: 0, or 1 as in NIPS 2017.",
 )
 @click.option(
     "--px",
     type=click.IntRange(min=8),
-    help="Side that images are resized to [default: the network's; none if it resizes itself].",
+    help="Side to resize images to [default: the network's; none if it resizes itself].",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=50, show_default=True)
-@click.option("--skip-bad", is_flag=True, help="List images that can't be read, and go on.")
+@click.option("--skip-bad", is_flag=True, help="List images that can't be read, and continue.")
 @results_option
 @compute_options
 def classify(model: str, input_dir: Path, output_file: Path, **flags: Any) -> None:
-    """Classify the images in INPUT_DIR into lines `filename,label` (CAAD 2018's task).
+    """Label the images in INPUT_DIR as lines `filename,label` (CAAD 2018's task).
 
     Whole images are resized, bicubic, without a crop, unless the network resizes them by itself.
-    The same command continues what was stopped; OUTPUT_FILE.jsonl holds what is known until then.
+    The same command resumes if it was interrupted; OUTPUT_FILE.jsonl holds the labels until then.
     """
     compute = taken(api.Compute, flags)
     done = api.classify(model, input_dir, output_file, **flags, compute=compute)

@@ -22,7 +22,7 @@ from fdbench.errors import BadValue, SanityFailed
 
 
 def expectation(text: str | None) -> tuple[float, float] | None:
-    """`65.3+-1` or `65.3`: a percentage, give or take (1 where nothing is said)."""
+    """Parses `65.3+-1` or `65.3`: a percentage and its tolerance (1 if left out)."""
     if text is None:
         return None
     match = re.fullmatch(r"\s*([0-9.]+)\s*(?:(?:±|\+-|\+/-)\s*([0-9.]+))?\s*%?\s*", text)
@@ -31,7 +31,7 @@ def expectation(text: str | None) -> tuple[float, float] | None:
     except (TypeError, ValueError) as reason:
         raise BadValue(f"--expect-clean {text!r} is not a percentage: 65.3 or 65.3+-1.") from reason
     if not 0 <= wanted <= 100:
-        raise BadValue(f"--expect-clean {text!r} does not lie in 0 .. 100 %.")
+        raise BadValue(f"--expect-clean {text!r} is not in 0 .. 100 %.")
     return wanted, give
 
 
@@ -47,10 +47,10 @@ def expectation(text: str | None) -> tuple[float, float] | None:
 @split_option
 @click.option(
     "--limit", type=click.IntRange(min=20), default=200, show_default=True,
-    help="Try the first N images.",
+    help="Test on the first N images.",
 )  # fmt: skip
 @eps_option
-@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
+@click.option("--norm", type=click.Choice(api.choices("norms")), default="linf", show_default=True)
 @click.option(
     "--eot", type=click.IntRange(min=1), default=1, show_default=True,
     help="For a network that draws random numbers: attacks average over N passes.",
@@ -62,17 +62,17 @@ def expectation(text: str | None) -> tuple[float, float] | None:
 def doctor(
     models: tuple[str, ...], eps: str | None, norm: str, results: Path, **flags: Any
 ) -> None:
-    """Look for reasons not to believe a network's robust accuracy; exit code 3 if there is one."""
+    """Look for reasons to distrust a network's robust accuracy; exit code 3 if there is one."""
     flags["expected"] = expectation(flags["expected"])
     request = api.AttackRequest(norm=norm, eps=size(eps, norm, "eps"), targeted=False)
-    asked, data = taken(api.DoctorRequest, flags), taken(api.DataRequest, flags)
+    checkup, data = taken(api.DoctorRequest, flags), taken(api.DataRequest, flags)
     compute = taken(api.Compute, flags)
     failed = []
-    for findings in api.doctor_models(models, request, data, asked, results, compute):
+    for findings in api.doctor_models(models, request, data, checkup, results, compute):
         show_checks(findings.checks)
         if any(check.verdict == "fail" for check in findings.checks):
             failed.append(findings.model)
     if failed:
         raise SanityFailed(
-            f"{', '.join(failed)}: not to be believed as measured; the table says why."
+            f"{', '.join(failed)}: robust accuracy is not reliable as measured; see the table."
         )

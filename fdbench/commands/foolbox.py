@@ -1,4 +1,4 @@
-"""fdbench attack foolbox: its options name an attack of the installed Foolbox."""
+"""fdbench attack foolbox: runs an attack of the installed Foolbox."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from fdbench.specs import FoolboxParameters
 
 
 @click.command(help=FoolboxParameters.summary)
+@click.option("--attack", "name", required=True, help="One of `fdbench list attacks --foolbox`.")
 @click.option(
-    "--attack", "name", required=True, help="One of Foolbox's: `fdbench list attacks --foolbox`."
+    "--set", "pairs", multiple=True, help="A setting of the attack, key=value; may be repeated."
 )
-@click.option("--set", "pairs", multiple=True, help="key=value of the attack; may be repeated.")
 @eps_option
 @click.option(
     "--norm",
     type=click.Choice(["linf", "l2", "l1", "l0"]),
-    help="Of attacks that know several [default: the attack's].",
+    help="For attacks that support several [default: the attack's].",
 )
 @click.option(
     "--targeted/--untargeted",
@@ -42,12 +42,12 @@ def foolbox(
     reference: bool,
     **flags: Any,
 ) -> None:
-    known, parameters = api.foolbox_parameters(name, pairs, norm, targeted)
-    request = api.AttackRequest(
-        "foolbox", parameters, known, size(eps, known, "eps"), targeted,
+    chosen, parameters = api.foolbox_parameters(name, pairs, norm, targeted)
+    attack = api.AttackRequest(
+        "foolbox", parameters, chosen, size(eps, chosen, "eps"), targeted,
         precision="reference" if reference else "fp32",
     )  # fmt: skip
     as_json, models, results = (flags.pop(key) for key in ("as_json", "models", "results"))
-    data, asked = taken(api.DataRequest, flags), taken(api.RunRequest, flags)
+    data, request = taken(api.DataRequest, flags), taken(api.RunRequest, flags)
     compute = taken(api.Compute, flags)
-    show_runs(api.attack_models([request], models, data, asked, results, compute), as_json)
+    show_runs(api.attack_models([attack], models, data, request, results, compute), as_json)

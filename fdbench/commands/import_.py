@@ -14,11 +14,11 @@ from fdbench.specs import PLACES, ModelSpec
 
 @click.command(name="import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--arch", help="Checked against the file [default: what the file holds].")
+@click.option("--arch", help="Checked against the file [default: the file's].")
 @click.option("--denoise", help="none, nonlocal-gauss or nonlocal-dot; checked like --arch.")
 @click.option("--denoise-at", type=click.Choice(PLACES), help="Checked like --arch.")
 @click.option("--name", help="Name of the checkpoint and of the row [default: from the network].")
-@click.option("--dry-run", is_flag=True, help="Say what the file holds and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what the file holds, and write nothing.")
 @click.option("--replace", is_flag=True, help="Overwrite a checkpoint of other weights.")
 @results_option
 def import_(
@@ -31,9 +31,9 @@ def import_(
     replace: bool,
     results: Path,
 ) -> None:
-    """Take over a network that the paper's authors released: FILE is their .npz.
+    """Import a network that the paper's authors released: FILE is their .npz.
 
-    Architecture and denoiser are read off the variables. The weights go to results/checkpoints,
+    Architecture and denoiser are read from the variables. The weights go to results/checkpoints,
     with a card that names their licence, source and preprocessing.
     """
     ModelSpec(arch=arch or "r152")  # refuses an unknown name at once

@@ -13,12 +13,12 @@ from fdbench.console import err, out
 from fdbench.specs import batteries, model_recipe, recipe_files
 from fdbench.store import Workspace, read_runs
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="For scripts.")
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group(name="list")
 def list_group() -> None:
-    """Show the models, attacks, data sets or runs there are."""
+    """List models, attacks, data sets or runs."""
 
 
 def _show(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
@@ -40,7 +40,7 @@ def _show(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
 @_json_option
 @results_option
 def models(as_json: bool, results: Path) -> None:
-    """Rows of models/ and weights on this disk."""
+    """List rows of models/, weights on this disk, and networks of installed packages."""
     on_disk, known = Workspace(results).weights(), recipe_files("models")
     rows = [
         {
@@ -50,6 +50,8 @@ def models(as_json: bool, results: Path) -> None:
         }
         for name in [*known, *sorted(set(on_disk) - set(known))]
     ]
+    offered = {"weights": "its own", "what": "offered by an installed package"}
+    rows += [{"model": name, **offered} for name in api.choices("models")]
     _show(rows, as_json, "no model")
 
 
@@ -57,7 +59,7 @@ def models(as_json: bool, results: Path) -> None:
 @click.option("--foolbox", is_flag=True, help="Foolbox's attacks instead, with their norms.")
 @_json_option
 def attacks(foolbox: bool, as_json: bool) -> None:
-    """Attacks, and the batteries of attacks/."""
+    """List attacks, and the batteries of attacks/."""
     if foolbox:
         _show(api.foolbox_list(), as_json, "no attack")
         return
@@ -73,7 +75,7 @@ def attacks(foolbox: bool, as_json: bool) -> None:
 @list_group.command()
 @_json_option
 def data(as_json: bool) -> None:
-    """Data sets, and the forms that name your own."""
+    """List data sets, and the forms that name your own."""
     _show(api.data_kinds(), as_json, "no data")
 
 
@@ -81,7 +83,7 @@ def data(as_json: bool) -> None:
 @_json_option
 @results_option
 def runs(as_json: bool, results: Path) -> None:
-    """Attacks that were run, finished or not."""
+    """List runs, finished or not."""
     rows = [
         {"run": run.info.name, "images": f"{len(run.rows)}/{run.info.images}"}
         for run in read_runs(Workspace(results))

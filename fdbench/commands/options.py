@@ -28,7 +28,7 @@ class Budgets(click.ParamType[tuple[int, ...]]):
         try:
             return tuple(int(part) for part in str(value).split(","))
         except ValueError:
-            self.fail(f"{value!r} is not a whole number, nor several as in 10,20,50", param, ctx)
+            self.fail(f"{value!r} is not a whole number, or several as in 10,20,50", param, ctx)
 
 
 class Names(click.ParamType[tuple[str, ...]]):
@@ -55,7 +55,7 @@ class Fraction(click.ParamType[float]):
         except ValueError:
             self.fail(f"{value!r} is not a number", param, ctx)
         if not 0 <= number <= 1:
-            self.fail(f"{value} does not lie in [0, 1]", param, ctx)
+            self.fail(f"{value} is not in [0, 1]", param, ctx)
         return number
 
 
@@ -74,25 +74,25 @@ class Fractions(click.ParamType[tuple[float, ...]]):
 
 
 def plain_name(name: str) -> str:
-    """The name, if a checkpoint can be called so. Raises BadValue for a path."""
+    """Returns the name if it is valid for a checkpoint. Raises BadValue for a path."""
     if not name or Path(name).name != name or name.startswith("."):
         raise BadValue(f"--name {name!r} must be a plain file name.")
     return name
 
 
 def size(text: str | None, norm: str, option: str) -> float | None:
-    """The size typed after --eps or --alpha; None where nothing (or `auto`) was."""
+    """Parses the value of --eps or --alpha; None if left out or `auto`."""
     return None if text in (None, "auto") else parse_size(str(text), norm, option)
 
 
 def taken(request: type[T], flags: dict[str, Any]) -> T:
-    """The request whose fields are among the flags, which are taken out of them."""
+    """Builds a request from the flags named like its fields, which are removed."""
     names = [one.name for one in fields(request)]  # type: ignore[arg-type]
     return request(**{name: flags.pop(name) for name in names if name in flags})
 
 
 def all_of(*decorators: Callable[[F], F]) -> Callable[[F], F]:
-    """The decorators as one, in the order in which help shows their options."""
+    """Returns the decorators as one, in the order in which help shows their options."""
 
     def decorate(function: F) -> F:
         for decorator in reversed(decorators):
@@ -115,12 +115,12 @@ data_options = all_of(
     click.option(
         "--data-dir",
         type=click.Path(path_type=Path),
-        help="Where a named data set lies, or is downloaded to.",
+        help="Where a named data set is stored, or downloaded to.",
     ),
     click.option(
-        "--px", type=click.IntRange(min=8), help="Side that image files are resized and cropped to."
+        "--px", type=click.IntRange(min=8), help="Side to resize and crop image files to."
     ),
-    click.option("--download", is_flag=True, help="Fetch a named data set that is not there."),
+    click.option("--download", is_flag=True, help="Download a named data set if missing."),
 )
 
 compute_options = all_of(
@@ -129,7 +129,7 @@ compute_options = all_of(
         type=click.Choice(["auto", "cpu", "cuda"]),
         default="auto",
         show_default=True,
-        help="auto: the GPU where there is one.",
+        help="auto: the GPU if there is one.",
     ),
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: all cores]."),
 )
@@ -139,7 +139,7 @@ split_option = click.option(
     type=click.Choice(["test", "val", "held-out", "train"]),
     default="test",
     show_default=True,
-    help="Which of its images; val, as ImageNet calls it, is test.",
+    help="Split of the data set; val, ImageNet's name, is test.",
 )
 limit_option = click.option(
     "--limit", type=click.IntRange(min=1), help="Attack the first N images only."
@@ -164,7 +164,7 @@ run_options = all_of(
     click.option(
         "--batch-size",
         type=click.IntRange(min=1),
-        help="[default: 250, or what memory holds]",
+        help="Images per batch [default: 250, or what fits in memory].",
     ),
     click.option("--compile", is_flag=True, help="Let torch.compile fuse kernels (GPUs)."),
     click.option(
@@ -172,7 +172,7 @@ run_options = all_of(
         type=click.Choice(SAVE),
         is_flag=False,
         flag_value="float",
-        help="Keep the adversarial images, for fdbench verify; png: as whole pixels besides.",
+        help="Keep the adversarial images, for fdbench verify; png: also in whole pixels.",
     ),
     seed_option,
     json_option,

@@ -16,9 +16,9 @@ from fdbench.reporting import RENDERERS
     type=click.Choice(list(RENDERERS)),
     default="table",
     show_default=True,
-    help="What is printed; the files are written in any case.",
+    help="What to print; the files are always written.",
 )
 @results_option
 def report(fmt: str, results: Path) -> None:
-    """Tables and curves of all runs, with intervals, into results/."""
+    """Write tables and curves of all runs, with confidence intervals, to results/."""
     api.report(results, fmt)

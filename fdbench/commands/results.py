@@ -1,4 +1,4 @@
-"""What attack commands print: the run folders, or what their descriptions say."""
+"""The output of attack commands: the run folders, or their descriptions."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from fdbench.console import out
 
 
 def show_runs(folders: Sequence[Path], as_json: bool) -> None:
-    """The run folders on stdout, one a line, or what their run.json say."""
+    """Prints the run folders, one per line, or the content of each run.json."""
     if as_json:
         described = [json.loads((folder / "run.json").read_text()) for folder in folders]
         out.print(json.dumps(described), soft_wrap=True)

@@ -21,7 +21,7 @@ _RUN_ATTACK = """\
 # more than EPS (of 255) away.
 exec python3 "$(dirname "$0")/attack.py" "$1" "$2" "$3"
 """
-# {model} is quoted for the shell already. PYTHONPATH finds a module:function that lies beside it.
+# {model} is already shell-quoted. PYTHONPATH is for a module:function in the script's folder.
 _RUN_DEFENSE = """\
 #!/bin/sh
 # Called as ./run_defense.sh INPUT_DIR OUTPUT_FILE: a line FILENAME,LABEL an image, labels 1..1000.
@@ -41,7 +41,7 @@ def submission() -> None:
 
 @submission.group()
 def new() -> None:
-    """Write a folder that works, to start a submission from."""
+    """Create a working submission to start from."""
 
 
 _directory = click.argument(
@@ -52,10 +52,10 @@ _directory = click.argument(
 @new.command()
 @_directory
 def attack(directory: Path) -> None:
-    """Write an attack into DIR: random noise of size EPS.
+    """Create an attack in DIR: random noise of size EPS.
 
-    DIR must be empty or absent. It gets a small Python script with NumPy and Pillow; any other
-    language does, as what counts is run_attack.sh INPUT_DIR OUTPUT_DIR EPS, PNG in and PNG out.
+    DIR must be empty or absent. It gets a small Python script with NumPy and Pillow; any language
+    works, as long as run_attack.sh INPUT_DIR OUTPUT_DIR EPS reads and writes PNGs.
     """
     script = attack_template()
     _write(
@@ -71,10 +71,10 @@ def attack(directory: Path) -> None:
 @click.option("--model", required=True, help="A name, a .safetensors file, or module:function.")
 @results_option
 def defense(directory: Path, model: str, results: Path) -> None:
-    """Write a defence into DIR: a network behind fdbench classify.
+    """Create a defence in DIR: a network run by fdbench classify.
 
     DIR must be empty or absent. Weights are copied into it; the .py file of a module:function is
-    not, and has to be put there.
+    not: copy it there yourself.
     """
     _refuse_full(directory)
     weights = api.weights_behind(model, results)
@@ -86,7 +86,7 @@ def defense(directory: Path, model: str, results: Path) -> None:
         with writing(directory / _WEIGHTS):
             shutil.copyfile(weights, directory / _WEIGHTS)
     else:
-        say(f"{model} must be found from {directory}: put what it imports there, or install it.")
+        say(f"{model} must be importable from {directory}: copy its files there, or install them.")
     say("Next:")
     say(f"  {shlex.quote(str(directory / 'run_defense.sh'))} INPUT_DIR OUTPUT_FILE")
     out.print(str(directory), soft_wrap=True)
@@ -94,11 +94,11 @@ def defense(directory: Path, model: str, results: Path) -> None:
 
 def _refuse_full(directory: Path) -> None:
     if directory.exists() and any(directory.iterdir()):
-        raise FdbenchError(f"{directory} is not empty: name a folder that is, or a new one.")
+        raise FdbenchError(f"{directory} is not empty: give an empty or a new folder.")
 
 
 def _write(directory: Path, kind: str, entry_point: str, texts: Mapping[str, str]) -> None:
-    """The folder, its metadata.json and these files, the entry point ready to be executed."""
+    """Writes the folder, its metadata.json and these files; the entry point is executable."""
     _refuse_full(directory)
     metadata = json.dumps({"type": kind, "entry_point": entry_point}, indent=2) + "\n"
     for name, text in {"metadata.json": metadata, **texts}.items():

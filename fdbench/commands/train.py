@@ -63,7 +63,7 @@ _AT_LEAST_1 = click.IntRange(min=1)
 @click.option("--attack-iters", type=_AT_LEAST_1, help="PGD iterations while training.")
 @click.option("--eps", help="Perturbation size: 8/255, 8px or 0.0314.")
 @click.option("--alpha", help="Step size of the attack, like --eps.")
-@click.option("--norm", type=click.Choice(["linf", "l2"]))
+@click.option("--norm", type=click.Choice(api.choices("norms")))
 @click.option(
     "--targeted/--untargeted", default=None, help="Random targets, or away from the label."
 )
@@ -91,14 +91,12 @@ def train(
     """Train a network on adversarial images (paper, Sec. 6), and keep its best epoch.
 
     Settings left out come from the model's recipe for this data set, else from the paper (100
-    classes or more) or the usual setting for small images. The same command resumes a training that
-    was interrupted.
+    classes or more) or the usual setting for small images. The same command resumes an interrupted
+    training.
     """
-    shape = ModelSpec(arch, denoise, denoise_at, block, width)  # a wrong name is refused at once
+    shape = ModelSpec(arch, denoise, denoise_at, block, width)  # an unknown name fails at once
     own_name = plain_name(name) if name else None
-    data, compute = taken(api.DataRequest, settings), taken(api.Compute, settings)
-    path = api.train(
-        shape, data, name=own_name, fresh=not resume, results=results, compute=compute, **settings
-    )
+    data = taken(api.DataRequest, settings)
+    path = api.train(shape, data, name=own_name, fresh=not resume, results=results, **settings)
     out.print(str(path), soft_wrap=True)
     say(f"Next: fdbench attack pgd --iters 100 --model {path.stem}")

@@ -23,7 +23,7 @@ from fdbench.console import out
     "surrogates",
     multiple=True,
     required=True,
-    help="A network to learn on, like --model elsewhere; may be repeated.",
+    help="A network to train on, as for --model; may be repeated.",
 )
 @data_options
 @click.option(
@@ -36,9 +36,9 @@ from fdbench.console import out
     type=click.FloatRange(min=0, min_open=True),
     default=2e-3,
     show_default=True,
-    help="Adam's.",
+    help="Adam's learning rate.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Learn from the first N images only.")
+@click.option("--limit", type=click.IntRange(min=1), help="Train on the first N images only.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--name", default="generator", show_default=True, help="Name of the weights.")
 @click.option("--resume/--fresh", default=True, help="Continue, or start over.", show_default=True)
@@ -55,13 +55,12 @@ def train_attacker(
 ) -> None:
     """Train the feed-forward attacker (transfer method `generator`) on surrogate networks.
 
-    It learns from training images, at every eps from a quarter of --eps to --eps, and never queries
-    the victim. The same command resumes a training that was interrupted.
+    It trains on training images, at every eps from a quarter of --eps to --eps, and never queries
+    the victim. The same command resumes an interrupted training.
     """
     own_name, radius = plain_name(name), size(eps, "linf", "eps")
-    data, compute = taken(api.DataRequest, settings), taken(api.Compute, settings)
+    data = taken(api.DataRequest, settings)
     path = api.train_attacker(
-        surrogates, data, name=own_name, fresh=not resume, eps=radius, results=results,
-        compute=compute, **settings,
-    )  # fmt: skip
+        surrogates, data, name=own_name, fresh=not resume, eps=radius, results=results, **settings
+    )
     out.print(str(path), soft_wrap=True)

@@ -24,7 +24,7 @@ from fdbench.errors import BadValue
 
 _LIMIT_S = 500  # a submission's, for 100 images: the competition's own (NIPS 2017 rules)
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
-# What says how a set is made; with --use it is made already.
+# Options of how a set is made; with --use it exists already.
 _MAKING = {
     "attackers": "--attackers",
     "surrogates": "--surrogate",
@@ -39,15 +39,13 @@ _MAKING = {
 }
 
 making_options = all_of(
-    click.option(
-        "--attackers", help="A battery of methods: `fdbench list attacks` [default: caad2017]."
-    ),
+    click.option("--attackers", help="A battery of `fdbench list attacks` [default: caad2017]."),
     click.option(
         "--surrogate",
         "surrogates",
         multiple=True,
         metavar="M[=WEIGHT]",
-        help="A network the attackers know, like --model, and the weight of its logits; may be "
+        help="A network the attackers use, as for --model, and the weight of its logits; may be "
         "repeated.",
     ),
     click.option(
@@ -76,8 +74,8 @@ making_options = all_of(
     ),
     click.option(
         "--targets",
-        help="Of a targeted set: random, or a CSV file (image,target) [default: the data's own, as "
-        "caad:DIR has; else random].",
+        help="Classes of a targeted set: random, or a CSV file (image,target) [default: the data's "
+        "own for caad:DIR, else random].",
     ),
     click.option(
         "--time-limit",
@@ -89,22 +87,26 @@ making_options = all_of(
 
 @click.command()
 @making_options
-@click.option("--use", metavar="SET", help="A set that is made already: its name or folder.")
+@click.option("--use", metavar="SET", help="An existing set: its name or folder.")
 @click.option(
     "--model",
     "models",
     multiple=True,
     help="A victim, named as for the other attacks; may be repeated [default: "
-    "none, the set is made and kept].",
+    "none, only make the set].",
 )
 @data_options
 @click.option(
     "--split",
     type=click.Choice(["test", "val", "held-out", "train"]),
-    help="Which of its images; val, as ImageNet calls it, is test [default: test, or the set's].",
+    help="Split of the data set; val, ImageNet's name, is test [default: test, or the set's].",
 )
 @limit_option
-@click.option("--batch-size", type=click.IntRange(min=1), help="[default: 250; 100 of submissions]")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Images per batch [default: 250; 100 for submissions].",
+)
 @json_option
 @results_option
 @compute_options
@@ -117,11 +119,11 @@ def transfer(
     results: Path,
     **flags: Any,
 ) -> None:
-    """Attack models by attackers who never see them (paper, Sec. 6.2).
+    """Attack models black-box: the attackers never see them (paper, Sec. 6.2).
 
     The adversarial images are made once, from surrogates, by a competition's submission or
-    elsewhere, kept as a set under results/sets/, and judged by every --model. An image counts only
-    if it survives every attacker: fdbench report shows that, and each attacker.
+    elsewhere, kept as a set under results/sets/, and judged on every --model. An image counts as
+    robust only if it survives every attacker: fdbench report shows that, and each attacker.
     """
     refuse_contradictions(use, models, flags)
     data, compute = taken(api.DataRequest, flags), taken(api.Compute, flags)
@@ -143,36 +145,38 @@ def transfer(
 def refuse_contradictions(
     use: str | None, models: tuple[str, ...], making: Mapping[str, Any]
 ) -> None:
-    """Raises BadValue for what can't be meant together."""
+    """Raises BadValue for options that contradict each other."""
     if use is None:
         _refuse_to_make(making)
         return
     given = [flag for key, flag in _MAKING.items() if making[key] not in (None, ())]
     if given:
-        raise BadValue(f"--use takes a set as it was made: {', '.join(given)} can't change it.")
+        raise BadValue(f"--use takes a finished set: {', '.join(given)} can't change it.")
     if not models:
-        raise BadValue("--use needs a --model to judge the set by.")
+        raise BadValue("--use needs a --model to judge the set on.")
 
 
 def _refuse_to_make(making: Mapping[str, Any]) -> None:
     sources = (making["surrogates"], making["submissions"], making["folders"])
     if not any(sources):
         raise BadValue(
-            "nobody attacks: give --surrogate MODEL, --submission DIR, --adv-dir DIR, or --use SET."
+            "no attacker: give --surrogate MODEL, --submission DIR, --adv-dir DIR, or --use SET."
         )
     if making["attackers"] and not making["surrogates"]:
-        raise BadValue(f"--attackers {making['attackers']} needs a --surrogate to know.")
+        raise BadValue(
+            f"--attackers {making['attackers']} needs a network: give --surrogate MODEL."
+        )
     if making["targets"] is not None and making["targeted"] is False:
         raise BadValue(f"--targets {making['targets']} contradicts --untargeted.")
     if making["time_limit"] is not None and not making["submissions"]:
-        raise BadValue("--time-limit is a --submission's.")
+        raise BadValue("--time-limit is only for --submission.")
     name = making["name"]
     if name is not None and (not name or Path(name).name != name or name.startswith(".")):
         raise BadValue(f"--make {name!r} must be a plain file name.")
 
 
 def _show_json(folder: Path, made: Mapping[str, Any], runs: list[Path]) -> None:
-    """What the descriptions of the set and of the runs say."""
+    """Prints the descriptions of the set and of the runs."""
     described = {
         "set": {**json.loads((folder / "set.json").read_text()), **made},
         "runs": [json.loads((run / "run.json").read_text()) for run in runs],

@@ -22,7 +22,7 @@ from fdbench.store import Check
 @click.option(
     "--batch-size", type=click.IntRange(min=1), help="Images at a time [default: as attacked]."
 )
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @results_option
 @compute_options
 def verify(
@@ -35,7 +35,7 @@ def verify(
     threads: int | None,
     **flags: Any,
 ) -> None:
-    """Check runs again: rows, kept images, weights, and every verdict.
+    """Recheck runs: rows, kept images, weights, and every verdict.
 
     RUN is a run's folder, or its name under --results. Exit code 3 if a check fails.
     """

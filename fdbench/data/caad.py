@@ -1,8 +1,8 @@
-"""`caad:DIR`: images of NIPS 2017's competition, DIR/images.csv and DIR/images/ID.png, a test set.
+"""`caad:DIR`: the NIPS 2017 competition's images, a test set: DIR/images.csv, DIR/images/ID.png.
 
-The table is the competition's dev_dataset.csv (Kaggle's name for it: images.csv), of which three
-columns are read: ImageId, TrueLabel, TargetClass. Its classes are ImageNet's, numbered 1 .. 1000
-(cleverhans 3.1.0, examples/nips17_adversarial_competition); here they are 0 .. 999, as elsewhere.
+The table is the competition's dev_dataset.csv (on Kaggle: images.csv); three of its columns are
+read: ImageId, TrueLabel, TargetClass. Its classes are ImageNet's, numbered 1 .. 1000 (cleverhans
+3.1.0, examples/nips17_adversarial_competition); fdbench numbers them 0 .. 999, as elsewhere.
 """
 
 import csv
@@ -25,7 +25,7 @@ _TARGETS = "target_class.csv"
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turns whatever a table can be spoilt by into an FdbenchError that names it."""
+    """Turns any error from reading a malformed table into an FdbenchError that names it."""
     try:
         yield
     except OSError as reason:
@@ -49,17 +49,19 @@ def _class(path: Path, image: str, text: str | None) -> int:
 
 
 def _unique(path: Path, pairs: list[tuple[str, int]]) -> dict[str, int]:
-    """The pairs by name. Raises FdbenchError if two have the same."""
-    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
-    if twice:
-        raise FdbenchError(f"{path} has {len(twice)} images more than once; the first: {twice[0]}.")
+    """The pairs as a dict. Raises FdbenchError for a repeated name."""
+    repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if repeated:
+        raise FdbenchError(
+            f"{path} has {len(repeated)} images more than once; the first: {repeated[0]}."
+        )
     return dict(pairs)
 
 
 def read_classes(path: Path) -> dict[str, int]:
     """Classes 0 .. 999 by image id, from the competition's lines `ID.png,CLASS` (1 .. 1000).
 
-    Raises FdbenchError for a file that is missing, or a line that says something else.
+    Raises FdbenchError for a missing file or a malformed line.
     """
     pairs = []
     with _reading(path), path.open(encoding="utf-8-sig", newline="") as file:
@@ -95,21 +97,21 @@ def _column(path: Path, column: str) -> dict[str, int]:
 
 
 def caad_targets(root: Path) -> dict[str, int]:
-    """The class, 0 .. 999, that a targeted attack wants of each image, by id.
+    """The target class, 0 .. 999, of each image, by id.
 
-    From root/target_class.csv where there is one, else from the table's column TargetClass. Raises
-    FdbenchError for a class outside 1 .. 1000 or an image of the table without one.
+    Read from root/target_class.csv if it exists, else from the table's column TargetClass. Raises
+    FdbenchError for a class outside 1 .. 1000 or an image of the table without a target.
     """
     path = root / _TARGETS
     if not path.is_file():
         return _column(_table(root), "TargetClass")
-    found = read_classes(path)
-    absent = [image for image in _column(_table(root), "TrueLabel") if image not in found]
+    targets = read_classes(path)
+    absent = [image for image in _column(_table(root), "TrueLabel") if image not in targets]
     if absent:
         raise FdbenchError(
             f"{path} lacks {len(absent)} images of the table; the first: {absent[0]}."
         )
-    return found
+    return targets
 
 
 def _listing(root: Path, table: Path) -> Listing:
@@ -119,7 +121,7 @@ def _listing(root: Path, table: Path) -> Listing:
     if absent:
         raise FdbenchError(
             f"{len(absent)} of the {len(names)} images of {table} are missing; the first: "
-            f"{root / absent[0]}.\nPut them there, or take their lines out of {table.name}."
+            f"{root / absent[0]}.\nAdd them, or delete their lines from {table.name}."
         )
     sizes = tuple((root / name).stat().st_size for name in names)
     return Listing(root, names, sizes, tuple(labels.values()))
@@ -128,12 +130,12 @@ def _listing(root: Path, table: Path) -> Listing:
 def open_caad(request: Request) -> Dataset:
     """The images in the table's order, at their own size; with `px`, resized and cropped to it.
 
-    Raises FdbenchError for the training split, which there is none of, and for a table or images
-    that are missing, malformed or not all of one size.
+    Raises FdbenchError for the training split, which does not exist, and for a table or images that
+    are missing, malformed or of different sizes.
     """
     root = request.path or Path()
     if request.part != "test":
-        raise FdbenchError(f"{request.name} has no training images: the competition's are a test.")
+        raise FdbenchError(f"{request.name} has no training images: it is a test set only.")
     if not root.is_dir():
         raise FdbenchError(f"{request.name}: there is no folder {root}.")
     listing = _listing(root, _table(root))
@@ -143,4 +145,4 @@ def open_caad(request: Request) -> Dataset:
         return FolderReader(paths, px, resize=request.px is not None)
 
     numbered = from_files(request, listing, ("",) * _CLASSES, px, reader)
-    return replace(numbered, class_names=())  # the table numbers its classes and names none
+    return replace(numbered, class_names=())  # the table has class numbers, no names

@@ -1,4 +1,4 @@
-"""Every kind of data set by name: how it is typed, and what opens it."""
+"""Every kind of data set by name: how to specify it, and the function that opens it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ class DataKind:
     """A kind of data set.
 
     Attributes:
-        form: how it is typed after --data; with a colon where a path follows.
+        form: the value of --data; with a colon if a path follows.
         summary: one line for `fdbench list data`.
-        open: returns the split that a request asks for.
-        takes: which of the options data_dir, download and px have a meaning for it.
+        open: returns the requested split.
+        takes: which of the options data_dir, download and px it accepts.
     """
 
     form: str

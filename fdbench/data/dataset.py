@@ -1,4 +1,4 @@
-"""What a data set is: images by position, each with its label and its id (contracts C1, C3, C5)."""
+"""Dataset: images by position, each with its label and its id (contracts C1, C3, C5)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,26 +13,26 @@ from fdbench.errors import FdbenchError
 from fdbench.randomness import ImageId, permutation
 from fdbench.types import Batch, Images, Labels
 
-# split: the part of the files it is cut from. Nothing but "test" ever touches the test images.
+# split: the part of the files it is taken from. Only "test" uses the test images.
 SPLITS = {"train": "train", "held-out": "train", "test": "test"}
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Training's random changes: they depend on the seed, the epoch and the image's id alone."""
+    """Random augmentation; it depends only on the seed, the epoch and the image's id."""
 
     seed: int
     epoch: int
 
     @property
     def stream(self) -> str:
-        """The name under which fdbench.randomness draws this epoch's numbers."""
+        """The name of this epoch's random stream in fdbench.randomness."""
         return f"augment-{self.epoch}"
 
 
 @dataclass(frozen=True)
 class Request:
-    """A data set as it was asked for; `path` is what follows the colon, None for a plain name."""
+    """A requested data set; `path` is the part after the colon, None for a plain name."""
 
     name: str
     split: str
@@ -43,21 +43,21 @@ class Request:
 
     @property
     def part(self) -> str:
-        """Which part of the files the split is cut from: "train" or "test"."""
+        """The part of the files that the split is taken from: "train" or "test"."""
         return SPLITS[self.split]
 
 
-# Positions, the ids at them, and training's changes or None -> images in [0, 1].
+# Positions, their ids, and the augmentation or None -> images in [0, 1].
 Reader = Callable[[Sequence[int], Sequence[ImageId], Augment | None], Images]
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """One split of a data set; images are square, `px` wide, and read when they are asked for.
+    """One split of a data set; images are square, `px` wide, and read on demand.
 
-    `ids` are indices into the part of the data set that the split is cut from, or file names
-    without their ending. `fingerprint` is a SHA-256: of all bytes in order for data in memory, of
-    relative names, sizes and labels for files.
+    `ids` are indices into the part that the split is taken from, or file names without extension.
+    `fingerprint` is a SHA-256: of all bytes in order for data in memory, of relative names, sizes
+    and labels for files.
     """
 
     name: str
@@ -69,13 +69,13 @@ class Dataset:
     fingerprint: str
     read: Reader
     class_names: tuple[str, ...] = ()
-    ahead: bool = False  # reading is slow: `batches` reads one batch while the last one is in use
+    ahead: bool = False  # reading is slow: `batches` prefetches one batch while another is in use
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def first(self, limit: int | None) -> range:
-        """Positions of the first `limit` images, of all where there is none: always the same."""
+        """Positions of the first `limit` images, or of all if None: always the same."""
         return range(len(self))[:limit]
 
     def fetch(self, positions: Sequence[int], augment: Augment | None = None) -> Batch:
@@ -99,26 +99,26 @@ class Dataset:
             yield from (self.fetch(chunk, augment) for chunk in chunks)
             return
         with ThreadPoolExecutor(1, "fdbench-read-ahead") as reader:
-            coming = reader.submit(self.fetch, chunks[0], augment)
+            pending = reader.submit(self.fetch, chunks[0], augment)
             for chunk in chunks[1:]:
-                batch = coming.result()
-                coming = reader.submit(self.fetch, chunk, augment)
+                batch = pending.result()
+                pending = reader.submit(self.fetch, chunk, augment)
                 yield batch
-            yield coming.result()
+            yield pending.result()
 
 
 def rows_of(request: Request, count: int) -> npt.NDArray[np.int64]:
-    """The rows of a part of `count` images that make up the split, ascending.
+    """The split's rows in a part of `count` images, ascending.
 
-    "held-out" is min(1000, count // 12) images of the training set (500 of fashion-mini), always
-    the same ones whatever the run's seed, so that no two runs disagree about what was held out;
-    "train" is the rest. Raises FdbenchError if a split would be empty.
+    "held-out" is min(1000, count // 12) images of the training set (500 of fashion-mini), the same
+    ones for every seed, so that all runs hold out the same images; "train" is the rest. Raises
+    FdbenchError if a split would be empty.
     """
     held = min(1000, count // 12)
     if request.part == "train" and held == 0:
         raise FdbenchError(
-            f"{request.name} has {count} training images: at least 12 are needed, as one in twelve "
-            "is held out."
+            f"{request.name} has {count} training images: at least 12 are needed, since one in "
+            "twelve is held out."
         )
     if count == 0:
         raise FdbenchError(f"{request.name} has no images for {request.split!r}.")

@@ -1,7 +1,7 @@
-"""Data sets that are image files in class folders, decoded when they are asked for.
+"""Data sets of image files in class folders, decoded on demand.
 
 `folder:DIR` is DIR/train/CLASS/*.png with DIR/test/CLASS/*.png (or DIR/val), or DIR/CLASS/*.png
-alone, which is a test set. Classes are numbered in the alphabetical order of their folders.
+alone, a test set. Classes are numbered in the alphabetical order of their folders.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ from fdbench.types import Images
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 _TEST_FOLDERS = ("test", "val")  # the first that exists
-_DEEP = ("I", "F")  # 16 and 32 bits a pixel, which conversion to RGB would cut off at 255
-_MOST_THREADS = 32  # Python's own bound for a pool of this kind
+_DEEP = ("I", "F")  # 16 and 32 bits a pixel, which conversion to RGB would clip at 255
+_MOST_THREADS = 32  # ThreadPoolExecutor's default maximum
 
 
 def open_rgb(path: str) -> Image.Image:
@@ -44,7 +44,7 @@ def open_rgb(path: str) -> Image.Image:
 
 
 def centre_crop(image: Image.Image, edge: int, px: int) -> Image.Image:
-    """The middle px x px of the image after its shortest edge became `edge` (bicubic)."""
+    """Resizes the shortest edge to `edge` (bicubic), then crops the central px x px."""
     scale = edge / min(image.size)
     width, height = (max(edge, round(side * scale)) for side in image.size)
     if image.size != (width, height):
@@ -54,7 +54,7 @@ def centre_crop(image: Image.Image, edge: int, px: int) -> Image.Image:
 
 
 def decoded(read: Callable[[int], npt.NDArray[Any]], count: int) -> Tensor:
-    """read(0) .. read(count - 1) stacked; in threads, as decoding does not hold Python's lock."""
+    """read(0) .. read(count - 1) stacked; in threads, since decoding releases the GIL."""
     threads = min(count, os.cpu_count() or 1, _MOST_THREADS)
     with ThreadPoolExecutor(threads, "fdbench-decode") as pool:
         return torch.from_numpy(np.stack(list(pool.map(read, range(count)))))
@@ -71,14 +71,16 @@ class Listing:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """File names without ending, or relative paths without ending if two names are equal."""
+        """File names without extension; relative paths if two file names are equal."""
         paths = tuple(posixpath.splitext(name)[0] for name in self.names)
         stems = tuple(posixpath.basename(path) for path in paths)
         if len(set(stems)) == len(stems):
             return stems
-        twice = [path for path, count in Counter(paths).items() if count > 1]
-        if twice:
-            raise FdbenchError(f"{self.root}: two images are named {twice[0]!r}, ending aside.")
+        repeated = [path for path, count in Counter(paths).items() if count > 1]
+        if repeated:
+            raise FdbenchError(
+                f"{self.root}: two images are named {repeated[0]!r}, extensions aside."
+            )
         return paths
 
 
@@ -89,28 +91,28 @@ def class_folders(root: Path) -> tuple[str, ...]:
     with os.scandir(root) as entries:
         names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
     if not names:
-        raise FdbenchError(f"{root} has no class folders: images lie in {root}/CLASS/.")
+        raise FdbenchError(f"{root} has no class folders: put images in {root}/CLASS/.")
     return tuple(names)
 
 
 def _images_below(folder: Path) -> Iterator[tuple[str, int]]:
-    for place, _, files in os.walk(folder):
+    for parent, _, files in os.walk(folder):
         for file in files:
             if file.lower().endswith(ENDINGS) and not file.startswith("."):
-                path = os.path.join(place, file)
+                path = os.path.join(parent, file)
                 yield Path(path).relative_to(folder.parent).as_posix(), os.stat(path).st_size
 
 
 def list_images(root: Path, classes: Sequence[str]) -> Listing:
     """Every image below the class folders. Raises FdbenchError if there is none."""
-    found = [
+    images = [
         (name, size, label)
         for label, folder in enumerate(classes)
         for name, size in sorted(_images_below(root / folder))
     ]
-    if not found:
+    if not images:
         raise FdbenchError(f"{root} holds no images ({', '.join(ENDINGS)}) in its class folders.")
-    names, sizes, labels = zip(*found, strict=True)
+    names, sizes, labels = zip(*images, strict=True)
     return Listing(root, names, sizes, labels)
 
 
@@ -121,7 +123,7 @@ def from_files(
     px: int,
     reader: Callable[[tuple[str, ...]], Reader],
 ) -> Dataset:
-    """The split of the listed images; `reader` makes the reader of these paths."""
+    """The requested split of the listed images; `reader` makes a Reader from their paths."""
     rows = rows_of(request, len(listing.names)).tolist()
     digest = hashlib.sha256()
     for row in rows:
@@ -166,14 +168,14 @@ class FolderReader:
 
 
 def _parts(root: Path) -> dict[str, Path]:
-    """Which folder holds "train" and which "test"."""
+    """The folders of "train" and "test", if present."""
     test = next((root / name for name in _TEST_FOLDERS if (root / name).is_dir()), None)
     parts = {"train": root / "train"} if (root / "train").is_dir() else {}
     return parts | {"test": test} if test else parts or {"test": root}
 
 
 def part_folder(request: Request, parts: dict[str, Path]) -> tuple[Path, tuple[str, ...]]:
-    """The wanted part's folder and classes; if both parts exist, their classes must be the same."""
+    """The requested part's folder and classes; if both parts exist, their classes must match."""
     if request.part not in parts:
         kind, folders = (
             ("training", "train") if request.part == "train" else ("test", "test or val")
@@ -194,8 +196,8 @@ def open_folder(request: Request) -> Dataset:
     """The user's own images in class folders.
 
     Without `px` all must be square and of one size; with it, each image's shortest edge is resized
-    to px (bicubic) and the middle px x px are taken. Training moves and flips them as small images
-    are (He et al. 2016, Sec. 4.2), whatever their size.
+    to px (bicubic) and the central px x px are cropped. Training shifts and flips them like small
+    images (He et al. 2016, Sec. 4.2), whatever their size.
     """
     root = request.path or Path()
     if not root.is_dir():
@@ -211,11 +213,11 @@ def open_folder(request: Request) -> Dataset:
 
 
 def common_size(first: str) -> int:
-    """The width of the image that all others must agree with."""
+    """The width of the first image, which all others must match."""
     image = open_rgb(first)
     if image.width != image.height:
         raise FdbenchError(
-            f"{first} is {image.width}x{image.height}, and networks here take square images.\n"
+            f"{first} is {image.width}x{image.height}, but networks take square images.\n"
             f"Add --px {min(image.size)} (or another size) to resize and centre-crop all of them."
         )
     return image.width

@@ -1,4 +1,4 @@
-"""MNIST's own file format, gzipped: a header of big-endian sizes, then the bytes."""
+"""MNIST's file format, gzipped: a header of big-endian sizes, then the bytes."""
 
 import gzip
 import zlib
@@ -11,11 +11,11 @@ import numpy.typing as npt
 from fdbench.errors import FdbenchError
 
 _UNSIGNED_BYTES = 8  # the header's type code; the only one these data sets use
-PREFIXES = {"train": "train", "test": "t10k"}  # part: how its files' names begin
+PREFIXES = {"train": "train", "test": "t10k"}  # part: prefix of its file names
 
 
 def images_file(folder: Path, part: str) -> Path:
-    """Where the images of "train" or "test" lie."""
+    """The file with the images of "train" or "test"."""
     return folder / f"{PREFIXES[part]}-images-idx3-ubyte.gz"
 
 

@@ -1,6 +1,6 @@
 """ImageNet as the paper prepares it (Xie et al. 2019, released code), from train/ and val/ folders.
 
-One deviation: Pillow's bicubic filter widens when it shrinks an image, the authors' does not.
+One deviation: Pillow's bicubic filter antialiases when it shrinks an image, the authors' does not.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,10 +23,10 @@ Unit = Float32[ndarray, "_"]  # uniform in [0, 1)
 
 _CLASSES = 1000
 _PX = 224
-_EDGE = 256 / 224  # evaluation: the shortest edge, in crops
+_EDGE = 256 / 224  # evaluation: the shortest edge in units of the crop
 _AREA = (0.08, 1.0)
 _ASPECT = (3 / 4, 4 / 3)
-_TRIES = 10  # crops that may turn out not to fit before the centre is taken
+_TRIES = 10  # random crops tried before falling back to the centre
 _STRENGTH = 0.4  # brightness, contrast and saturation are scaled by 1 +- this
 _LIGHTING = 0.1
 # Principal components of ImageNet's RGB pixels (Krizhevsky et al. 2012, Sec. 4.1); these values:
@@ -43,7 +43,7 @@ def _between(bounds: tuple[float, float], unit: float) -> float:
 
 
 def _blend(x: Pixels, other: Float32[ndarray, "..."], unit: Unit) -> Pixels:
-    """x moved away from `other`, or towards it, by up to the strength."""
+    """x moved towards `other`, or away from it, by up to _STRENGTH."""
     factor = np.float32(_between((1 - _STRENGTH, 1 + _STRENGTH), float(unit[0])))
     return factor * x + (1 - factor) * other
 
@@ -61,7 +61,7 @@ def _saturation(x: Pixels, unit: Unit) -> Pixels:
 
 
 def _lighting(x: Pixels, unit: Unit) -> Pixels:
-    # 2^-25 is half of the grid that the uniform numbers lie on: no infinite normals.
+    # 2^-25 is half the spacing of the uniform numbers: no infinite normals.
     normal = [NormalDist(0, _LIGHTING).inv_cdf(float(u) + 2**-25) for u in unit]
     return x + (_COMPONENTS @ (normal * _VARIANCES)).astype(np.float32)
 
@@ -72,7 +72,7 @@ _COLOUR: tuple[Callable[[Pixels, Unit], Pixels], ...] = (
     _saturation,
     _lighting,
 )
-_PER_CROP, _PER_COLOUR = 5, 3  # uniform numbers that each takes
+_PER_CROP, _PER_COLOUR = 5, 3  # uniform numbers used by each
 _DRAWS = _TRIES * _PER_CROP + len(_COLOUR) * (_PER_COLOUR + 1) + 1
 
 
@@ -89,7 +89,7 @@ def jitter(x: Pixels, order: Unit, unit: Float32[ndarray, "4 3"]) -> Pixels:
 def random_box(
     width: int, height: int, unit: Float32[ndarray, "T 5"]
 ) -> tuple[int, int, int, int] | None:
-    """Left, top, right, bottom of the first crop that fits; None if none of the tries does.
+    """Left, top, right, bottom of the first crop that fits; None if no try fits.
 
     Szegedy et al. 2015, Sec. 6: 8 to 100 % of the area, aspect ratio 3/4 to 4/3.
     """
@@ -104,7 +104,7 @@ def random_box(
 
 
 def for_training(image: Image.Image, px: int, unit: Unit) -> Pixels:
-    """A random part of the image at px x px, its colours changed, mirrored or not."""
+    """A random crop at px x px, with colour jitter and a random mirror."""
     crops, order, colour, mirror = np.split(
         unit, np.cumsum([_TRIES * _PER_CROP, len(_COLOUR), len(_COLOUR) * _PER_COLOUR])
     )
@@ -142,15 +142,15 @@ class _ImageNet:
 
 
 def open_imagenet(request: Request) -> Dataset:
-    """data_dir/train and data_dir/val with 1000 class folders each (n01440764, ...).
+    """Opens data_dir/train or data_dir/val with 1000 class folders each (n01440764, ...).
 
-    Evaluation: shortest edge 256, middle 224 x 224, both scaled by px / 224 for another `px`.
-    Training: random crop, colours, mirror. Raises FdbenchError unless there are 1000 classes: the
-    labels of a part of ImageNet would silently mean others.
+    Evaluation: shortest edge 256, central 224 x 224, both scaled by px / 224 for another `px`.
+    Training: random crop, colour jitter, mirror. Raises FdbenchError unless there are 1000 classes:
+    the labels of an ImageNet subset would silently mean other classes.
     """
     root = request.data_dir
     if root is None:
-        raise BadValue("imagenet is not downloaded: --data-dir DIR, with DIR/train and DIR/val.")
+        raise BadValue("imagenet can't be downloaded: give --data-dir DIR with DIR/train, DIR/val.")
     px = request.px or _PX
     places = {"train": root / "train", "test": root / "val"}
     parts = {part: folder for part, folder in places.items() if folder.is_dir()}
@@ -160,7 +160,7 @@ def open_imagenet(request: Request) -> Dataset:
     if len(classes) != _CLASSES:
         raise FdbenchError(
             f"imagenet has {_CLASSES} classes, but {folder} has {len(classes)} class folders.\n"
-            f"For some of its classes under labels of their own: --data folder:{root}"
+            f"For a subset with its own labels: --data folder:{root}"
         )
 
     def reader(paths: tuple[str, ...]) -> Reader:

@@ -1,4 +1,4 @@
-"""Data sets small enough to lie in memory as uint8, and the random changes small images get."""
+"""Data sets held in memory as uint8, and the augmentation of small images."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Stored = UInt8[Tensor, "B C H W"]  # one channel (grey) or three (RGB), 0 .. 255
 
 
 def pad_crop_flip(x: Stored, ids: Sequence[ImageId], augment: Augment) -> Stored:
-    """Each image moved by up to px // 8 pixels either way, zeros moving in, and flipped or not.
+    """Shifts each image by up to px // 8 pixels, padded with zeros, and flips it at random.
 
     He et al. 2016, Sec. 4.2: 4 pixels at 32 px, a random crop of the padded image or its mirror.
     """
@@ -38,7 +38,7 @@ def pad_crop_flip(x: Stored, ids: Sequence[ImageId], augment: Augment) -> Stored
 
 
 def to_images(x: Stored) -> Images:
-    """0 .. 255 as [0, 1], and grey in all three channels (contract C1)."""
+    """Scales 0 .. 255 to [0, 1] and repeats grey in three channels (contract C1)."""
     scaled = x.float() / 255
     return scaled if x.shape[1] == 3 else scaled.repeat(1, 3, 1, 1)
 
@@ -61,7 +61,7 @@ def in_memory(
     classes: int,
     class_names: tuple[str, ...] = (),
 ) -> Dataset:
-    """The split of x, (N, H, H) grey or (N, H, H, C), with labels y, (N,), of one part."""
+    """The requested split of a part: x, (N, H, H) grey or (N, H, H, C), with labels y, (N,)."""
     rows = rows_of(request, len(y))
     x, y = np.ascontiguousarray(x[rows]), y[rows].astype(np.int64)
     digest = hashlib.sha256(f"{x.shape}".encode())

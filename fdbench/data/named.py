@@ -1,4 +1,4 @@
-"""The small data sets that have a name: embedded, Debian's, or read by torchvision."""
+"""The small named data sets: embedded, from Debian's package, or read by torchvision."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ _TORCHVISION = {"fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100
 
 
 def download_folder() -> Path:
-    """Where downloads lie if no --data-dir says otherwise (XDG base directory specification)."""
+    """The folder of downloads without --data-dir (XDG base directory specification)."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser() / "fdbench" / "data"
 
@@ -44,7 +44,7 @@ def open_fashion_mini(request: Request) -> Dataset:
 
 
 def open_fashion_mnist(request: Request) -> Dataset:
-    """All 60 000 + 10 000: the four .gz files where they lie, else torchvision's copy."""
+    """All 60 000 + 10 000 images: the four .gz files if present, else torchvision's copy."""
     folder = request.data_dir or _DEBIAN
     if not images_file(folder, request.part).is_file():
         return open_torchvision(request)
@@ -53,9 +53,9 @@ def open_fashion_mnist(request: Request) -> Dataset:
 
 
 def open_torchvision(request: Request) -> Dataset:
-    """The data set as torchvision reads it; downloaded only when the request says so.
+    """The data set as torchvision reads it; downloaded only if `request.download`.
 
-    Raises FdbenchError if it is not there, not whole, or can't be downloaded.
+    Raises FdbenchError if it is missing, incomplete or can't be downloaded.
     """
     from torchvision import datasets
 
@@ -63,15 +63,15 @@ def open_torchvision(request: Request) -> Dataset:
     reader = getattr(datasets, _TORCHVISION[request.name])
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for results (contract C7)
-            found = reader(root, train=request.part == "train", download=request.download)
+            dataset = reader(root, train=request.part == "train", download=request.download)
     except (RuntimeError, OSError) as reason:
         if request.download:
             raise FdbenchError(
                 f"{request.name} can't be downloaded to {root}: {reason}"
             ) from reason
         raise FdbenchError(
-            f"{request.name} is not, or not wholly, in {root}.\n"
-            "Add --download, or --data-dir DIR where it lies."
+            f"{request.name} is missing or incomplete in {root}.\n"
+            "Add --download, or --data-dir DIR if it is in another folder."
         ) from reason
-    x, y = np.asarray(found.data), np.asarray(found.targets)
-    return in_memory(request, x, y, len(found.classes), tuple(found.classes))
+    x, y = np.asarray(dataset.data), np.asarray(dataset.targets)
+    return in_memory(request, x, y, len(dataset.classes), tuple(dataset.classes))

@@ -1,8 +1,8 @@
 """`npz:PATH`: the user's own arrays, x uint8 (N, H, H, 3) or (N, H, H, 1) or (N, H, H), y (N,).
 
-PATH is a file (no training set), or a folder with train.npz and test.npz. There are as many classes
-as the highest training label says, or as the optional array `class_names` (in both files) names.
-Nothing is unpickled.
+PATH is a file (no training set), or a folder with train.npz and test.npz. The number of classes is
+the highest training label plus 1, or the length of the optional array `class_names` (in both
+files). Nothing is unpickled.
 """
 
 import zipfile
@@ -22,25 +22,25 @@ _REQUIRED = ("x", "y")
 
 
 def _part_file(request: Request) -> tuple[Path, Path | None]:
-    """The file of the wanted part, and the other part's if there is one."""
+    """The requested part's file, and the other part's if it exists."""
     path = request.path or Path()
     if not path.exists():
         raise FdbenchError(f"{request.name}: {path} does not exist.")
     files = {part: path / f"{part}.npz" for part in ("train", "test")}
     if path.is_file():
         files = {"test": path}
-    found = {part: file for part, file in files.items() if file.is_file()}
-    if request.part not in found:
+    existing = {part: file for part, file in files.items() if file.is_file()}
+    if request.part not in existing:
         raise FdbenchError(
             f"{request.name} has no {'training' if request.part == 'train' else 'test'} set.\n"
             "A single file is a test set; a folder has a train.npz, a test.npz or both."
         )
-    wanted = found.pop(request.part)
-    return wanted, next(iter(found.values()), None)
+    wanted = existing.pop(request.part)
+    return wanted, next(iter(existing.values()), None)
 
 
 def _read(path: Path, keys: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
-    """Those of `keys` that the file holds; x and y must be there."""
+    """The arrays in `keys` that the file has; x and y are required."""
     if not zipfile.is_zipfile(path):
         raise FdbenchError(f"{path} is not a .npz file, or is cut short.\n{_FORMAT}")
     try:
@@ -74,7 +74,7 @@ def _check_labels(path: Path, y: npt.NDArray[Any]) -> None:
 
 
 def _classes(y: npt.NDArray[Any], other: Path | None, path: Path) -> int:
-    """One more than the highest training label; without a training set, than the highest."""
+    """The highest training label plus 1; without a training set, the highest label plus 1."""
     if other is None or path.name == "train.npz":
         return int(y.max()) + 1
     trained = _read(other, ("y",))["y"]
@@ -83,7 +83,7 @@ def _classes(y: npt.NDArray[Any], other: Path | None, path: Path) -> int:
 
 
 def open_npz(request: Request) -> Dataset:
-    """The split as the file has it. Raises FdbenchError naming what does not fit."""
+    """The requested split. Raises FdbenchError for arrays of a wrong type, shape or range."""
     path, other = _part_file(request)
     arrays = _read(path, (*_REQUIRED, "class_names"))
     x, y = arrays["x"], arrays["y"]

@@ -1,4 +1,4 @@
-"""Networks under attack: the loop over images, the doctor, the audit, classification."""
+"""Evaluation of networks: the attack loop, the doctor, the audit, classification."""
 
 import lazy_loader
 

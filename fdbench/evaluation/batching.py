@@ -18,10 +18,10 @@ def _cut(positions: list[int], size: int) -> Chunks:
 def remaining(
     evaluation: Evaluation, done: set[ImageId], rank: int, world: int
 ) -> tuple[Chunks, int]:
-    """This process's batches with something left to do, and the number of all its images.
+    """Returns this process's unfinished batches, and the number of all its images.
 
-    Attacks that draw per batch keep their boundaries whatever is done and whoever does it; one that
-    draws per run is the first process's alone.
+    Attacks that draw per batch keep their batches, whatever is done and by which process; one that
+    draws per run is left to the first process.
     """
     ids, positions = evaluation.data.ids, evaluation.positions
     if evaluation.draws == "image":
@@ -37,7 +37,7 @@ def remaining(
 def fitting(
     evaluation: Evaluation, net: nn.Module, example: Images, chunks: Chunks, device: torch.device
 ) -> Chunks:
-    """Smaller batches where memory would not hold these, unless their size was asked for."""
+    """Returns smaller batches if these would not fit in memory, unless their size was given."""
     fixed = evaluation.batch_size or evaluation.draws != "image"
     if fixed or not evaluation.spec.parameters.sees_network:
         return chunks

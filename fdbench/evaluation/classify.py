@@ -1,11 +1,11 @@
-"""A folder of images in, `filename,label` lines out: what CAAD 2018 asked of a defence.
+"""Labels a folder of images as `filename,label` lines, as CAAD 2018 required of a defence.
 
 Source: Xie et al. 2019, released code: the whole image is resized to the network's size, without a
-crop, and the class with the highest logit is the answer. A network that resizes by itself gets the
-images as they are, and so gives the answers that an attack on it judges.
+crop, and the class with the highest logit is the label. A network that resizes by itself gets the
+images unchanged, so its labels are those an attack on it is judged by.
 
-What is known so far lies in a journal beside the output, a JSON line an image, so the same command
-continues wherever it was stopped; the output appears, whole, when all images are done.
+Labels so far are kept in a journal next to the output, one JSON line per image, so that the same
+command resumes; the output is written in one piece when all images are done.
 """
 
 import csv
@@ -36,7 +36,7 @@ _LISTED = 10  # unreadable images that an error names
 
 @dataclass(frozen=True)
 class Classification:
-    """One network on one folder; `px` is the side that every image is resized to, None for none."""
+    """One network on one folder; images are resized to side `px`, or not at all if it is None."""
 
     model: Model
     folder: Path
@@ -49,47 +49,47 @@ class Classification:
 
     @property
     def journal(self) -> Path:
-        """Where the answers are kept, whatever the label base."""
+        """The journal of labels, which count from 0 whatever the label base."""
         return self.output.with_name(f"{self.output.name}.jsonl")
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that decides an answer, the image aside."""
+        """Everything but the image that determines a label."""
         return {"model": self.model.name, "weights": self.model.weights, "px": self.px}
 
 
 @dataclass(frozen=True)
 class Classified:
-    """What was done: images in the output, and the reason for each that isn't."""
+    """The number of images in the output, and the reason for each image that is not."""
 
     count: int
     skipped: dict[str, str]
 
 
 def side(model: Model, px: int | None) -> int | None:
-    """The size to resize to: as told, as the card says, or the network's attribute `px`.
+    """Returns the size to resize to: `px`, else the card's, else the network's attribute `px`.
 
     None for a network that resizes by itself.
     """
     if isinstance(model.net, Defense):
-        raise BadValue(f"{model.ref} answers by itself: run its run_defense.sh instead.")
+        raise BadValue(f"{model.ref} labels images itself: run its run_defense.sh instead.")
     known = model.card.spec.px if model.card else getattr(model.net, "px", None)
-    found = known if px is None else px
-    if px is None and found is not None and isinstance(model.net, Preprocessed):
+    size = known if px is None else px
+    if px is None and size is not None and isinstance(model.net, Preprocessed):
         return None
-    if not isinstance(found, int) or found < 1:
+    if not isinstance(size, int) or size < 1:
         raise BadValue(
             f"the image size of {model.ref} isn't known.\n"
-            "Give --px 224, or let the network have an attribute px."
+            "Give --px 224, or the network an attribute px."
         )
-    return found
+    return size
 
 
 def whole_image(path: Path, px: int | None) -> UInt8[Tensor, "3 P Q"]:
-    """The image in RGB, px x px, its proportions not kept; None: as it is.
+    """Returns the image in RGB, resized to px x px whatever its aspect ratio; None: as it is.
 
-    Bicubic with a = -0.75 and no widening when it shrinks, as the authors' OpenCV does it; the two
-    differ by rounding alone. Raises FdbenchError naming an unreadable file.
+    Bicubic with a = -0.75 and no antialiasing, as in the authors' OpenCV; the two differ only by
+    rounding. Raises FdbenchError naming an unreadable file.
     """
     pixels = torch.from_numpy(np.array(open_rgb(str(path)))).permute(2, 0, 1)  # (3, H, W)
     if px is None:
@@ -99,14 +99,14 @@ def whole_image(path: Path, px: int | None) -> UInt8[Tensor, "3 P Q"]:
 
 
 class Answers(Closing):
-    """The answers so far, by file name, in a journal beside the output."""
+    """The labels so far, by file name, in a journal next to the output."""
 
     def __init__(self, job: Classification) -> None:
         path = job.journal
         if job.output.exists() and not path.exists():
             raise FdbenchError(
-                f"{job.output} exists, and {path.name}, which would say how it was made, does "
-                "not.\nMove it away, or name another OUTPUT_FILE."
+                f"{job.output} exists without its journal {path.name}.\n"
+                "Move it away, or name another OUTPUT_FILE."
             )
         self._journal = Journal(path)
         try:
@@ -120,17 +120,17 @@ class Answers(Closing):
             raise
 
     def append(self, found: dict[str, int]) -> None:
-        """Puts the answers on the disk; they are there when this returns."""
+        """Appends labels to the journal; they are on disk when this returns."""
         self._journal.append({"image": name, "class": label} for name, label in found.items())
         self.known |= found
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the journal."""
         self._journal.close()
 
 
 def _answers_in(path: Path) -> tuple[dict[str, Any] | None, dict[str, int]]:
-    """The first line, which says of what the answers are, and the answers in the others."""
+    """Returns the journal's first line, the job's identity, and the labels in the others."""
     try:
         head, *lines = [json.loads(line) for line in whole_lines(path).splitlines()] or [None]
         return head, {str(line["image"]): int(line["class"]) for line in lines}
@@ -147,17 +147,17 @@ def _refuse_other(path: Path, head: dict[str, Any] | None, identity: dict[str, A
 
 
 def images_in(folder: Path) -> list[str]:
-    """The names of the image files in the folder itself, sorted."""
+    """Returns the sorted names of the image files in the folder, not in its subfolders."""
     with os.scandir(folder) as entries:
         files = [entry.name for entry in entries if entry.is_file()]
-    found = [f for f in files if f.lower().endswith(ENDINGS) and not f.startswith(".")]
-    if not found:
+    names = [f for f in files if f.lower().endswith(ENDINGS) and not f.startswith(".")]
+    if not names:
         raise FdbenchError(f"{folder} holds no images ({', '.join(ENDINGS)}).")
-    return sorted(found)
+    return sorted(names)
 
 
 def _loaded(job: Classification, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The images by name, and what is wrong with those that can't be read."""
+    """Returns the images by name, and what is wrong with those that can't be read."""
 
     def load(name: str) -> Tensor | str:
         try:
@@ -167,22 +167,22 @@ def _loaded(job: Classification, names: Sequence[str]) -> tuple[dict[str, Tensor
 
     with ThreadPoolExecutor(os.cpu_count() or 1, "fdbench-decode") as pool:
         read = dict(zip(names, pool.map(load, names), strict=True))
-    bad = {name: found for name, found in read.items() if isinstance(found, str)}
-    return {name: found for name, found in read.items() if isinstance(found, Tensor)}, bad
+    bad = {name: reason for name, reason in read.items() if isinstance(reason, str)}
+    return {name: image for name, image in read.items() if isinstance(image, Tensor)}, bad
 
 
 def _labels(job: Classification, images: dict[str, Tensor]) -> dict[str, int]:
-    """The network's answers, images of one shape at a time."""
-    found: dict[str, int] = {}
+    """Returns the network's labels, computed on images of one shape at a time."""
+    labels: dict[str, int] = {}
     for shape in {image.shape for image in images.values()}:
         alike = {name: image for name, image in images.items() if image.shape == shape}
         x = to_images(torch.stack(list(alike.values()))).to(job.device)
-        found |= zip(alike, predict(job.model.net, x).tolist(), strict=True)
-    return found
+        labels |= zip(alike, predict(job.model.net, x).tolist(), strict=True)
+    return labels
 
 
 def _classify_all(job: Classification, names: Sequence[str], answers: Answers) -> dict[str, str]:
-    """Answers for all readable images into the journal; the reasons for the others."""
+    """Writes labels of all readable images to the journal; returns the errors of the others."""
     todo = [name for name in names if name not in answers.known]
     bad: dict[str, str] = {}
     with progress(job.folder.name, len(names), "images", len(names) - len(todo)) as advance:
@@ -203,10 +203,10 @@ def _lines(answers: dict[str, int], names: Sequence[str], base: int) -> bytes:
 
 
 def classify_folder(job: Classification) -> Classified:
-    """Writes `job.output`, a line an image in the order of their names.
+    """Writes `job.output`, one line per image, sorted by name.
 
-    Raises FdbenchError, naming them, where images can't be read and `skip_bad` is not set; what is
-    known of the others is kept.
+    Raises FdbenchError, naming them, if images can't be read and `skip_bad` is not set; the labels
+    of the others are kept.
     """
     names = images_in(job.folder)
     job.model.net.to(job.device)
@@ -217,7 +217,7 @@ def classify_folder(job: Classification) -> Classified:
             listed = "\n  ".join(list(bad.values())[:_LISTED])
             raise FdbenchError(
                 f"{len(bad)} of {len(names)} images can't be read, the others are done:\n  {listed}"
-                f"{more}\nRepair them, or add --skip-bad to leave them out: the command goes on."
+                f"{more}\nRepair them, or add --skip-bad to leave them out: the command resumes."
             )
         write_atomically(job.output, _lines(answers.known, names, job.label_base))
     return Classified(len(names) - len(bad), bad)

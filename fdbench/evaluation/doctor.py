@@ -1,8 +1,8 @@
-"""Is a network's robust accuracy to be believed? The usual reasons why not, each tried.
+"""Checks whether a network's robust accuracy can be trusted, for each usual reason why not.
 
 The checks are those of Carlini et al. 2019, "On Evaluating Adversarial Robustness" (Sec. 3 to 5),
-and of AutoAttack (Croce and Hein 2020). Each looks for an attack that fails where it can't: then
-the network hides its gradient, or the evaluation is broken.
+and of AutoAttack (Croce and Hein 2020). Each looks for an attack that fails where it should
+succeed: then the network masks its gradient, or the evaluation is broken.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,18 +22,18 @@ from fdbench.store import Check
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Logits
 
-P = 0.01  # of McNemar's test, under which a difference is not noise
-GREY = 0.5  # linf: every image can be made the same grey one, where no network beats chance
-QUERIES = 1000  # of Square, where AutoAttack takes 5000: enough to overtake a masked gradient
-DRAWS = 10  # of random noise, each image by its worst
-ZERO = 0.1  # share of images whose gradient may be zero
-# Logits of the same image in another batch: kernels sum in another order.
+P = 0.01  # of McNemar's test; below it a difference is not noise
+GREY = 0.5  # linf: every image can become the same grey one, where no network beats chance
+QUERIES = 1000  # of Square, where AutoAttack uses 5000: enough to beat a masked gradient
+DRAWS = 10  # of random noise; the worst counts for each image
+ZERO = 0.1  # largest share of images with a zero gradient
+# Tolerance for logits of the same image in another batch: kernels sum in another order.
 RELATIVE = 1e-4
 
 
 @dataclass
 class Patient:
-    """A network in inference mode, images it is tried on, and what it is said to withstand."""
+    """A network in inference mode, the images to test it on, and the threat it should resist."""
 
     net: nn.Module
     batch: Batch
@@ -41,21 +41,21 @@ class Patient:
     classes: int
     seed: int = 0
     eot: int = 1  # above 1: the network draws random numbers, and attacks average over N passes
-    expected: tuple[float, float] | None = None  # clean accuracy in percent, give or take
+    expected: tuple[float, float] | None = None  # clean accuracy and its tolerance, in percent
     surrogates: tuple[nn.Module, ...] = ()
 
     @torch.no_grad()
     def logits(self, x: Images) -> Logits:
-        found: Logits = self.net(x)
-        return found
+        logits: Logits = self.net(x)
+        return logits
 
     def right(self, adv: Images) -> list[bool]:
-        """Which images are classified right."""
+        """Returns which images are classified correctly."""
         verdict: list[bool] = (self.logits(adv).argmax(1) == self.batch.label).tolist()
         return verdict
 
     def attacked(self, iters: int, eps: float | None = None) -> Images:
-        """The last iterate of untargeted PGD in this threat, or at another eps."""
+        """Returns the last iterate of untargeted PGD in this threat, or in linf at `eps`."""
         threat = self.threat if eps is None else Threat("linf", eps)
         return last_iterate(
             self.net,
@@ -70,7 +70,7 @@ class Patient:
 
     @cached_property
     def randomness(self) -> float:
-        """By how much the logits of the same images differ from one pass to the next."""
+        """The largest difference of logits between two passes over the same images."""
         x = self.batch.x
         return float((self.logits(x) - self.logits(x)).abs().max())
 
@@ -104,7 +104,7 @@ def _verdict(holds: bool) -> str:
 
 
 def _not_above(lower: Sequence[bool], upper: Sequence[bool]) -> bool:
-    """The first accuracy is not above the second by more than noise."""
+    """Returns whether the first accuracy is above the second by no more than noise."""
     test = paired(lower, upper)
     return not (test.difference > 0 and test.p < P)
 
@@ -121,14 +121,14 @@ def inference_mode(patient: Patient) -> Found:
 
 def clean_accuracy(patient: Patient) -> Found:
     low, high = (100 * end for end in wilson(sum(patient.clean), len(patient.clean)))
-    said = f"{_accuracy(patient.clean)} [{low:.1f}, {high:.1f}]"
+    measured = f"{_accuracy(patient.clean)} [{low:.1f}, {high:.1f}]"
     if patient.expected is None:
         least = 300 / patient.classes if patient.classes > 3 else 100 / patient.classes
         holds = high > least
-        return _verdict(holds), f"{said}; nothing expected but more than {least:.3g} %"
+        return _verdict(holds), f"{measured}; expected above {least:.3g} %"
     wanted, give = patient.expected
     holds = low - give <= wanted <= high + give
-    return _verdict(holds), f"{said}; expected {wanted:g} +- {give:g}"
+    return _verdict(holds), f"{measured}; expected {wanted:g} +- {give:g}"
 
 
 def deterministic(patient: Patient) -> Found:
@@ -163,18 +163,18 @@ def gives_logits(patient: Patient) -> Found:
 
 @contextmanager
 def _spied(calls: list[str]) -> Iterator[None]:
-    """Notes the name of each differentiation inside."""
+    """Records the name of each differentiation inside."""
     kept: dict[str, Callable[..., Any]] = {
         "grad": torch.autograd.grad,
         "backward": torch.autograd.backward,
     }
 
     def spy(name: str) -> Callable[..., Any]:
-        def noting(*args: Any, **kwargs: Any) -> Any:
+        def recording(*args: Any, **kwargs: Any) -> Any:
             calls.append(name)
             return kept[name](*args, **kwargs)
 
-        return noting
+        return recording
 
     try:
         for name in kept:
@@ -190,8 +190,8 @@ def no_optimisation(patient: Patient) -> Found:
     with _spied(calls):
         patient.logits(patient.batch.x[:2])
     if calls:
-        return "fail", f"it differentiates while it answers ({calls[0]}): attack it adaptively"
-    return "pass", "it answers without optimising"
+        return "fail", f"the forward pass differentiates ({calls[0]}): attack it adaptively"
+    return "pass", "the forward pass does not optimise"
 
 
 def gradients(patient: Patient) -> Found:
@@ -211,8 +211,8 @@ def loss_rises(patient: Patient) -> Found:
     before, after = loss(patient.batch.x), loss(patient.adv100)
     rose = (after > before).float().mean().item()
     holds = bool(after.mean() > before.mean()) and rose > 0.5
-    said = f"cross entropy {before.mean():.3g} -> {after.mean():.3g}, up on {100 * rose:.0f} %"
-    return _verdict(holds), f"{said} of the images"
+    change = f"cross entropy {before.mean():.3g} -> {after.mean():.3g}, up on {100 * rose:.0f} %"
+    return _verdict(holds), f"{change} of the images"
 
 
 def noise_is_weaker(patient: Patient) -> Found:
@@ -225,21 +225,21 @@ def noise_is_weaker(patient: Patient) -> Found:
         noisy = threat.project(threat.start(x, torch.from_numpy(unit).to(x.device)), x)
         survived &= torch.tensor(patient.right(noisy), device=x.device)
     noise = survived.tolist()
-    found = f"noise {_accuracy(noise)}, PGD-100 {_accuracy(patient.pgd100)}"
-    return _verdict(_not_above(patient.pgd100, noise)), found
+    finding = f"noise {_accuracy(noise)}, PGD-100 {_accuracy(patient.pgd100)}"
+    return _verdict(_not_above(patient.pgd100, noise)), finding
 
 
 def iterations_help(patient: Patient) -> Found:
-    found = f"PGD-10 {_accuracy(patient.pgd10)}, PGD-100 {_accuracy(patient.pgd100)}"
-    return _verdict(_not_above(patient.pgd100, patient.pgd10)), found
+    finding = f"PGD-10 {_accuracy(patient.pgd10)}, PGD-100 {_accuracy(patient.pgd100)}"
+    return _verdict(_not_above(patient.pgd100, patient.pgd10)), finding
 
 
 def reaches_chance(patient: Patient) -> Found:
     verdicts = patient.right(patient.attacked(50, GREY))
     chance = 1 / patient.classes
     holds = wilson(sum(verdicts), len(verdicts)).low <= chance
-    found = f"{_accuracy(verdicts)} under PGD-50 at linf {GREY}; chance {100 * chance:.3g} %"
-    return _verdict(holds), found
+    finding = f"{_accuracy(verdicts)} under PGD-50 at linf {GREY}; chance {100 * chance:.3g} %"
+    return _verdict(holds), finding
 
 
 def square_is_weaker(patient: Patient) -> Found:
@@ -247,21 +247,21 @@ def square_is_weaker(patient: Patient) -> Found:
         patient.net, patient.batch.x, patient.batch.label, patient.threat, patient.seed, QUERIES
     )
     verdicts = patient.right(adv)
-    found = f"Square-{QUERIES} {_accuracy(verdicts)}, PGD-100 {_accuracy(patient.pgd100)}"
-    return _verdict(_not_above(patient.pgd100, verdicts)), found
+    finding = f"Square-{QUERIES} {_accuracy(verdicts)}, PGD-100 {_accuracy(patient.pgd100)}"
+    return _verdict(_not_above(patient.pgd100, verdicts)), finding
 
 
 def transfer_is_weaker(patient: Patient) -> Found:
     if not patient.surrogates:
-        return "skipped", "no other network to transfer from: --surrogate M"
+        return "skipped", "no other network to transfer from: give --surrogate M"
     if patient.threat.norm != "linf":
-        return "skipped", f"the transfer attack is not for {patient.threat.norm}"
+        return "skipped", f"the transfer attack does not support {patient.threat.norm}"
     weights = (1.0,) * len(patient.surrogates)
     ensemble = Ensemble(patient.surrogates, weights)
     adv = craft("momentum", ensemble, patient.batch, patient.threat, {}, seed=patient.seed)
     verdicts = patient.right(adv)
-    found = f"momentum transfer {_accuracy(verdicts)}, PGD-100 {_accuracy(patient.pgd100)}"
-    return _verdict(_not_above(patient.pgd100, verdicts)), found
+    finding = f"momentum transfer {_accuracy(verdicts)}, PGD-100 {_accuracy(patient.pgd100)}"
+    return _verdict(_not_above(patient.pgd100, verdicts)), finding
 
 
 CHECKS: dict[str, Examination] = {
@@ -282,10 +282,10 @@ CHECKS: dict[str, Examination] = {
 
 
 def examine(patient: Patient, tick: Callable[[], None] = lambda: None) -> list[Check]:
-    """Every check's verdict, in the order of CHECKS; `tick` is called after each."""
-    found = []
+    """Runs every check, in the order of CHECKS; `tick` is called after each."""
+    checks = []
     for name, examination in CHECKS.items():
-        verdict, said = examination(patient)
-        found.append(Check(name, verdict, said))
+        verdict, finding = examination(patient)
+        checks.append(Check(name, verdict, finding))
         tick()
-    return found
+    return checks

@@ -1,4 +1,4 @@
-"""One attack on one model over some images: what is asked for, and how run.json describes it."""
+"""One attack on one model over some images: its settings, and their description in run.json."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -44,28 +44,28 @@ class Evaluation:
 
     @property
     def draws(self) -> Draws:
-        """What the attack's random numbers belong to."""
+        """What the attack draws random numbers for: each image, batch or run."""
         reference = self.attack.reference_draws if self.precision == "reference" else None
         return reference or self.attack.draws
 
     @property
     def most(self) -> int:
-        """Images in a forward pass, at most."""
+        """The most images in a forward pass."""
         return self.batch_size or BATCH
 
     def check(self) -> None:
-        """Raises BadValue for what can't be meant, before anything is written or hours pass."""
+        """Raises BadValue for invalid settings, before anything is written or attacked."""
         self.attack.check(self.spec)
         norm = self.spec.norm
         if self.save_adv == "png" and norm != "linf":
-            raise BadValue(f"--save-adv png rounds within linf balls, not {norm}'s: float.")
+            raise BadValue(f"--save-adv png needs --norm linf, not {norm}: use --save-adv float.")
         if self.spec.targets == "file":
             ids = [self.data.ids[position] for position in self.positions]
             given(self.targets, ids, self.data.labels[self.positions], self.data.classes)
 
 
 def _further(evaluation: Evaluation) -> dict[str, Any]:
-    """What else changes a verdict (RunInfo.further)."""
+    """Returns the other settings that change a verdict (RunInfo.further)."""
     further: dict[str, Any] = {}
     if evaluation.draws != "image":
         further["batch_size"] = evaluation.most
@@ -77,7 +77,7 @@ def _further(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def run_info(evaluation: Evaluation) -> RunInfo:
-    """What run.json says: all a rerun needs."""
+    """Returns the content of run.json: all that a rerun needs."""
     model, data = evaluation.model, evaluation.data
     card = model.card
     warnings: tuple[str, ...] = ()
@@ -106,10 +106,9 @@ def run_info(evaluation: Evaluation) -> RunInfo:
 
 
 def check_fit(model: Model, data: Dataset, batch: Batch) -> int:
-    """The number of the network's classes.
+    """Returns the network's number of classes.
 
-    Raises BadValue if the data's labels don't fit among them, FdbenchError if the network's answer
-    is not logits.
+    Raises BadValue if the data has more, FdbenchError if the network does not return logits.
     """
     with torch.no_grad():
         logits = model.net(batch.x)

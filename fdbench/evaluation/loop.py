@@ -1,4 +1,4 @@
-"""The loop: batch -> attack -> verify -> predict -> rows. No way back, no second judge."""
+"""The evaluation loop, in one direction: batch -> attack -> verify -> predict -> rows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,14 +37,14 @@ Say = Callable[[str], None]
 
 
 class _Unseen(nn.Module):
-    """Stands where the network would: a black-box attack has no business asking it."""
+    """Replaces the victim in a black-box attack, which must never query it."""
 
     def forward(self, x: Images) -> Logits:
         raise AssertionError("a black-box attack asked the network it is judged on")
 
 
 class _Meter:
-    """Reports a batch's passes as progress: never more than the batch, and all of it at last."""
+    """Reports a batch's passes as progress: at most the batch, and all of it at the end."""
 
     def __init__(self, advance: Callable[[float], None], images: int, steps: int) -> None:
         self._images = self._left = float(images)
@@ -75,7 +75,7 @@ class _Session:
     advance: Callable[[float], None]
 
     def attack(self, cpu: Batch) -> None:
-        """Puts the rows of one batch on the disk; kept images are there before them."""
+        """Attacks one batch and writes its rows to disk, after any images that are kept."""
         batch = cpu.to(self.evaluation.device)
         cost = self.evaluation.attack.cost(self.evaluation.spec)
         meter = _Meter(self.advance, len(batch.ids), cost)
@@ -101,7 +101,7 @@ class _Session:
             self._keep(rows, worst, batch)
         for row in rows:
             row["check"] = row_digest(row)
-        # Of a batch that a kill tore, only what is missing.
+        # If a kill interrupted this batch, only its missing rows.
         self.folder.append([row for row in rows if row["image"] not in self.folder.done])
         scratch.clear()
 
@@ -116,7 +116,7 @@ class _Session:
         return choose_targets(kind, batch, self.classes, job.seed, job.model.net, job.targets)
 
     def _keep(self, rows: list[Row], worst: dict[str, Worst], batch: Batch) -> None:
-        """Images first, rows after: a row never names a shard that is not there."""
+        """Writes images before rows, so that a row never names a missing shard."""
         paths = self.folder.paths
         images = {name: reading.adv for name, reading in worst.items()}
         shard = write_shard(paths.images, Shard(batch.ids, images))
@@ -130,11 +130,10 @@ class _Session:
 
 
 def evaluate(evaluation: Evaluation, say: Say) -> Path:
-    """Attacks what is not yet attacked and returns the run's folder.
+    """Attacks the remaining images and returns the run's folder.
 
-    Rows of finished batches are on disk before the next batch starts; the same evaluation again
-    continues. Raises BadValue for what can't be meant, IllegalAdversary if an attack leaves its
-    threat model.
+    Rows of finished batches are on disk before the next batch starts; the same evaluation resumes.
+    Raises BadValue for invalid settings, IllegalAdversary if an attack leaves its threat model.
     """
     evaluation.check()
     evaluation.model.net.to(evaluation.device)
@@ -144,7 +143,7 @@ def evaluate(evaluation: Evaluation, say: Say) -> Path:
         say(f"{folder.path.name}: {sum(map(len, chunks))} of {mine} images to do")
         if chunks:
             _same_keeping(evaluation, folder)
-            # A network may draw random numbers: from generators that are left as they were.
+            # A network may draw random numbers; the generators are restored afterwards.
             cuda = [evaluation.device] if evaluation.device.type == "cuda" else []
             with torch.random.fork_rng(cuda):
                 _attack_all(evaluation, chunks, mine, folder, say)
@@ -152,11 +151,13 @@ def evaluate(evaluation: Evaluation, say: Say) -> Path:
 
 
 def _same_keeping(evaluation: Evaluation, folder: RunFolder) -> None:
-    """A run keeps all of its images, in one way, or none."""
+    """Refuses to change --save-adv within a run: it keeps all images in one format, or none."""
     kept = folder.info.found.get("save_adv")
     if folder.done and kept != evaluation.save_adv:
         how = f"with --save-adv {kept}" if kept else "without --save-adv"
-        raise BadValue(f"{folder.path.name} was begun {how}: continue it so, or give --results.")
+        raise BadValue(
+            f"{folder.path.name} was begun {how}: resume it {how}, or give another --results."
+        )
     folder.note({"save_adv": evaluation.save_adv})
 
 
@@ -172,7 +173,7 @@ def _attack_all(
     net = _attacked(evaluation, example, folder)
     cut = fitting(evaluation, net, example.x[:2], chunks, device)
     if cut != chunks:
-        say(f"batches of {len(cut[0])} images: what memory holds")
+        say(f"batches of {len(cut[0])} images, to fit in memory")
     limit = BatchLimit(device, partial(_note_halving, evaluation, folder, say))
     done = total - sum(map(len, chunks))
     with progress(model.name, total, "images", done) as advance:
@@ -183,7 +184,7 @@ def _attack_all(
 
 
 def _attacked(evaluation: Evaluation, example: Batch, folder: RunFolder) -> nn.Module:
-    """The network to attack: the fast copy, in the precision asked for or measured to be best."""
+    """Returns the network to attack: the fast copy, in the precision given or measured as best."""
     if not evaluation.spec.parameters.sees_network:
         return _Unseen()
     chosen = evaluation.precision
@@ -210,6 +211,6 @@ def _note_halving(
 ) -> None:
     text = f"out of memory at {size} images a batch: went on with {half}"
     if evaluation.draws != "image":
-        text += "; this attack draws per batch: its random numbers are not those of whole ones"
+        text += "; this attack draws per batch: its random numbers differ from those of whole ones"
     say(f"warning: {text}")
     folder.warn(text)

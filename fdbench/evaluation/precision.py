@@ -1,7 +1,7 @@
 """`--precision auto`: bfloat16 where it is faster and no weaker, tried on the run's first images.
 
-A bfloat16 copy follows slightly other gradients. Whether that weakens the attack depends on the
-network, so it is tried: both ways on the same images, judged alike.
+A bfloat16 copy has slightly different gradients. Whether that weakens the attack depends on the
+network, so both precisions are tried on the same images and judged alike.
 """
 
 import json
@@ -24,16 +24,16 @@ from fdbench.threat import Threat
 from fdbench.types import Batch
 from fdbench.verdict import Referee
 
-IMAGES = 128  # of the run, to try on
+IMAGES = 128  # of the run, for the trial
 _NOISE = 0.05  # p of McNemar's test, above which a higher robust accuracy is noise
 
 
 def _ignored(share: float = 1.0) -> None:
-    """No progress is shown of a trial."""
+    """Shows no progress for a trial."""
 
 
 def _survivors(attack: Attack, spec: AttackSpec, subject: Subject) -> list[bool]:
-    """Which images survive every reading of the attack."""
+    """Returns which images survive every reading of the attack."""
     label = subject.batch.label
     everything = torch.arange(len(label), device=label.device)
     survived = torch.ones_like(label, dtype=torch.bool)
@@ -45,7 +45,7 @@ def _survivors(attack: Attack, spec: AttackSpec, subject: Subject) -> list[bool]
 def compare(
     net: nn.Module, batch: Batch, attack: Attack, spec: AttackSpec, seed: int
 ) -> dict[str, Any]:
-    """How both precisions did on a short form of the attack, and the one `chosen` by it.
+    """Compares both precisions on a short form of the attack, and returns the one `chosen`.
 
     bf16 is chosen if it is faster and its robust accuracy is not higher than fp32's by more than
     noise (McNemar, p < 0.05).
@@ -80,9 +80,9 @@ def compare(
 
 
 def settle(folder: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The comparison for the run in `folder`: made once, whichever process comes first.
+    """Returns the comparison for the run in `folder`, made once by whichever process is first.
 
-    Later sessions and other processes take what is written, so that a run has one precision.
+    Later sessions and other processes read it, so that a run has one precision.
     """
     kept = folder / "precision.json"
     if not kept.is_file():

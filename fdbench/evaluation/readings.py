@@ -1,4 +1,4 @@
-"""Readings in, rows out: what is kept of a batch, each image by its worst (contracts C4, C5)."""
+"""Turns the readings of a batch into rows, one per image by its worst case (contracts C4, C5)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Worst:
     notes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def merge(self, pred: Labels, reading: Reading, label: Labels, target: Labels | None) -> None:
-        """Takes over the images on which `reading` is worse."""
+        """Adopts `reading` on the images where it is worse."""
         rank, mine = _badness(pred, label, target), _badness(self.pred, label, target)
         worse = rank > mine
         self.pred = torch.where(worse, pred, self.pred)
@@ -32,13 +32,13 @@ class Worst:
 
 
 def _badness(pred: Labels, label: Labels, target: Labels | None) -> Labels:
-    """0 right, 1 wrong, 2 what the attacker wanted: hitting the target is worse than missing it."""
+    """Returns 0 if right, 1 if wrong, 2 if it is the target: a hit is worse than a miss."""
     wrong = (pred != label).long()
     return wrong if target is None else wrong + (pred == target).long()
 
 
 def _earliest(one: Labels, other: Labels) -> Labels:
-    """The smaller, where 0 stands for never."""
+    """Returns the smaller, where 0 means never."""
     both = torch.minimum(one, other)
     return torch.where(both > 0, both, torch.maximum(one, other))
 
@@ -46,7 +46,7 @@ def _earliest(one: Labels, other: Labels) -> Labels:
 def worst_of(
     readings: Iterable[Reading], judge: Judge, label: Labels, target: Labels | None
 ) -> dict[str, Worst]:
-    """Every reading judged; those that share a name merged."""
+    """Judges every reading, and merges those that share a name."""
     everything = torch.arange(len(label), device=label.device)
     worst: dict[str, Worst] = {}
     for reading in readings:
@@ -59,20 +59,20 @@ def worst_of(
 
 
 def _first_wrong(worst: dict[str, Worst], label: Labels) -> dict[str, list[int | None]]:
-    """The earliest wrong iterate under each reading; the last one is known from the verdict."""
-    found: dict[str, list[int | None]] = {}
+    """Returns the earliest wrong iterate of each reading; the verdict covers the last iterate."""
+    first_wrong: dict[str, list[int | None]] = {}
     for name, reading in worst.items():
         if reading.first_wrong is not None:
             broken = torch.where(reading.pred != label, int(name), 0)
             earliest = _earliest(reading.first_wrong, broken)
-            found[name] = [int(step) or None for step in earliest]
-    return found
+            first_wrong[name] = [int(step) or None for step in earliest]
+    return first_wrong
 
 
 def rows_of(
     batch: Batch, target: Labels | None, clean: Labels, worst: dict[str, Worst], threat: Threat
 ) -> list[Row]:
-    """One row an image (contract C5)."""
+    """Returns one row per image (contract C5)."""
     first_wrong = _first_wrong(worst, batch.label)
     last = list(worst)[-1]
     distance = threat.distance(worst[last].adv, batch.x)

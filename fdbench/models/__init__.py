@@ -1,4 +1,4 @@
-"""The networks under attack: ResNets, denoising blocks, other people's networks, weights."""
+"""The networks under attack: ResNets, denoising blocks, third-party networks, checkpoints."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-"""Softmax attention over all positions of a map, without a map of all pairs of positions.
+"""Softmax attention over all positions of a feature map, without the N x N attention map.
 
-Three ways to the same function; the fastest that fits is taken. Forward and input gradient, one
-thread of a CPU with AVX-512 and without AMX, torch 2.15, milliseconds an image, fp32 / bf16:
+Three implementations of one function; the fastest that fits is used. Forward and input gradient,
+one thread of a CPU with AVX-512 and without AMX, torch 2.15, milliseconds per image, fp32 / bf16:
 
       N   channels   whole map    tiles        rows
     784       128    9.9 / 4.9    13 / 11      10 / 6.6
@@ -10,8 +10,8 @@ thread of a CPU with AVX-512 and without AMX, torch 2.15, milliseconds an image,
    1024       256     74 / 16     74 / 33      32 / 17
    3136       256    392 / 181   390 / 309    308 / 160
 
-The whole map is right for few positions, and at N = 3136 would hold 39 MB an image in fp32. Rows
-come to 82 GFLOP/s at N = 3136 in fp32, which is what plain matrix products reach on that core.
+The whole map is best for few positions; at N = 3136 it would take 39 MB per image in fp32. Rows
+reach 82 GFLOP/s at N = 3136 in fp32, as plain matrix products do on that core.
 """
 
 from typing import Any
@@ -24,13 +24,13 @@ from torch import Tensor
 Queries = Float[Tensor, "B N D"]
 Values = Float[Tensor, "B N C"]
 
-MAP_LIMIT = 256  # above this N, no N x N map exists
-NARROW = 64  # below so many channels, tiles beat rows: at N = 784 and 16 channels 1.3 to 1.9 ms
-ROWS = 256  # of the map at a time; 64 to 784 are within 15 % in fp32
+MAP_LIMIT = 256  # above this N, no N x N map is built
+NARROW = 64  # below this many channels, tiles beat rows: at N = 784, 16 channels 1.3 to 1.9 ms
+ROWS = 256  # rows of the map at a time; 64 to 784 are within 15 % in fp32
 
 
 def attend(query: Queries, key: Queries, value: Values, scale: float) -> Values:
-    """softmax(scale query key^T) value; above MAP_LIMIT, memory grows with N, not its square."""
+    """Returns softmax(scale query key^T) value; above MAP_LIMIT, memory is linear in N."""
     positions, channels = value.shape[1:]
     if positions <= MAP_LIMIT:
         return (query * scale @ key.mT).softmax(-1) @ value
@@ -40,17 +40,17 @@ def attend(query: Queries, key: Queries, value: Values, scale: float) -> Values:
 
 
 def _tiled(query: Queries, key: Queries, value: Values, scale: float) -> Values:
-    """PyTorch's own kernel. Query and key are padded with zeros, which leave their products alone,
-    to the width of `value`: a CPU tiles only equal widths.
+    """Uses PyTorch's kernel. Query and key are zero-padded to the width of `value`, which leaves
+    their products unchanged: a CPU tiles only equal widths.
     """
-    missing = (0, value.shape[-1] - query.shape[-1])
-    query, key = F.pad(query, missing), F.pad(key, missing)  # (B, N, C)
+    padding = (0, value.shape[-1] - query.shape[-1])
+    query, key = F.pad(query, padding), F.pad(key, padding)  # (B, N, C)
     query, key, value = query[:, None], key[:, None], value[:, None]  # (B, 1, N, C): one head
     return F.scaled_dot_product_attention(query, key, value, scale=scale)[:, 0]
 
 
 class _Rows(torch.autograd.Function):
-    """ROWS rows of one image's map at a time, made again for the gradient (Dao et al. 2022,
+    """Computes ROWS rows of one image's map at a time, and again for the gradient (Dao et al. 2022,
     Alg. 4). Each is a plain product of large matrices, and small enough to stay in the cache.
     """
 

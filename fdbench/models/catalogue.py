@@ -1,4 +1,4 @@
-"""Denoisers, other people's networks, and networks of other packages, by name. Free of torch."""
+"""Denoisers, third-party networks, and networks of other packages, by name. Free of torch."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ DENOISERS: Registry[Callable[[int], "nn.Module"]] = Registry(
     wanted="a torch.nn.Module class that takes the number of channels",
 )
 
-# By the prefix of a reference: what opens the rest of it.
+# By the prefix of a reference: the function that opens the rest of it.
 ZOO: Registry[Callable[[str], "models.Foreign"]] = Registry(
     kind="source of models",
     group="fdbench.zoo",
@@ -48,5 +48,5 @@ OFFERED: Registry[Callable[[], "nn.Module"]] = Registry(
 
 
 def denoise_choices() -> tuple[str, ...]:
-    """What --denoise takes: the baseline, the denoisers, and the bottleneck for comparison."""
+    """Returns the values of --denoise: the baseline, the denoisers and the extra bottleneck."""
     return (NO_DENOISER, *DENOISERS, BOTTLENECK)

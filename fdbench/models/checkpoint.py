@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors with their card inside, and the card beside it for people (C8)."""
+"""Checkpoints: safetensors with the card in the header, and a readable copy of the card (C8)."""
 
 import hashlib
 import json
@@ -17,25 +17,25 @@ from fdbench.store import read_tensors, write_atomically, write_tensors
 
 @dataclass(frozen=True)
 class Card:
-    """What the weights are: enough to rebuild the network and to know how it was trained."""
+    """Describes the weights: enough to rebuild the network and to know how it was trained."""
 
     name: str
     spec: ModelSpec
     train: TrainSpec | None = None
     data: dict[str, Any] = field(default_factory=dict)  # name, fingerprints, classes
-    epochs: int = 0  # finished when these weights were taken
-    finished: bool = False  # training went through to its end
-    log: tuple[dict[str, Any], ...] = ()  # one entry an epoch
+    epochs: int = 0  # completed when these weights were saved
+    finished: bool = False  # training ran to its end
+    log: tuple[dict[str, Any], ...] = ()  # one entry per epoch
     environment: dict[str, Any] = field(default_factory=dict)
     weights: str = ""  # sha256, see weights_hash
-    # Of weights that others trained; empty for our own.
+    # For third-party weights; empty for our own.
     licence: str = ""
     source: str = ""
     source_sha256: str = ""  # of the file they were read from
 
     @classmethod
     def of(cls, table: dict[str, Any], where: str) -> "Card":
-        """From JSON. Raises FdbenchError for what no card holds."""
+        """Builds a card from JSON. Raises FdbenchError for missing or unknown fields."""
         try:
             spec = ModelSpec.of(table.pop("spec"), where)
             train = table.pop("train")
@@ -48,7 +48,7 @@ class Card:
 
 
 def weights_hash(state: dict[str, Tensor]) -> str:
-    """sha256 over names, types, shapes and bytes: two networks share it only if they are equal."""
+    """Returns the sha256 of names, types, shapes and bytes: only equal networks share it."""
     total = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
@@ -58,17 +58,17 @@ def weights_hash(state: dict[str, Tensor]) -> str:
 
 
 def save_card(path: Path, state: dict[str, Tensor], card: Card) -> None:
-    """The weights with the card in their header, and the same card as JSON beside them."""
+    """Writes the weights with the card in their header, and the card as a JSON file."""
     text = json.dumps(asdict(card), indent=1)
     write_tensors(path, state, {"card": text})
     write_atomically(path.with_suffix(".json"), text + "\n")
 
 
 def load_card(path: Path) -> tuple[dict[str, Tensor], Card]:
-    """Weights and card of a file that `save_card` wrote, checked against their hash."""
+    """Returns weights and card of a file from `save_card`, checked against their hash."""
     tensors, metadata = read_tensors(path)
     if "card" not in metadata:
-        raise FdbenchError(f"{path} has no card: fdbench wrote no such file.")
+        raise FdbenchError(f"{path} has no card: it was not written by fdbench.")
     card = Card.of(json.loads(metadata["card"]), str(path))
     if weights_hash(tensors) != card.weights:
         raise FdbenchError(f"{path}: the weights are not the ones its card was written for.")

@@ -1,11 +1,11 @@
 """Denoising operations on feature maps, and the block that wraps one of them.
 
 Source: Xie et al. 2019, "Feature Denoising for Improving Adversarial Robustness", Sec. 4, and the
-authors' released code where the text is silent. The released code has the two non-local operations
-only; what is chosen here for the 3x3 ones, which were never published, is argued beside each.
+authors' released code where the text is silent. The released code has only the two non-local
+operations; the choices for the 3x3 ones, which were never published, are explained with each.
 
-All 3x3 operations agree on one thing: outside the map there is nothing. A map of 1x1 is its own
-mean, median and neighbourhood, and no zero padding darkens a border.
+No 3x3 operation adds values from outside the map: a 1x1 map is its own mean, median and
+neighbourhood, and no zero padding darkens a border.
 """
 
 from collections.abc import Iterator
@@ -25,34 +25,34 @@ Sequences = Float[Tensor, "B N C"]  # a map as N = H * W vectors
 
 
 def sequences(x: Features) -> Sequences:
-    """The map's positions as rows; a view if `x` is channels_last, else a copy.
+    """Returns the map's positions as rows; a view if `x` is channels_last, else a copy.
 
-    Contiguous, because the tiled attention of a CPU wants the channels side by side and, where it
-    finds them apart, silently makes the N x N map instead.
+    Contiguous, because the tiled attention of a CPU needs adjacent channels, and otherwise silently
+    builds the N x N map.
     """
     return x.flatten(2).mT.contiguous()
 
 
 def as_map(rows: Sequences, x: Features) -> Features:
-    """Positions back in the places they have in `x`; a channels_last view."""
+    """Returns the rows as a map with the shape of `x`; a channels_last view."""
     return rows.mT.reshape(x.shape)
 
 
 def nonlocal_gauss(x: Features, theta: Embedded, phi: Embedded) -> Features:
-    """Every position becomes the mean of all, weighted by softmax_j(theta_i . phi_j / sqrt(D)).
+    """Replaces each position by the mean of all, weighted by softmax_j(theta_i . phi_j / sqrt(D)).
 
-    D is the number of embedded channels. The values are `x` itself, without an embedding of their
-    own (paper, Fig. 5; released code).
+    D is the number of embedded channels. The values are `x` itself, without an embedding (paper,
+    Fig. 5; released code).
     """
     scale = theta.shape[1] ** -0.5
     return as_map(attend(sequences(theta), sequences(phi), sequences(x), scale), x)
 
 
 def nonlocal_dot(x: Features) -> Features:
-    """(x^T x) x / N: every position becomes the sum of all, weighted by their dot products.
+    """Returns (x^T x) x / N: each position is the sum of all, weighted by their dot products.
 
-    No embedding and no softmax (released code). The product of three is taken in the cheaper order:
-    a C x C matrix where C <= N, an N x N one (then below C x C) elsewhere.
+    No embedding and no softmax (released code). The triple product is taken in the cheaper order:
+    through a C x C matrix if C <= N, else through the smaller N x N one.
     """
     rows = sequences(x)  # (B, N, C)
     positions, channels = rows.shape[1:]
@@ -62,7 +62,7 @@ def nonlocal_dot(x: Features) -> Features:
 
 
 def shifts(padded: Tensor) -> Iterator[Tensor]:
-    """The nine views of a map padded by 1 that put each 3x3 neighbour in its centre's place."""
+    """Yields nine views of a map padded by 1, each with one 3x3 neighbour in its centre's place."""
     height, width = padded.shape[-2] - 2, padded.shape[-1] - 2
     for down in range(3):
         for right in range(3):
@@ -74,59 +74,59 @@ def _ring(x: Tensor) -> Tensor:
 
 
 def inside(x: Features) -> Bool[Tensor, "1 9 H W"]:
-    """Which of each position's 3x3 neighbours lie in the map."""
+    """Returns which of each position's 3x3 neighbours are inside the map."""
     return torch.cat(list(shifts(_ring(torch.ones_like(x[:1, :1]))))).bool().transpose(0, 1)
 
 
 def affinities(query: Embedded, key: Embedded) -> Float[Tensor, "B 9 H W"]:
-    """The dot product of each position with its 3x3 neighbours; 0 with those outside the map."""
+    """Returns the dot product of each position with its 3x3 neighbours; 0 outside the map."""
     return torch.stack([(query * near).sum(1) for near in shifts(_ring(key))], 1)
 
 
 def weigh(x: Features, weights: Float[Tensor, "B 9 H W"]) -> Features:
-    """The weighted sum of each position's 3x3 neighbours."""
+    """Returns the weighted sum of each position's 3x3 neighbours."""
     pairs = zip(weights.unsqueeze(2).unbind(1), shifts(_ring(x)), strict=True)
     first, *others = (weight * near for weight, near in pairs)  # (B, 1, H, W) * (B, C, H, W)
     return sum(others, start=first)
 
 
 def bilateral_gauss(x: Features, theta: Embedded, phi: Embedded) -> Features:
-    """`nonlocal_gauss` within the 3x3 neighbourhood.
+    """Applies `nonlocal_gauss` within the 3x3 neighbourhood.
 
-    The softmax runs over the neighbours that lie in the map, so it is the same weighted mean
-    everywhere, and equals `nonlocal_gauss` where all positions are neighbours.
+    The softmax runs over the neighbours inside the map, so it is the same weighted mean everywhere,
+    and equals `nonlocal_gauss` if all positions are neighbours.
     """
     scores = affinities(theta * theta.shape[1] ** -0.5, phi)
     return weigh(x, scores.masked_fill(~inside(x), -torch.inf).softmax(1))
 
 
 def bilateral_dot(x: Features) -> Features:
-    """`nonlocal_dot` within the 3x3 neighbourhood.
+    """Applies `nonlocal_dot` within the 3x3 neighbourhood.
 
     The normaliser isn't documented. The non-local form divides by the number of positions it sums
-    over; the same here is the number of neighbours in the map (9, 6 at an edge, 4 at a corner): a
-    constant 9 would weaken borders, where this equals `nonlocal_dot` if all are neighbours.
+    over; here that is the number of neighbours in the map (9, 6 at an edge, 4 at a corner), so this
+    equals `nonlocal_dot` if all positions are neighbours. A constant 9 would weaken borders.
     """
     return weigh(x, affinities(x, x) / inside(x).sum(1, keepdim=True))
 
 
 def mean(x: Features) -> Features:
-    """The mean of the 3x3 neighbourhood, stride 1.
+    """Returns the mean of the 3x3 neighbourhood, stride 1.
 
-    Borders aren't documented: the mean is over the neighbours in the map, as for the bilateral.
+    Borders aren't documented: the mean is over the neighbours in the map, as in `bilateral_dot`.
     """
     return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
 
 def median(x: Features) -> Features:
-    """The median of the 3x3 neighbourhood, per channel.
+    """Returns the median of the 3x3 neighbourhood, per channel.
 
-    The gradient goes to the element that was selected, in equal parts to all that tie with it: each
-    part is a subgradient, as any of them is the median after a small change, and so is their mean.
-    Ties are the rule, not the exception, among the zeros a ReLU leaves.
+    The gradient goes to the selected element, split equally among ties. Any tied element is the
+    median after a small change, so each choice is a subgradient, and so is their mean. Ties are the
+    rule, not the exception, among the zeros of a ReLU.
 
-    Borders aren't documented: the map's edge is repeated, since only an odd number of values has an
-    element in the middle, and zeros would be values that pull the border down.
+    Borders aren't documented: the map's edge is replicated, since only an odd number of values has
+    a middle element, and zeros would pull the border down.
     """
     return _Median.apply(F.pad(x, (1, 1, 1, 1), mode="replicate"))
 
@@ -151,8 +151,8 @@ def _columns(x: Tensor) -> Triple:
 
 
 def _median_of_nine(padded: Tensor) -> Tensor:
-    """Sorted columns are shared by three neighbours each; the median of nine is then the median of
-    the largest low, the median middle and the smallest high: 18 elementwise passes.
+    """Sorts each column once for its three neighbours; the median of nine is then the median of the
+    largest low, the median middle and the smallest high: 18 elementwise passes.
     """
     height = padded.shape[-2] - 2
     rows = padded[..., :height, :], padded[..., 1 : 1 + height, :], padded[..., 2:, :]
@@ -163,8 +163,8 @@ def _median_of_nine(padded: Tensor) -> Tensor:
 
 
 class _Median(torch.autograd.Function):
-    """Left to autograd, the minima and maxima keep a dozen maps and take ten times as long
-    backward (369 against 46 ms at batch 2, 256 channels, 56x56, fp32, one thread).
+    """Defines its backward: autograd would keep a dozen maps for the minima and maxima and take ten
+    times as long (369 against 46 ms at batch 2, 256 channels, 56x56, fp32, one thread).
     """
 
     @staticmethod
@@ -214,7 +214,7 @@ class BilateralGauss(NonlocalGauss):
 
 
 class _Parameterless(nn.Module):
-    """An operation that learns nothing; takes the number of channels like those that do."""
+    """An operation without parameters; takes the number of channels, as learnt ones do."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -253,7 +253,7 @@ class Median(_Parameterless):
 
 
 class Null(_Parameterless):
-    """No operation: what the block's other parts do by themselves (paper, Fig. 7)."""
+    """The identity, to test the block's other parts alone (paper, Fig. 7)."""
 
     def forward(self, x: Features) -> Features:
         return x
@@ -269,8 +269,8 @@ class Design:
 
 DESIGNS = {
     "full": Design(),
-    # The convolution goes and its batch norm stays: still the identity at the start and still a
-    # learnt weight a channel, so that only the mixing of channels differs from the full block.
+    # Without the convolution but with its batch norm: still the identity at the start and a learnt
+    # weight per channel, so that only the mixing of channels differs from the full block.
     "no-1x1": Design(mix=False),
     "no-residual": Design(residual=False),
 }
@@ -280,7 +280,7 @@ class DenoiseBlock(nn.Module):
     """x + BN(conv1x1(operation(x))), without bias and without ReLU (paper, Fig. 4).
 
     Like every batch norm of these networks, this one is named `bn` and follows its sibling `conv`,
-    which is an nn.Identity in the design without it.
+    which is an nn.Identity if the design has no convolution.
     """
 
     def __init__(self, channels: int, operation: nn.Module, design: Design) -> None:
@@ -295,10 +295,10 @@ class DenoiseBlock(nn.Module):
         return x + denoised if self.residual else denoised
 
     def silence(self) -> None:
-        """gamma = 0: the block starts as the identity (released code).
+        """Sets gamma = 0: the block starts as the identity (released code).
 
-        Without the residual it would start as a constant instead, and pass no gradient to anything
-        before it; gamma then keeps a batch norm's ordinary 1.
+        Without the residual it would start as a constant and pass no gradient to earlier layers;
+        gamma then keeps batch norm's default of 1.
         """
         if self.residual:
             nn.init.zeros_(self.bn.weight)

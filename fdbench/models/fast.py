@@ -1,9 +1,9 @@
-"""The same function, faster: what is attacked is a frozen, BN-folded, channels_last copy.
+"""Faster copies of networks for attacks: frozen, BN-folded, channels_last.
 
 An attack in inference mode multiplies by the same batch-norm scales thousands of times. Folding
-them into the convolutions and laying the channels last took 20 to 45 % off a forward and backward
-pass of an r20 (28 px, batches of 64 to 250, two cores with AVX-512, torch 2.15). The copy is
-compared with its original before it is used.
+them into the convolutions and using channels_last took 20 to 45 % off a forward and backward pass
+of an r20 (28 px, batches of 64 to 250, two cores with AVX-512, torch 2.15). The copy is compared
+with its original before it is used.
 """
 
 import copy
@@ -22,7 +22,7 @@ RELATIVE = 1e-4  # largest difference of logits, relative to their largest entry
 
 
 class _Watch:
-    """Which batch norms were fed exactly one convolution's output, seen in one forward pass."""
+    """Records, in one forward pass, which batch norms take exactly one convolution's output."""
 
     def __init__(self) -> None:
         self.made: dict[int, str] = {}
@@ -42,10 +42,10 @@ class _Watch:
 
 
 def _conv_bn_pairs(net: nn.Module, example: Images) -> list[tuple[str, str]]:
-    """Names of convolutions and the batch norms behind them, each called once a pass.
+    """Returns the names of convolutions and the batch norms after them, each called once per pass.
 
-    Found by watching, so it holds however the network's forward is written. That an output goes
-    nowhere else is not seen here: the comparison before the copy is used sees it.
+    Observed by hooks, so it works however the network's forward is written. Hooks can't see whether
+    an output is used elsewhere too: comparing the copy with its original detects that.
     """
     watch, handles = _Watch(), []
     for name, module in net.named_modules():
@@ -63,9 +63,9 @@ def _conv_bn_pairs(net: nn.Module, example: Images) -> list[tuple[str, str]]:
 
 
 class Folded:
-    """A frozen copy of `net` without its foldable batch norms; `refresh` follows new weights.
+    """A frozen copy of `net` without its foldable batch norms; `refresh` copies new weights.
 
-    `net` must be in inference mode when `Folded` is made, and may train between refreshes.
+    `net` must be in inference mode when `Folded` is created, and may train between refreshes.
     """
 
     def __init__(self, net: nn.Module, example: Images) -> None:
@@ -83,7 +83,7 @@ class Folded:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Takes over the present weights and statistics of the original."""
+        """Copies the current weights and statistics of the original."""
         source = dict(self._source.state_dict())
         for conv, norm in self._pairs:
             weight, bias = source[f"{conv}.weight"], source.get(f"{conv}.bias", 0)
@@ -102,8 +102,8 @@ class Folded:
 
 
 class _Bfloat16(nn.Module):
-    """Takes and gives float32; computes in bfloat16, whose exponents have float32's range, so that
-    small gradients do not vanish.
+    """Takes and returns float32; computes in bfloat16, whose exponents have float32's range, so
+    that small gradients do not vanish.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -114,7 +114,7 @@ class _Bfloat16(nn.Module):
         return self.net(x.to(torch.bfloat16)).float()
 
 
-# "reference" is the network itself: nothing folded, nothing laid out anew.
+# "reference" is the network itself: not folded, memory layout unchanged.
 PRECISIONS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "fp32": lambda net: net,
     "bf16": lambda net: _Bfloat16(copy.deepcopy(net)),
@@ -125,16 +125,16 @@ PRECISIONS: dict[str, Callable[[nn.Module], nn.Module]] = {
 def accelerate(
     net: nn.Module, example: Images, precision: str = "fp32", *, compiled: bool = False
 ) -> tuple[nn.Module, str | None]:
-    """A frozen copy of `net` to attack, and why it is not the fast one (None if it is).
+    """Returns a frozen copy of `net` to attack, and why it is not the fast one (None if it is).
 
-    The copy is compared in float32, before it is given its precision. In bfloat16 it is another
-    function, a little: good for finding directions, never for verdicts.
+    The copy is compared in float32, before it is cast. In bfloat16 it is a slightly different
+    function: good for gradients, never for verdicts.
 
     Args:
         net: frozen and in inference mode; images in [0, 1] -> logits.
         example: images to compare the two on.
         precision: a key of PRECISIONS.
-        compiled: let torch.compile fuse its kernels; it must give the same logits.
+        compiled: let torch.compile fuse its kernels, if that gives the same logits.
 
     Raises BadValue for an unknown precision.
     """
@@ -154,7 +154,7 @@ def accelerate(
 
 
 def _same(got: Logits, wanted: Logits) -> bool:
-    """Within RELATIVE of the largest logit, and of one mind on every image."""
+    """Returns whether logits agree within RELATIVE of the largest, and all predictions agree."""
     close = (got - wanted).abs().amax() <= RELATIVE * wanted.abs().amax()
     return bool(close and (got.argmax(1) == wanted.argmax(1)).all())
 

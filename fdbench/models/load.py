@@ -1,9 +1,9 @@
-"""From what stands after --model to a network that can be attacked.
+"""Opens the network that a --model reference names, ready to be attacked.
 
 A reference is a name (a row with weights in results/checkpoints, or a network that an installed
 package offers in the entry point group `fdbench.models`), a .safetensors file, `tv:NAME[:WEIGHTS]`
-(torchvision), `timm:NAME`, or `module:function`: a Python function without arguments that returns a
-network of RGB images in [0, 1]. Nothing is downloaded.
+(torchvision), `timm:NAME`, `defense:DIR` (a submission), or `module:function`: a Python function
+without arguments that returns a network of RGB images in [0, 1]. Nothing is downloaded.
 """
 
 import hashlib
@@ -40,27 +40,27 @@ class Model:
     net: nn.Module
     weights: str  # sha256 of parameters and buffers
     card: Card | None  # None for networks from elsewhere
-    preprocessing: str = ""  # in words; empty where the network keeps it to itself
+    preprocessing: str = ""  # in words; empty if unknown
 
 
 def open_model(ref: str, workspace: Workspace) -> Model:
-    """The model behind a reference. Raises BadValue or FdbenchError saying what to type instead.
+    """Opens a reference. Raises BadValue or FdbenchError with what to type instead.
 
-    Of one name, weights in the workspace come before rows, and rows before installed packages.
+    For one name, weights in the workspace come before rows, and rows before installed packages.
     """
     prefix, _, rest = ref.partition(":")
     if ref.endswith(".safetensors") or "/" in prefix:
         return _from_file(Path(ref), ref)
     if rest and prefix in ZOO:
-        found = ZOO[prefix](rest)
-        return _from_elsewhere(found.name, ref, found.net)
+        foreign = ZOO[prefix](rest)
+        return _from_elsewhere(foreign.name, ref, foreign.net)
     if rest and prefix == "defense":
         return _from_submission(Path(rest), ref)
     if prefix and rest:
         return _from_function(ref)
-    known = workspace.weights()
-    if ref in known:
-        return _from_file(known[ref], ref)
+    checkpoints = workspace.weights()
+    if ref in checkpoints:
+        return _from_file(checkpoints[ref], ref)
     rows = recipe_files("models")
     if ref in rows:
         raise FdbenchError(
@@ -69,19 +69,19 @@ def open_model(ref: str, workspace: Workspace) -> Model:
     if ref in OFFERED:
         return _made_by(OFFERED[ref], ref)
     hint = f"--model takes {FORMS}.\n`fdbench list models` shows all names."
-    raise unknown("model", ref, [*rows, *known, *OFFERED], hint)
+    raise unknown("model", ref, [*rows, *checkpoints, *OFFERED], hint)
 
 
 def _ways(row: str) -> str:
-    """How weights for a row of models/ are come by."""
+    """Returns how to get weights for a row of models/."""
     recipe = model_recipe(row)
     spec = recipe.spec
-    words = f"fdbench train --arch {spec.arch}"
-    words += f" --denoise {spec.denoise}" if spec.denoise != "none" else ""
-    words += f" --denoise-at {spec.denoise_at}" if spec.denoise_at != "stages" else ""
-    words += f" --block {spec.block}" if spec.block != "full" else ""
+    command = f"fdbench train --arch {spec.arch}"
+    command += f" --denoise {spec.denoise}" if spec.denoise != "none" else ""
+    command += f" --denoise-at {spec.denoise_at}" if spec.denoise_at != "stages" else ""
+    command += f" --block {spec.block}" if spec.block != "full" else ""
     fetch = f"\nOr fetch {recipe.weights}: fdbench import FILE.npz" if recipe.weights else ""
-    return f"Train it: {words}{fetch}"
+    return f"Train it: {command}{fetch}"
 
 
 def _frozen(net: nn.Module) -> nn.Module:
@@ -89,7 +89,7 @@ def _frozen(net: nn.Module) -> nn.Module:
 
 
 def _unfilled(spec: ModelSpec) -> ResNet:
-    """The network of `spec` whose weights hold anything at all: `fill` overwrites each of them.
+    """Returns the network of `spec` with uninitialised weights, for `fill` to overwrite.
 
     Only what no checkpoint holds is set. Drawing initial weights would take longer than reading.
     """
@@ -108,9 +108,10 @@ def _from_file(path: Path, ref: str) -> Model:
 
 
 def _from_submission(folder: Path, ref: str) -> Model:
-    """A competition's defence: known by all its files, as a network is by its weights."""
-    found = open_submission(folder, "defense")
-    return Model(found.folder.name, ref, _frozen(Defense(found)), fingerprint(folder), None)
+    """Opens a competition's defence, identified by the hash of all its files."""
+    submission = open_submission(folder, "defense")
+    net = _frozen(Defense(submission))
+    return Model(submission.folder.name, ref, net, fingerprint(folder), None)
 
 
 def _from_elsewhere(name: str, ref: str, net: nn.Module) -> Model:
@@ -120,22 +121,22 @@ def _from_elsewhere(name: str, ref: str, net: nn.Module) -> Model:
 
 
 def in_memory_model(net: nn.Module) -> Model:
-    """A network that only this process has; it is frozen."""
+    """Returns a network of this process as a Model, frozen."""
     name = type(net).__name__
     return _from_elsewhere(name, f"memory:{type(net).__module__}.{type(net).__qualname__}", net)
 
 
 def hash_elsewhere(ref: str, net: nn.Module) -> str:
-    """sha256 of a network that is not one of ours.
+    """Returns the sha256 of a third-party network.
 
-    Of its reference too: two functions may wrap the same parameters in other code, and then what
-    is known of one network says nothing of the other.
+    Includes its reference: two functions may wrap the same parameters in different code, and then
+    results for one network don't hold for the other.
     """
     return hashlib.sha256(f"{ref}\n{weights_hash(net.state_dict())}".encode()).hexdigest()
 
 
 def _made_by(function: Callable[[], Any], ref: str) -> Model:
-    with redirect_stdout(sys.stderr):  # what it says must not end up among our results
+    with redirect_stdout(sys.stderr):  # its output must not mix with our results
         net = function()
     if not isinstance(net, nn.Module):
         raise FdbenchError(f"{ref} returned {type(net).__name__}, not a torch.nn.Module.")
@@ -144,16 +145,16 @@ def _made_by(function: Callable[[], Any], ref: str) -> Model:
 
 def _from_function(ref: str) -> Model:
     module_name, _, function_name = ref.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)  # the user's own file lies where they stand
+    cwd = str(Path.cwd())
+    if cwd not in sys.path:
+        sys.path.insert(0, cwd)  # for a file of the user's in the working directory
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as reason:
         if reason.name and not module_name.startswith(reason.name):
-            raise  # their module was found; something it imports was not
+            raise  # the module exists; something it imports does not
         raise BadValue(
-            f"no module {module_name!r} for --model {ref}, looked in {here} and in the "
+            f"no module {module_name!r} for --model {ref}, looked in {cwd} and in the "
             f"environment.\n--model takes {FORMS}."
         ) from reason
     function = getattr(module, function_name, None)

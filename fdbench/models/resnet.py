@@ -1,6 +1,6 @@
-"""The ResNet family, with or without denoising blocks: a ModelSpec in, a network out.
+"""Builds ResNets, with or without denoising blocks, from a ModelSpec.
 
-Public input: RGB images in [0, 1]; channel order and scaling are the network's own first layer.
+Input: RGB images in [0, 1]; channel order and scaling are the network's own first layer.
 Every convolution is named `conv`, has no bias, and is followed by its sibling `bn`.
 
 Sources: He et al. 2016 (ResNet), Xie et al. 2017 (ResNeXt), Goyal et al. 2017, Sec. 5.1 (stride on
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fdbench.errors import BadValue
+from fdbench.errors import BadValue, FdbenchError
 from fdbench.models.catalogue import DENOISERS
 from fdbench.models.denoise import DESIGNS, DenoiseBlock, Embedding, Features
 from fdbench.specs import ARCHS, BOTTLENECK, NO_DENOISER, Arch, ModelSpec
@@ -23,14 +23,14 @@ from fdbench.specs import ARCHS, BOTTLENECK, NO_DENOISER, Arch, ModelSpec
 # Up to this size a network keeps the resolution of its input in the first stage (He et al. 2016,
 # Sec. 4.2, for 32 px; 64 px is Tiny-ImageNet). Above it, the stem of ImageNet halves it twice.
 SMALL_PX = 64
-GROUP_BASE = 64  # the width that a ResNeXt's channels a group are stated at (Xie et al. 2017)
+GROUP_BASE = 64  # the width for which a ResNeXt's group width is stated (Xie et al. 2017)
 
 Pixels = Float[Tensor, "B 3 H W"]  # RGB in [0, 1]; float64 in a gradient check
 Strided = Float[Tensor, "B D P Q"]  # other channels, another size
 
 
 def same_tf(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's SAME padding of one axis: (before, after), the odd pixel after."""
+    """Returns TensorFlow's SAME padding of one axis: (before, after), the odd pixel after."""
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
@@ -48,9 +48,9 @@ class SamePad(nn.Module):
 
 
 class ConvBN(nn.Module):
-    """A convolution that keeps the size (over the stride), and its batch norm.
+    """A convolution that keeps the size (up to its stride), and its batch norm.
 
-    `same` asks for TensorFlow's asymmetric padding; it differs from the symmetric one only with a
+    `same` selects TensorFlow's asymmetric padding, which differs from symmetric padding only with a
     stride.
     """
 
@@ -83,7 +83,7 @@ class ConvBN(nn.Module):
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """The identity, or a 1x1 projection where the shape changes; a 1x1 needs no padding."""
+    """Returns the identity, or a 1x1 projection (no padding) where the shape changes."""
     if stride == 1 and inputs == outputs:
         return nn.Identity()
     return ConvBN(inputs, outputs, 1, stride, same=False)
@@ -106,7 +106,7 @@ class Basic(nn.Module):
         return F.relu(y + self.shortcut(x), inplace=True)
 
     def silence(self) -> None:
-        """The last gamma = 0: the block starts as its shortcut (Goyal et al. 2017, Sec. 5.1)."""
+        """Sets the last gamma = 0: starts as its shortcut (Goyal et al. 2017, Sec. 5.1)."""
         nn.init.zeros_(self.conv2.bn.weight)
 
 
@@ -130,7 +130,7 @@ class Bottleneck(nn.Module):
         return F.relu(y + self.shortcut(x), inplace=True)
 
     def silence(self) -> None:
-        """The last gamma = 0: the block starts as its shortcut (Goyal et al. 2017, Sec. 5.1)."""
+        """Sets the last gamma = 0: starts as its shortcut (Goyal et al. 2017, Sec. 5.1)."""
         nn.init.zeros_(self.conv3.bn.weight)
 
 
@@ -141,8 +141,8 @@ def _inner_channels(width: int, arch: Arch) -> int:
     if not per_group.is_integer():
         step = GROUP_BASE // arch.group_width
         raise BadValue(
-            f"--width {width} gives the groups of a ResNeXt {per_group:g} channels each.\n"
-            f"Take a multiple of {step}, such as --width {max(1, round(width / step)) * step}."
+            f"--width {width} gives each group of a ResNeXt {per_group:g} channels.\n"
+            f"Use a multiple of {step}, such as --width {max(1, round(width / step)) * step}."
         )
     return int(per_group) * arch.groups
 
@@ -151,7 +151,7 @@ RESIDUALS: dict[str, type[Basic] | type[Bottleneck]] = {"basic": Basic, "bottlen
 
 
 class Normalise(nn.Module):
-    """(x - mean) / std in the network's channel order: the first thing it does to an RGB image."""
+    """(x - mean) / std in the network's channel order: its first layer."""
 
     mean: Tensor  # (1, 3, 1, 1)
     std: Tensor
@@ -184,7 +184,7 @@ def _stem(width: int, px: int, same: bool) -> nn.Module:
 
 
 def _denoiser(spec: ModelSpec) -> Callable[[int], nn.Module] | None:
-    """What makes a denoising block for so many channels; None if the spec asks for none."""
+    """Returns a builder of denoising blocks by number of channels; None if there are none."""
     if spec.denoise in (NO_DENOISER, BOTTLENECK):
         return None
     operation = DENOISERS[spec.denoise]
@@ -192,10 +192,10 @@ def _denoiser(spec: ModelSpec) -> Callable[[int], nn.Module] | None:
 
 
 def _depths(spec: ModelSpec) -> tuple[int, ...]:
-    """Residual blocks of each stage.
+    """Returns the number of residual blocks per stage.
 
-    "bottleneck" puts one more of them wherever a denoising block would stand, so r152 with it is
-    r164 (Xie et al. 2019, "+4 bottleneck").
+    "bottleneck" adds one for each denoising block it replaces, so r152 with it is r164 (Xie et al.
+    2019, "+4 bottleneck").
     """
     depths = ARCHS[spec.arch].blocks
     if spec.denoise != BOTTLENECK:
@@ -204,7 +204,7 @@ def _depths(spec: ModelSpec) -> tuple[int, ...]:
 
 
 def _stages(spec: ModelSpec, width: int) -> tuple[nn.Sequential, int]:
-    """The stages and their output's channels. `denoise<i>`, if there is one, follows `block<i>`."""
+    """Returns the stages and their output channels. `denoise<i>`, if any, follows `block<i>`."""
     arch, denoiser = ARCHS[spec.arch], _denoiser(spec)
     channels, stages = width, nn.Sequential()
     for number, depth in enumerate(_depths(spec)):
@@ -224,8 +224,8 @@ def _stages(spec: ModelSpec, width: int) -> tuple[nn.Sequential, int]:
 class ResNet(nn.Module):
     """RGB images (B, 3, H, W) in [0, 1] -> logits (B, spec.classes).
 
-    Images are scaled in their own precision and then take the weights': a bf16 copy of the network
-    reads the same float32 images. H and W need not be `spec.px`, which decides the stem only.
+    Images are scaled in their own dtype, then cast to the weights': a bf16 copy of the network
+    reads the same float32 images. H and W need not be `spec.px`, which only selects the stem.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -247,6 +247,8 @@ class ResNet(nn.Module):
 def _he(conv: nn.Conv2d, rng: torch.Generator) -> None:
     # Variance 2 / fan_out, fan_out = k * k * outputs even in groups, as TensorFlow counts it.
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu", generator=rng)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
 
 
 def _small(embedding: Embedding, rng: torch.Generator) -> None:
@@ -278,9 +280,9 @@ def _generator(seed: int, name: str) -> torch.Generator:
 
 @torch.no_grad()
 def initialise(net: nn.Module, seed: int) -> None:
-    """Fills all weights and statistics of a network of this module, in place.
+    """Initialises all weights and statistics of a network of this module, in place.
 
-    Each layer's numbers depend on (seed, its name) alone: networks that differ by a denoising block
+    Each layer's weights depend only on (seed, its name): networks that differ by a denoising block
     start from the same weights elsewhere and, as that block starts as the identity, from the same
     function. No global generator is read or changed.
 
@@ -294,16 +296,29 @@ def initialise(net: nn.Module, seed: int) -> None:
             module.silence()
 
 
-def build(spec: ModelSpec, seed: int = 0, device: torch.device | str | None = None) -> ResNet:
-    """The network of `spec`, freshly initialised from `seed`, in training mode.
+def _check_layers(net: nn.Module) -> None:
+    """Raises FdbenchError for a tensor that `initialise` leaves as whatever was in memory."""
+    for name, module in net.named_modules():
+        tensors = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+        if tensors and type(module) not in INITIAL:
+            kinds = ", ".join(kind.__name__ for kind in INITIAL if kind is not Normalise)
+            raise FdbenchError(
+                f"{name} ({type(module).__name__}) has a tensor {tensors[0][0]!r}, which no checkpoint "
+                f"or initialisation sets.\nBuild it of {kinds}, or compute it in forward."
+            )
 
-    `device` None is torch's default one; on "meta" only shapes exist. The same seed gives the same
-    weights on all devices. Raises BadValue for an unknown denoiser, and for a width that its groups
-    do not divide.
+
+def build(spec: ModelSpec, seed: int = 0, device: torch.device | str | None = None) -> ResNet:
+    """Returns the network of `spec`, initialised from `seed`, in training mode.
+
+    `device` None is torch's default; on "meta" only shapes exist. The same seed gives the same
+    weights on all devices. Raises BadValue for an unknown denoiser, and for a width not divisible
+    into its groups; FdbenchError for a denoiser with tensors of its own.
     """
     device = torch.device(device) if device is not None else torch.get_default_device()
     with torch.device("meta"):  # so that nothing is allocated, drawn or filled twice
         net = ResNet(spec)
+    _check_layers(net)
     if device.type == "meta":
         return net
     net.to_empty(device="cpu")

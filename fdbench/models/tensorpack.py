@@ -1,8 +1,8 @@
-"""The authors' released networks: a Tensorpack .npz in, a ModelSpec and our state dict out.
+"""Converts the authors' released networks: a Tensorpack .npz to a ModelSpec and our state dict.
 
-Xie et al. 2019, released code and weights, for TensorFlow 1. The same function on the same images:
-asymmetric SAME padding, BGR, x * 2/255 - 1. All of that is in the ModelSpec, so that the public
-input is RGB in [0, 1] as everywhere.
+Source: Xie et al. 2019, released code and weights, for TensorFlow 1. The result is the same
+function: asymmetric SAME padding, BGR, x * 2/255 - 1. The ModelSpec holds all of that, so the
+public input is RGB in [0, 1] as everywhere.
 """
 
 import hashlib
@@ -30,15 +30,15 @@ DENOISERS = ("none", "nonlocal-gauss", "nonlocal-dot")  # what the released code
 Array = npt.NDArray[Any]
 Shapes = Mapping[str, tuple[int, ...]]
 
-_LISTED = 8  # wrong variables that one error names
-# What TensorFlow 1 and Tensorpack save beside a network: counters, rates, optimiser slots.
+_LISTED = 8  # faulty variables that one error names
+# Training state that TensorFlow 1 and Tensorpack save too: counters, rates, optimiser slots.
 _BESIDE = re.compile(
     r"global_step|learning_rate|beta[12]_power|EMA/.+"
     r"|.+/(?:Momentum|Adam|Adam_1|RMSProp|RMSProp_1|Adagrad|AccumGrad)"
 )
 _BLOCK = re.compile(r"group(\d)/block(\d+)/.+")
 _PLACES = {"stages": r"group\1_denoise", "all": r"group\1/block\2/non_local"}
-# Our names -> theirs: where a tensor lies, and what it is. `{place}` is one of _PLACES.
+# Our names -> theirs: the layer, then the variable in it. `{place}` is one of _PLACES.
 _HEADS = (
     (r"stem\.0\.", "conv0/"),
     (r"stages\.(\d+)\.block(\d+)\.shortcut\.", r"group\1/block\2/convshortcut/"),
@@ -56,14 +56,14 @@ _TAILS = {
     "bn.running_mean": "bn/mean/EMA",
     "bn.running_var": "bn/variance/EMA",
 }
-_COUNTER = "num_batches_tracked"  # PyTorch's own; nothing reads it in inference
-# The order in which a variable's axes make PyTorch's: kernels are HWIO, matrices (in, out).
+_COUNTER = "num_batches_tracked"  # PyTorch's own, unused in inference
+# Permutes a variable's axes to PyTorch's order: kernels are HWIO, matrices (in, out).
 _AXES = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
 
 
 @dataclass(frozen=True)
 class Pack:
-    """What an .npz of the authors' holds: the network, its weights, where they come from."""
+    """The content of one of the authors' .npz files: the network, its weights, their source."""
 
     spec: ModelSpec
     tensors: dict[str, Tensor]  # a state dict of `build(spec)`
@@ -72,17 +72,17 @@ class Pack:
 
 
 def theirs(name: str, spec: ModelSpec) -> str:
-    """The authors' name of one of our tensors: `stem.0.bn.weight` is `conv0/bn/gamma`."""
+    """Returns the authors' name of one of our tensors: `conv0/bn/gamma` for `stem.0.bn.weight`."""
     for pattern, head in _HEADS:
         match = re.match(pattern, name)
         if match:
-            where = match.expand(head.replace("{place}", _PLACES[spec.denoise_at]))
-            return where + _TAILS[name[match.end() :]]
+            layer = match.expand(head.replace("{place}", _PLACES[spec.denoise_at]))
+            return layer + _TAILS[name[match.end() :]]
     raise KeyError(name)
 
 
 def _named(spec: ModelSpec) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Our name -> their name and their shape, for every variable of the network."""
+    """Returns our name -> (their name, their shape) for every variable of the network."""
     state = build(spec, device="meta").state_dict()
     named = {}
     for name, tensor in state.items():
@@ -95,7 +95,7 @@ def _named(spec: ModelSpec) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def _read(path: Path) -> dict[str, Array]:
-    """The network's variables by name, `:0` and what was saved beside them left out."""
+    """Returns the network's variables by name, without `:0` and without training state."""
     if not zipfile.is_zipfile(path):
         raise FdbenchError(f"{path} is not a .npz file, or is cut short: fetch it again.")
     arrays: dict[str, Array] = {}
@@ -116,12 +116,12 @@ def _read(path: Path) -> dict[str, Array]:
 
 
 def _depths(names: Iterable[str]) -> tuple[int, ...]:
-    """Residual blocks of each stage, by the highest number that appears."""
-    found: dict[int, int] = {}
+    """Returns the number of residual blocks per stage, from the highest index in the names."""
+    depths: dict[int, int] = {}
     for match in filter(None, map(_BLOCK.fullmatch, names)):
         stage, block = int(match[1]), int(match[2])
-        found[stage] = max(found.get(stage, 0), block + 1)
-    return tuple(found.get(stage, 0) for stage in range(max(found, default=-1) + 1))
+        depths[stage] = max(depths.get(stage, 0), block + 1)
+    return tuple(depths.get(stage, 0) for stage in range(max(depths, default=-1) + 1))
 
 
 def _detect_arch(shapes: Shapes, where: str) -> str:
@@ -139,7 +139,7 @@ def _detect_arch(shapes: Shapes, where: str) -> str:
         if arch.blocks == depths and (arch.groups > 1) == (groups > 1):
             return name
     raise FdbenchError(
-        f"{where} has {depths} residual blocks a stage in {groups} group(s): no known network.\n"
+        f"{where} has {depths} residual blocks per stage in {groups} group(s): no known network.\n"
         + "Known: "
         + ", ".join(f"{name} {arch.blocks}" for name, arch in known.items())
         + "."
@@ -147,10 +147,10 @@ def _detect_arch(shapes: Shapes, where: str) -> str:
 
 
 def detect(shapes: Shapes, where: str) -> ModelSpec:
-    """The network that variables of these names and shapes (theirs) belong to.
+    """Returns the network whose variables have these names and shapes (theirs).
 
     A denoiser is Gaussian if and only if it has embeddings (paper, Sec. 4.1). Raises FdbenchError
-    where there is no such network.
+    if there is no such network.
     """
     everywhere = any("/non_local/" in name for name in shapes)
     denoised = everywhere or any("_denoise/" in name for name in shapes)
@@ -164,19 +164,19 @@ def detect(shapes: Shapes, where: str) -> ModelSpec:
     )
 
 
-def _refuse_contradiction(spec: ModelSpec, told: Mapping[str, str | None], where: str) -> None:
-    for field, value in told.items():
-        found = getattr(spec, field)
-        if value is not None and value != found:
+def _refuse_contradiction(spec: ModelSpec, expected: Mapping[str, str | None], where: str) -> None:
+    for field, value in expected.items():
+        actual = getattr(spec, field)
+        if value is not None and value != actual:
             flag = f"--{field.replace('_', '-')}"
             raise FdbenchError(
                 f"{flag} {value} contradicts {where}, whose variables are those of {spec.name} "
-                f"({flag} {found}).\nLeave the flag out to take what is there."
+                f"({flag} {actual}).\nLeave the flag out to use the file's."
             )
 
 
 def _value_fault(name: str, array: Array) -> str | None:
-    """What is wrong with a variable's numbers, if anything."""
+    """Returns what is wrong with a variable's values, or None."""
     if array.dtype != np.float32:
         return f"{name} is {array.dtype}, not float32"
     if not np.isfinite(array).all():
@@ -190,15 +190,15 @@ def _faults(
     named: Mapping[str, tuple[str, tuple[int, ...]]], arrays: Mapping[str, Array]
 ) -> list[str]:
     wanted = dict(named.values())
-    found = [f"missing {name}" for name in wanted if name not in arrays]
-    found += [f"unexpected {name}" for name in arrays if name not in wanted]
+    faults = [f"missing {name}" for name in wanted if name not in arrays]
+    faults += [f"unexpected {name}" for name in arrays if name not in wanted]
     for name, shape in wanted.items():
         array = arrays.get(name)
         if array is not None and array.shape != shape:
-            found.append(f"{name} is {array.shape}, not {shape}")
+            faults.append(f"{name} is {array.shape}, not {shape}")
         elif array is not None and (fault := _value_fault(name, array)):
-            found.append(fault)
-    return found
+            faults.append(fault)
+    return faults
 
 
 def _converted(array: Array) -> Tensor:
@@ -206,14 +206,14 @@ def _converted(array: Array) -> Tensor:
 
 
 def read_pack(path: Path, told: Mapping[str, str | None] | None = None) -> Pack:
-    """The network in an .npz of the authors' release.
+    """Reads the network in an .npz of the authors' release.
 
     Args:
-        path: names with or without `:0`; what training saved beside the network is left out.
-        told: what the user says of it, `arch`, `denoise` and `denoise_at`; None: nothing.
+        path: the .npz, its names with or without `:0`; training state in it is ignored.
+        told: the `arch`, `denoise` and `denoise_at` that the user expects; None: any.
 
-    Raises FdbenchError for a file that can't be read, one of another network, variables that are
-    missing, unexpected, misshapen or impossible (by name), and one that contradicts `told`.
+    Raises FdbenchError for a file that can't be read, an unknown network, variables that are
+    missing, unexpected, misshapen or invalid (by name), and a network that contradicts `told`.
     """
     arrays = _read(path)
     spec = detect({name: array.shape for name, array in arrays.items()}, str(path))
@@ -223,7 +223,7 @@ def read_pack(path: Path, told: Mapping[str, str | None] | None = None) -> Pack:
     if faults:
         more = f"\n  and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
         listed = "\n  ".join(faults[:_LISTED])
-        raise FdbenchError(f"{path} is not a whole {spec.name}:\n  {listed}{more}")
+        raise FdbenchError(f"{path} is not a complete {spec.name}:\n  {listed}{more}")
     variables = sum(array.size for array in arrays.values())
     tensors = {}
     for name, (their_name, _) in named.items():

@@ -1,43 +1,45 @@
-"""What a report reads of an attack's parameters: no other module here knows what they are called.
+"""Everything a report reads from an attack's parameters; no other module here knows their names.
 
-Which attacks see the network, what stands in a table's columns, whether two runs may be compared,
-and whether a run's attack is the one that a number was published for. Free of torch.
+Which attacks see the network, the attack's table columns, whether two runs may be compared, and
+whether a run's attack is the one a published number is about. Free of torch.
 """
 
 from fdbench.specs import AttackSpec, PGDParameters, TransferParameters
 from fdbench.units import print_size
 
-Value = str | int | float | None  # of a table's cell
+Value = str | int | float | None  # a table's cell
 
 ATTACK = ("attack", "loss", "restarts", "alpha", "alpha_rule", "iters")  # columns, in order
 # The attack of the authors' own table: Xie et al. 2019, Sec. 6.1, and their released code.
 _AUTHORS = PGDParameters()
 AUTHORS = AttackSpec(eps=16 / 255, targeted=True, parameters=_AUTHORS)
 
-_ROUNDING = 1e-9  # of a size that was once text
-# PGD as the paper runs it; published numbers are about nothing else.
+_ROUNDING = 1e-9  # of a size parsed from text
+# PGD as the paper runs it, the only one with published numbers.
 _AUTHORS_KNOBS: dict[str, object] = {"loss": "ce", "restarts": 1, "random_start": True}
 _PLAIN: dict[str, object] = {**_AUTHORS_KNOBS, "eot": 1, "stop_early": False}
 
 
 def sees_network(spec: AttackSpec) -> bool:
-    """Whether the attack looks at the network that it is judged on: white box or black box."""
+    """Whether the attack sees the victim: white box or black box."""
     return spec.parameters.sees_network
 
 
 def stored_set(spec: AttackSpec) -> tuple[str, str]:
-    """Name and digest of the set of images that a transfer judges; empty for other attacks."""
-    own = spec.parameters
-    return (str(own.set), str(own.digest)) if isinstance(own, TransferParameters) else ("", "")
+    """Name and digest of the set that a transfer attack replays; empty for other attacks."""
+    parameters = spec.parameters
+    if isinstance(parameters, TransferParameters):
+        return str(parameters.set), str(parameters.digest)
+    return "", ""
 
 
 def budgets_asked(spec: AttackSpec) -> list[str]:
-    """The budgets at which a run will have rows: numbers of iterations, else the attack itself."""
+    """The budgets at which a run will have rows: iteration counts, else the attack's name."""
     return [str(i) for i in spec.parameters.budgets] or [spec.attack]
 
 
 def attack_columns(spec: AttackSpec, budget: str, iters: int | None) -> dict[str, Value]:
-    """The columns ATTACK of a line at one budget; those an attack has not are empty.
+    """The columns ATTACK of a line at one budget; those that do not apply are empty.
 
     A run that stops early has no last iterate, so its line is about any iterate.
     """
@@ -50,39 +52,39 @@ def attack_columns(spec: AttackSpec, budget: str, iters: int | None) -> dict[str
 
 
 def identity_at(spec: AttackSpec, budget: str, iters: int | None) -> dict[str, object]:
-    """All of the attack that can change a verdict at one budget, as plain data.
+    """Everything in the attack that can change a verdict at one budget, as plain data.
 
-    The step size stands in place of the rule it came from.
+    The step size replaces the rule it came from.
     """
-    own = spec.parameters
-    alpha = own.step(spec, iters) if iters and isinstance(own, PGDParameters) else None
+    pgd = spec.parameters
+    alpha = pgd.step(spec, iters) if iters and isinstance(pgd, PGDParameters) else None
     return {**spec.identity, "iters": budget, "alpha": alpha}
 
 
 def same_size(one: float, other: float) -> bool:
-    """Whether two sizes in image units are equal, but for their way through text."""
+    """Whether two sizes in image units are equal, up to their rounding as text."""
     return abs(one - other) < _ROUNDING
 
 
 def is_plain_pgd(spec: AttackSpec, iters: int) -> bool:
     """Whether this is PGD as the paper runs it: its steps, its loss, one random start."""
-    own = spec.parameters
+    parameters = spec.parameters
     return (
-        isinstance(own, PGDParameters)
+        isinstance(parameters, PGDParameters)
         and spec.targets == "random"
-        and all(getattr(own, name) == value for name, value in _PLAIN.items())
-        and same_size(_AUTHORS.step(spec, iters), own.step(spec, iters))
+        and all(getattr(parameters, name) == value for name, value in _PLAIN.items())
+        and same_size(_AUTHORS.step(spec, iters), parameters.step(spec, iters))
     )
 
 
 def follows_authors(spec: AttackSpec) -> bool:
-    """Whether this is the attack of the authors' own table, its step sizes aside."""
-    own = spec.parameters
+    """Whether this is the attack of the authors' table, except for its step sizes."""
+    parameters = spec.parameters
     return (
-        isinstance(own, PGDParameters)
+        isinstance(parameters, PGDParameters)
         and (spec.norm, spec.targeted) == (AUTHORS.norm, AUTHORS.targeted)
         and same_size(spec.eps, AUTHORS.eps)
-        and all(getattr(own, name) == value for name, value in _AUTHORS_KNOBS.items())
+        and all(getattr(parameters, name) == value for name, value in _AUTHORS_KNOBS.items())
     )
 
 

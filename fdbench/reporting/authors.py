@@ -1,4 +1,4 @@
-"""The authors' own table: "error / attack success" of each network, measured beside published.
+"""The authors' table, "error / attack success" of each network: measured and published.
 
 Targeted PGD at linf 16/255 on 1000 classes, in the authors' steps (Xie et al. 2019, Sec. 6.1;
 released model table). Every number is one of whitebox.whitebox. Free of torch.
@@ -36,19 +36,19 @@ Scores = dict[str, float]  # of a network at one budget, by column
 
 
 def _follows(run: Run) -> bool:
-    """Whether the run keeps to the authors' protocol, its step sizes aside."""
+    """Whether the run follows the authors' protocol, except for its step sizes."""
     return run.info.data.classes == CLASSES and follows_authors(run.info.attack)
 
 
 def _compared(lines: DataFrame, measured: str, published: str) -> DataFrame:
     """Errors and their intervals, published errors and the difference, from accuracies."""
-    error, known = 100 - lines[measured], 100 - lines[published]
+    error, published_error = 100 - lines[measured], 100 - lines[published]
     return lines.assign(
         error=error,
         error_low=100 - lines[f"{measured}_high"],
         error_high=100 - lines[f"{measured}_low"],
-        published_error=known,
-        difference_error=error - known,
+        published_error=published_error,
+        difference_error=error - published_error,
     )
 
 
@@ -66,7 +66,7 @@ def _clean(lines: DataFrame) -> DataFrame:
 
 
 def table(runs: Sequence[Run]) -> DataFrame:
-    """One line a network and budget, 0 for the clean images, in the columns COLUMNS.
+    """One line per network and budget, 0 for the clean images, in the columns COLUMNS.
 
     Only runs under the authors' protocol count. Of several at one budget, the one with the most
     images is taken, then the one with the lowest seed.
@@ -82,7 +82,7 @@ def table(runs: Sequence[Run]) -> DataFrame:
 
 
 def _pair(scores: Scores | None, error: str, success: str, sign: str = "") -> str:
-    """`54.5 / 26.6`; only the first where there is no attack, NONE where there is neither."""
+    """`54.5 / 26.6`; only the first without an attack, NONE without either."""
     values = [scores[key] for key in (error, success)] if scores else []
     return " / ".join(f"{value:{sign}.1f}" for value in values if not missing(value)) or NONE
 
@@ -93,10 +93,10 @@ def _interval(scores: Scores | None, name: str) -> str:
     return f"{scores[f'{name}_low']:.1f}-{scores[f'{name}_high']:.1f}"
 
 
-def _readings(own: DataFrame, budgets: Sequence[int]) -> dict[str, list[str]]:
-    """A network's lines of the table: what is not known at any budget is left out."""
-    known = zip(own["iters"], own[[*_NUMBERS, "n"]].to_dict("records"), strict=True)
-    scores = {int(iters): {str(k): float(v) for k, v in line.items()} for iters, line in known}
+def _readings(lines: DataFrame, budgets: Sequence[int]) -> dict[str, list[str]]:
+    """A network's readings, one text per budget; readings missing at all budgets are left out."""
+    pairs = zip(lines["iters"], lines[[*_NUMBERS, "n"]].to_dict("records"), strict=True)
+    scores = {int(iters): {str(k): float(v) for k, v in line.items()} for iters, line in pairs}
     at = [scores.get(budget) for budget in budgets]
     readings = {
         "measured": [_pair(one, "error", "success") for one in at],
@@ -110,19 +110,19 @@ def _readings(own: DataFrame, budgets: Sequence[int]) -> dict[str, list[str]]:
 
 
 def _cells(lines: DataFrame, budgets: Sequence[int], count_images: bool) -> Cells:
-    """A block of lines for each network: one a reading, one column a budget."""
-    twice = len(lines[_NETWORK].drop_duplicates()) > lines["model"].nunique()
+    """A block of lines per network: one line per reading, one column per budget."""
+    shared_names = len(lines[_NETWORK].drop_duplicates()) > lines["model"].nunique()
     rows: list[tuple[str, ...]] = []
-    for (model, weights), own in lines.groupby(["model", "weights"], sort=False):
-        name = f"{model}@{weights}" if twice else str(model)
-        readings = _readings(own, budgets).items()
+    for (model, weights), group in lines.groupby(["model", "weights"], sort=False):
+        name = f"{model}@{weights}" if shared_names else str(model)
+        readings = _readings(group, budgets).items()
         rows += [(name, key, *texts) for key, texts in readings if count_images or key != "images"]
     headings = ["model", "reading", *(f"{b} it" if b else "clean" for b in budgets)]
     return Cells(tuple(map(column, headings, zip(*rows, strict=True))))
 
 
 def parts(scores: DataFrame) -> Iterator[Part]:
-    """The table as text, a part for each data set; the images are counted once, if they can be."""
+    """The table as text, one part per data set; n is shown once if it is the same everywhere."""
     for (data, split), lines in scores.groupby(["data", "split"], sort=False):
         budgets = sorted(map(int, lines["iters"].unique()))
         counts = lines["n"].unique()

@@ -1,4 +1,4 @@
-"""Black-box scores: networks against stored adversarial images that were made without them.
+"""Black-box scores: networks on stored adversarial images that were made without them.
 
 All or nothing (CAAD 2018; Xie et al. 2019, Sec. 6.2): an image counts only if the network is right
 under every attacker. Its prediction for the clean image does not count, unless the clean image is
@@ -39,15 +39,15 @@ Images = Bool[np.ndarray, " images"]
 
 
 def of(runs: Iterable[Run]) -> list[Run]:
-    """Those of the runs that are black-box."""
+    """The black-box runs."""
     return [run for run in runs if not sees_network(run.info.attack)]
 
 
 def any_k(survived: Survival, k: int) -> float:
     """Mean all-or-nothing accuracy over all choices of `k` of the attackers.
 
-    An image that survives s of m attackers survives C(s, k) of the C(m, k) choices: the sum is
-    exact, and no choice is enumerated. NaN without images.
+    An image that survives s of m attackers survives C(s, k) of the C(m, k) choices, so the mean is
+    exact without enumerating them. NaN without images.
     """
     count, m = survived.shape
     if not count:
@@ -58,7 +58,7 @@ def any_k(survived: Survival, k: int) -> float:
 
 @dataclass(frozen=True)
 class Victim:
-    """One network on one set: its images, and under which attackers it is right on each."""
+    """One network on one set: its images, and the attackers under which it is right on each."""
 
     run: Run
     attackers: tuple[str, ...]  # in the order of the set
@@ -66,7 +66,7 @@ class Victim:
 
     @cached_property
     def survived(self) -> Survival:
-        """Where it is right: a row an image, a column an attacker."""
+        """Where it is right: one row per image, one column per attacker."""
         right = [[outcomes.right(row, name) for name in self.attackers] for row in self.rows]
         return np.array(right, bool).reshape(len(self.rows), len(self.attackers))
 
@@ -77,14 +77,14 @@ class Victim:
 
     @cached_property
     def hit(self) -> Images:
-        """The images that any attacker turns into the class it wanted."""
+        """The images that any attacker turns into its target class."""
         return np.array([outcomes.hit(row, outcomes.WORST) for row in self.rows], bool)
 
     @cached_property
     def by_strength(self) -> list[int]:
-        """Places of the attackers, the one that leaves this network least right first.
+        """Indices of the attackers, the strongest against this network first.
 
-        Of all images; equals stay in the order of the set.
+        Strength is measured on all images; ties keep the order of the set.
         """
         return [int(i) for i in np.argsort(self.survived.sum(0), kind="stable")]
 
@@ -93,12 +93,12 @@ class Victim:
         return np.all(self.survived[:, list(places)], axis=1)
 
     def counted(self, denominator: str) -> Images:
-        """The images that a line with this denominator is about."""
+        """The images that a line with this denominator counts."""
         return self.clean if denominator == DENOMINATORS[1] else np.ones_like(self.clean)
 
 
 def victim(run: Run) -> Victim:
-    """A black-box run, read. Without rows it has no survivors, but its attackers."""
+    """The victim of a black-box run; without rows it has attackers, but no images."""
     attackers = run.info.further.get("attackers") or outcomes.budgets_seen(run.rows[:1])
     return Victim(run, tuple(attackers), outcomes.judged(run.rows, attackers))
 
@@ -118,7 +118,7 @@ def _who(one: Victim, denominator: str) -> Line:
 
 
 def _same_attack(row: Published, one: Victim) -> bool:
-    """The published attack is of this threat, by a battery whose attackers are those of the set."""
+    """Whether a number was published for this threat and for exactly this set's attackers."""
     if row.attack not in recipe_files("attacks") or row.iters is not None:
         return False
     battery = attacker_battery(row.attack)
@@ -127,9 +127,9 @@ def _same_attack(row: Published, one: Victim) -> bool:
 
 
 def _ending(one: Victim, denominator: str, score: float | None) -> Line:
-    """What stands behind the scores; what was published is about all images."""
-    known = scoring.published(one.run.info) if denominator == DENOMINATORS[0] else ()
-    published = next((row.accuracy for row in known if _same_attack(row, one)), None)
+    """The columns after the scores; published numbers are about all images."""
+    published_rows = scoring.published(one.run.info) if denominator == DENOMINATORS[0] else ()
+    published = next((row.accuracy for row in published_rows if _same_attack(row, one)), None)
     sources = one.run.info.further.get("surrogates", ())
     return {
         "published": published,
@@ -141,27 +141,27 @@ def _ending(one: Victim, denominator: str, score: float | None) -> Line:
 
 
 def column(attacker: str) -> str:
-    """The attacker's column; a name that the table needs for itself gets a mark."""
+    """The attacker's column; a name that the table already uses gets a suffix."""
     taken = {*_WHO, *_END, ALL, SPARE, "clean", "success"}
     return f"{attacker} (attacker)" if attacker in taken else attacker
 
 
 def _line(one: Victim, denominator: str) -> Line:
     counted = one.counted(denominator)
-    everyone, m = one.by_strength, len(one.attackers)
+    order, m = one.by_strength, len(one.attackers)
     scores = _percent("clean", one.clean[counted])
     for place, attacker in enumerate(one.attackers):
         scores |= _percent(column(attacker), one.survived[counted, place])
-    scores |= _percent(ALL, one.survives(everyone)[counted])
+    scores |= _percent(ALL, one.survives(order)[counted])
     if m > SPARED:
-        scores |= _percent(SPARE, one.survives(everyone[SPARED:])[counted])
+        scores |= _percent(SPARE, one.survives(order[SPARED:])[counted])
     if one.run.info.attack.targeted:
         scores |= _percent("success", one.hit[counted])
     return {**_who(one, denominator), **scores, **_ending(one, denominator, scores[ALL])}
 
 
 def victims(runs: Sequence[Run]) -> list[Victim]:
-    """Each network on each set once, its fullest run; networks without a denoiser first."""
+    """Each network on each set once, its run with most images; networks without denoiser first."""
     kept = scoring.fullest(
         map(victim, of(runs)),
         key=lambda one: (Setting.of(one.run), scoring.contestant(one.run)),
@@ -171,11 +171,11 @@ def victims(runs: Sequence[Run]) -> list[Victim]:
 
 
 def blackbox(runs: Sequence[Run]) -> DataFrame:
-    """Table 2's form: two lines a network and set, one for each of DENOMINATORS.
+    """The form of the paper's Table 2: per network and set, one line for each of DENOMINATORS.
 
     Columns: the clean images, each attacker, all of them (ALL), all but the SPARED strongest
     against this network, and for targeted sets `success`, any attacker's hit; each with the ends of
-    its 95 % interval. A set's attackers are empty in another's lines.
+    its 95 % interval. Attackers of other sets are empty.
     """
     networks = victims(runs)
     lines = [_line(one, denominator) for denominator in DENOMINATORS for one in networks]
@@ -209,7 +209,7 @@ def _at(one: Victim, denominator: str, k: int) -> Line:
 def curve(runs: Sequence[Run]) -> DataFrame:
     """All-or-nothing accuracy against the number of attackers, in the columns CURVE.
 
-    `strongest`: the k strongest against the network, of which `added` is the k-th; `mean`: over all
+    `strongest`: the k strongest against the network, `added` being the k-th; `mean`: over all
     choices of k; `weakest`: the k weakest, so all but the strongest m - k.
     """
     lines = [
@@ -225,7 +225,7 @@ def curve(runs: Sequence[Run]) -> DataFrame:
 
 
 def paired(runs: Sequence[Run]) -> DataFrame:
-    """Each two networks on the same set, under each attacker and under all: columns PAIRED."""
+    """Every two networks on the same set, under each attacker and under all: columns PAIRED."""
     parts = []
     for setting, ones in groupby(victims(runs), key=lambda one: Setting.of(one.run)):
         lines = scoring.comparisons([one.run for one in ones])

@@ -1,4 +1,4 @@
-"""How numbers read: the texts of a table's cells. Free of torch."""
+"""Formats numbers as the texts of a table's cells. Free of torch."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from pandas import DataFrame
 
 from fdbench.reporting.document import Column
 
-NONE = "-"  # in the place of a number that there is not
+NONE = "-"  # for a missing number
 _WORDS = (
     *("model", "weights", "against", "reading", "attack", "loss", "precision", "note"),
     *("run", "started", "environment"),
@@ -20,12 +20,12 @@ def missing(value: object) -> bool:
 
 
 def column(heading: str, texts: Iterable[str]) -> Column:
-    """A column; its heading tells whether it holds words or numbers."""
+    """A column; its heading decides whether it holds words or numbers."""
     return Column(heading, tuple(texts), "words" if heading in _WORDS else "numbers")
 
 
 def number(value: object) -> str:
-    """One digit behind the point: more than the interval of a thousand images can hold."""
+    """One decimal: finer than the interval of a thousand images."""
     return NONE if missing(value) else f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
@@ -35,12 +35,12 @@ def signed(value: float) -> str:
 
 
 def probability(p: float) -> str:
-    """A p, down to where it no longer matters how small it is."""
+    """A p-value; below 0.001 only the bound."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def numbers(lines: DataFrame, name: str) -> list[str]:
-    """A column as it is."""
+    """A column of numbers."""
     return [number(value) for value in lines[name]]
 
 
@@ -64,6 +64,6 @@ def intervals(lines: DataFrame, name: str) -> list[str]:
 
 
 def counts(lines: DataFrame) -> list[str]:
-    """`50/100` where a run is not through with its images yet."""
+    """`100`, or `50/100` for an unfinished run."""
     pairs = zip(lines["n"], lines["planned"], strict=True)
     return [str(n) if n == planned else f"{n}/{planned}" for n, planned in pairs]

@@ -1,4 +1,4 @@
-"""Runs in, a Report out: which parts make up which chapter, and what is to be read with them.
+"""Builds the Report from runs: the parts of each chapter, and the text that explains them.
 
 Free of torch, and of any format.
 """
@@ -28,7 +28,7 @@ _SCORING = (
     f"does not count. {blackbox.SPARE}: correct under all but the {blackbox.SPARED} attackers that "
     "are strongest against that network."
 )
-_PUBLISHED = "published: the same methods, run with their authors' own code on their networks."
+_PUBLISHED = "published: the same methods, run with their authors' own code and surrogates."
 _COMPARING = (
     "Points gained over `against`, on the same images [95 %, Newcombe 1998, method 10]; "
     "p: McNemar, exact, not corrected for the number of comparisons."
@@ -36,12 +36,12 @@ _COMPARING = (
 
 
 def _with_findings(parts: Iterable[Part], doctor: Sequence[Findings]) -> tuple[Part, ...]:
-    """The parts, each with what the doctor has on the networks in it."""
+    """The parts, each with the doctor's findings about its networks."""
     return tuple(part.noting(findings_about(doctor, part.weights)) for part in parts)
 
 
 def _provenance(runs: Sequence[Run]) -> Cells:
-    """How each run came about: command, time, hardware and versions."""
+    """How each run was made: command, time, hardware and versions."""
     infos = [run.info for run in runs]
     environments = [
         ", ".join(f"{name} {value}" for name, value in info.environment.items() if value)
@@ -60,7 +60,7 @@ def _provenance(runs: Sequence[Run]) -> Cells:
 
 
 def whitebox_chapter(runs: Sequence[Run], doctor: Sequence[Findings]) -> Chapter:
-    """What networks that the attack sees withstand."""
+    """The chapter on white-box attacks."""
     table, paired = whitebox.whitebox(runs), scoring.comparisons(runs)
     of_authors = authors.table(runs)
     tables = {"whitebox": table, "paired": paired}
@@ -80,7 +80,7 @@ def whitebox_chapter(runs: Sequence[Run], doctor: Sequence[Findings]) -> Chapter
 
 
 def blackbox_chapter(runs: Sequence[Run], doctor: Sequence[Findings], results: Path) -> Chapter:
-    """What networks withstand that the attack does not see."""
+    """The chapter on black-box attacks."""
     table, paired = blackbox.blackbox(runs), blackbox.paired(runs)
     curve = blackbox.curve(runs)
     published = f" {_PUBLISHED}" if table["published"].notna().any() else ""
@@ -102,14 +102,13 @@ def blackbox_chapter(runs: Sequence[Run], doctor: Sequence[Findings], results: P
 
 
 def build(results: Path, runs: Sequence[Run]) -> Report:
-    """The report on these runs, white box first; what there are no runs of is left out.
+    """The report on these runs, white box first; skips chapters that have no runs.
 
-    From `results` come the doctor's findings and the stored images that are shown; nothing is
-    written.
+    Reads the doctor's findings and the stored images to show from `results`; writes nothing.
     """
     doctor = tuple(read_findings(results))
-    blind = blackbox.of(runs)
+    black = blackbox.of(runs)
     white = [run for run in runs if sees_network(run.info.attack)]
     chapters = [whitebox_chapter(white, doctor)] if white else []
-    chapters += [blackbox_chapter(blind, doctor, results)] if blind else []
+    chapters += [blackbox_chapter(black, doctor, results)] if black else []
     return Report(results, tuple(chapters), tuple(suspicions.warnings(runs)), doctor)

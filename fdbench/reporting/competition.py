@@ -1,4 +1,4 @@
-"""Black-box counts in the files of the NIPS 2017 competition's toolkit, for its own scripts.
+"""Black-box counts in the file format of the NIPS 2017 competition's toolkit, for its scripts.
 
 Free of torch.
 """
@@ -22,7 +22,7 @@ _MATRICES = (
 
 
 def _matrix(ones: Sequence[Victim], counts: Callable[[Row, str], bool]) -> str:
-    """Rows attacks, columns defenses, cells counts, an empty corner: as the toolkit wrote it."""
+    """Rows attacks, columns defenses, cells counts, an empty corner: as the toolkit writes it."""
     names = [one.run.info.model.name for one in ones]
     heads = [
         name if names.count(name) == 1 else f"{name}@{one.run.info.model.weights[:8]}"
@@ -37,10 +37,9 @@ def _matrix(ones: Sequence[Victim], counts: Callable[[Row, str], bool]) -> str:
 
 
 def matrices(runs: Sequence[Run]) -> dict[str, str]:
-    """The competition's files, by name, in a folder a set: `blackbox/SET-DIGEST/...`.
+    """The competition's files, by name, in one folder per set: `blackbox/SET-DIGEST/...`.
 
-    Counts are comparable on the same images only: networks judged on fewer than others are left
-    out.
+    Counts are comparable on the same images only, so networks judged on fewer are left out.
     """
     files = {}
     for setting, group in groupby(victims(runs), key=lambda one: Setting.of(one.run)):

@@ -1,7 +1,7 @@
-"""The report as data, which every renderer takes: chapters of parts, and parts of cells.
+"""The report as data, the input of every renderer: chapters of parts, and parts of cells.
 
-Cells are text already, so that a number reads the same wherever it is shown; the numbers themselves
-stand in the chapters' tables. Free of torch, and of any format.
+Cells are text already, so that a number looks the same in every format; the numbers themselves are
+in the chapters' tables. Free of torch, and of any format.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ Kind = Literal["whitebox", "blackbox", "authors", "comparison"]  # of a part
 
 @dataclass(frozen=True)
 class Column:
-    """A column of text: numbers, which align at the right, words, or code to be typed.
+    """A column of text: numbers, which are right-aligned, words, or code.
 
     Columns of one `group` belong together, as those of a set's attackers do.
     """
@@ -37,7 +37,7 @@ class Cells:
 
     @property
     def headings(self) -> list[str]:
-        """What stands over the columns."""
+        """The columns' headings."""
         return [column.heading for column in self.columns]
 
     @property
@@ -50,7 +50,7 @@ class Cells:
         return self.columns[self.headings.index(heading)].texts
 
     def without(self, headings: Sequence[str]) -> "Cells":
-        """The table less some of its columns."""
+        """The table without some of its columns."""
         return Cells(tuple(one for one in self.columns if one.heading not in headings))
 
     def where(self, kept: Sequence[bool]) -> "Cells":
@@ -78,19 +78,19 @@ class Part:
 
     @property
     def caption(self) -> tuple[str, ...]:
-        """What is to be read with the table, a line each."""
+        """The lines to print with the table."""
         return (*([f"All rows: {self.same}."] if self.same else []), *self.notes)
 
     def noting(self, notes: Iterable[str]) -> "Part":
-        """The part with more to be read below it."""
+        """The part with further notes."""
         return replace(self, notes=(*self.notes, *notes))
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """White box or black box. `name` is that of its Markdown file, its figure and its main table.
+    """White box or black box. `name` names its Markdown file, its figure and its main table.
 
-    A chapter without a curve has no figure. `pictures` and `files` are written beside it.
+    A chapter without a curve has no figure. `pictures` and `files` are written next to it.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Chapter:
     accuracies: tuple[Part, ...]
     comparing: str  # how to read its comparisons
     comparisons: tuple[Part, ...]
-    runs: Cells  # how each run came about
+    runs: Cells  # how each run was made
     warnings: tuple[str, ...]
     tables: Mapping[str, DataFrame]  # all numbers, by the name of their CSV; the main one first
     alt: str = ""  # what the figure shows
@@ -110,7 +110,7 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Report:
-    """All chapters that there are runs of, and what is true of all of them."""
+    """All chapters that have runs, and what concerns all of them."""
 
     results: Path  # where its files go
     chapters: tuple[Chapter, ...]

@@ -1,6 +1,6 @@
 """A run read at one budget: on which images the network is right.
 
-The only module of the report that knows what a row's fields are called. Free of torch.
+The only module of the report that knows the names of a row's fields. Free of torch.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ WORST = "worst case"  # an image counts only if it survives every attack of the 
 
 
 def image(row: Row) -> ImageId:
-    """Which image the row is about."""
+    """The id of the row's image."""
     return row["image"]
 
 
@@ -26,42 +26,42 @@ def label(row: Row) -> int:
 
 
 def clean_prediction(row: Row) -> int:
-    """The network's answer to the image as it was."""
+    """The class predicted for the clean image."""
     return row["clean"]
 
 
 def prediction(row: Row, budget: str) -> int:
-    """The network's answer at a budget, or under an attacker."""
+    """The class predicted at a budget, or under an attacker."""
     return row["pred"][budget]
 
 
 def right_when_clean(row: Row) -> bool:
-    """Whether the network is right on the image as it was."""
+    """Whether the network is right on the clean image."""
     return clean_prediction(row) == label(row)
 
 
-def _answers(row: Row, budget: str) -> Iterable[int]:
-    """The network's answer at a budget; at WORST, those under every attack."""
+def _predictions(row: Row, budget: str) -> Iterable[int]:
+    """The class predicted at a budget; at WORST, those under every attack."""
     return row["pred"].values() if budget == WORST else [prediction(row, budget)]
 
 
 def right(row: Row, budget: str) -> bool:
-    """Whether the network's answer at a budget is the image's label."""
-    return all(answer == label(row) for answer in _answers(row, budget))
+    """Whether the class predicted at a budget is the image's label."""
+    return all(predicted == label(row) for predicted in _predictions(row, budget))
 
 
 def hit(row: Row, budget: str) -> bool:
-    """Whether the network's answer at a budget is what the attacker wanted."""
-    return any(answer == row["target"] for answer in _answers(row, budget))
+    """Whether the class predicted at a budget is the attacker's target."""
+    return any(predicted == row["target"] for predicted in _predictions(row, budget))
 
 
 def judged(rows: Iterable[Row], budgets: Sequence[str]) -> tuple[Row, ...]:
-    """Those of the rows that have an answer at every one of the budgets."""
+    """The rows that have a prediction at every one of the budgets."""
     return tuple(row for row in rows if all(budget in row["pred"] for budget in budgets))
 
 
 def budgets_seen(rows: Iterable[Row]) -> list[str]:
-    """Every budget that any row has an answer at, in the order of their first appearance."""
+    """Every budget at which any row has a prediction, in the order of first appearance."""
     return list(dict.fromkeys(budget for row in rows for budget in row["pred"]))
 
 
@@ -80,24 +80,24 @@ class Outcome:
 
     @property
     def verdicts(self) -> Verdicts:
-        """The network's last word on each image, as right or wrong."""
+        """Whether the network is right on each image at the budget."""
         return {image(row): right(row, self.budget) for row in self.rows}
 
     @property
     def clean_verdicts(self) -> Verdicts:
-        """Its word on each image as it was."""
+        """Whether the network is right on each clean image."""
         return {image(row): right_when_clean(row) for row in self.rows}
 
     @property
     def hits(self) -> int:
-        """How many images the network takes for what the attacker wanted."""
+        """How many images are classified as the attacker's target."""
         return sum(hit(row, self.budget) for row in self.rows)
 
     @property
     def always_right(self) -> int | None:
-        """On how many images no iterate up to the budget was misclassified, the last one included.
+        """How many images have no misclassified iterate up to the budget, the last one included.
 
-        None where the rows do not know of single iterates.
+        None if the rows do not record single iterates.
         """
         if self.iters is None or not any("first_wrong" in row for row in self.rows):
             return None
@@ -113,7 +113,7 @@ def _order(budget: str) -> tuple[int, str]:
 
 
 def outcomes(run: Run) -> list[Outcome]:
-    """The run at each of its budgets, in order; without rows, at the budgets it asked for.
+    """The run at each of its budgets, in order; without rows, at its planned budgets.
 
     Attacks that have no budget of iterations are followed by the worst case over all of them.
     """

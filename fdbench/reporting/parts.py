@@ -1,6 +1,6 @@
-"""Tables of numbers -> parts of text: one part a setting, with the columns that are worth reading.
+"""Tables of numbers -> parts of text: one part per setting, with its informative columns.
 
-A column that is the same in all lines goes to the part's `same`; an empty one goes. Free of torch.
+A column that is constant moves to the part's `same`; an empty one is dropped. Free of torch.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ from fdbench.reporting.setting import BLACK_BOX, THREAT, WHITE_BOX, by_setting
 
 ATTACKERS = "attackers"  # the group of a set's attackers' columns
 _CONDITIONS = ("attack", "loss", "restarts", "alpha", "precision", "seed")
-# Columns of a printed table: the heading, the table's column, how it reads.
+# Columns of a printed table: the heading, the table's column, how it is formatted.
 _Shown = tuple[str, str, Callable[[DataFrame, str], list[str]]]
 _ENDING: tuple[_Shown, ...] = (
     ("difference", "difference", differences),
@@ -48,7 +48,7 @@ _BLACKBOX: tuple[_Shown, ...] = (("published", "published", numbers), *_ENDING)
 
 
 def _networks(lines: DataFrame) -> list[Column]:
-    """Their names, and their weights where one name stands for several networks."""
+    """The networks' names, with their weights if several networks have one name."""
     columns = [column("model", lines["model"])]
     if len(lines[["model", "weights"]].drop_duplicates()) > lines["model"].nunique():
         columns.append(column("weights", lines["weights"]))
@@ -57,13 +57,13 @@ def _networks(lines: DataFrame) -> list[Column]:
 
 def _sort_out(columns: dict[str, list[str]]) -> tuple[list[Column], list[str]]:
     """The columns that differ from line to line, and the others as text."""
-    own = [column(name, texts) for name, texts in columns.items() if len(set(texts)) > 1]
+    varying = [column(name, texts) for name, texts in columns.items() if len(set(texts)) > 1]
     same = {name: texts[0] for name, texts in columns.items() if len(set(texts)) == 1}
-    return own, [f"{name} {text}" for name, text in same.items() if text != NONE]
+    return varying, [f"{name} {text}" for name, text in same.items() if text != NONE]
 
 
 def _shown(lines: DataFrame, table: tuple[_Shown, ...]) -> list[Column]:
-    """Those of the table's columns that are not empty; robust accuracy in any case."""
+    """The table's columns that are not empty; robust accuracy in any case."""
     return [
         column(heading, read(lines, name))
         for heading, name, read in table
@@ -72,54 +72,55 @@ def _shown(lines: DataFrame, table: tuple[_Shown, ...]) -> list[Column]:
 
 
 def whitebox_parts(table: DataFrame) -> Iterator[Part]:
-    """The white box, cut where data or threat change."""
+    """The white-box parts, one per data set and threat."""
     for setting, lines in by_setting(table, WHITE_BOX):
         conditions = {"n": counts(lines)} | {name: numbers(lines, name) for name in _CONDITIONS}
-        own, same = _sort_out(conditions)
-        cells = Cells((*_networks(lines), *own, *_shown(lines, _WHITEBOX)))
+        varying, same = _sort_out(conditions)
+        cells = Cells((*_networks(lines), *varying, *_shown(lines, _WHITEBOX)))
         weights = tuple(lines["weights"].unique())
         title, alike = setting.title, ", ".join(same)
         yield Part("whitebox", title, cells, alike, weights=weights, file="whitebox.csv")
 
 
 def _measured(lines: DataFrame, of_all: bool) -> list[Column]:
-    """The scores of one set; of the clean-correct images, clean accuracy is 100 and is left out."""
+    """The scores of one set, without clean accuracy on clean-correct images: it is 100."""
     names = [str(n) for n in lines if f"{n}_low" in lines and lines[n].notna().any()]
     shown = [name for name in names if of_all or name != "clean"]
-    own = ("clean", "success", blackbox.ALL, blackbox.SPARE)
+    others = ("clean", "success", blackbox.ALL, blackbox.SPARE)
     return [
-        Column(name, tuple(intervals(lines, name)), group="" if name in own else ATTACKERS)
+        Column(name, tuple(intervals(lines, name)), group="" if name in others else ATTACKERS)
         for name in shown or [blackbox.ALL]
     ]
 
 
 def _scores(title: str, lines: DataFrame, of_all: bool) -> Part:
-    """The networks on one set, out of one denominator."""
-    own, same = _sort_out({"n": counts(lines) if of_all else numbers(lines, "n")})
+    """The networks on one set, with one denominator."""
+    varying, same = _sort_out({"n": counts(lines) if of_all else numbers(lines, "n")})
     same += [f"surrogates {text}" for text in lines["surrogates"].unique() if text and of_all]
-    cells = Cells((*_networks(lines), *own, *_measured(lines, of_all), *_shown(lines, _BLACKBOX)))
+    scores = (*_measured(lines, of_all), *_shown(lines, _BLACKBOX))
+    cells = Cells((*_networks(lines), *varying, *scores))
     weights = tuple(lines["weights"].unique())
     return Part("blackbox", title, cells, ", ".join(same), weights=weights, file="blackbox.csv")
 
 
 def blackbox_parts(table: DataFrame) -> Iterator[Part]:
-    """Two for each set: of all images, and of those that are right when clean."""
+    """Two parts per set: of all images, and of the clean-correct ones."""
     groups = by_setting(table, BLACK_BOX)
     for (setting, lines), denominator in product(groups, blackbox.DENOMINATORS):
         of_all = denominator == blackbox.DENOMINATORS[0]
         title = f"Black box: {setting.title}" + ("" if of_all else ", of the clean-correct images")
-        own = lines[lines["denominator"] == denominator]
-        if of_all or own["n"].any():
-            yield _scores(title, own, of_all)
+        counted = lines[lines["denominator"] == denominator]
+        if of_all or counted["n"].any():
+            yield _scores(title, counted, of_all)
 
 
 def _opponents(lines: DataFrame) -> list[Column]:
-    """The two networks of each line, by their weights where they have the same name."""
-    twice = lines["model"] == lines["against"]
+    """The two networks of each line, with their weights if they have the same name."""
+    same_name = lines["model"] == lines["against"]
     columns = []
     for who, weights in (("model", "weights"), ("against", "against_weights")):
         named = lines[who] + "@" + lines[weights]
-        columns.append(column(who, lines[who].where(~twice, named)))
+        columns.append(column(who, lines[who].where(~same_name, named)))
     return columns
 
 
@@ -137,7 +138,7 @@ def _gains(lines: DataFrame) -> list[Column]:
 
 
 def comparison_parts(paired: DataFrame, file: str) -> Iterator[Part]:
-    """The comparisons of each data set and threat, and set where there are sets."""
+    """One part per data set and threat, and per set if there are sets."""
     for setting, lines in by_setting(paired, BLACK_BOX if "set" in paired else THREAT):
         cells, same = Cells((*_opponents(lines), *_gains(lines))), ""
         if lines["n"].nunique() == 1:

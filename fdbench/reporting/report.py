@@ -1,7 +1,7 @@
 """`fdbench report`: reads all runs, writes the tables and figures, prints the report.
 
-Written whatever is printed: for each chapter NAME.md and its figure, a CSV for each table, pictures
-of adversarial images, and the competition's own files.
+Always written: for each chapter NAME.md and its figure, a CSV for each table, pictures of
+adversarial images, and the competition's own files.
 """
 
 from pathlib import Path
@@ -30,19 +30,19 @@ def _files(report: Report) -> dict[str, str | bytes]:
 
 
 def _publish(renderer: Renderer, report: Report) -> None:
-    """Prints the report, or writes its file and prints where that is."""
+    """Prints the report, or writes its file and prints the path."""
     text = renderer.load()(report)
     if renderer.file:
         path = Workspace(report.results).table(renderer.file)
         write_atomically(path, text)
         text = f"{path}\n"
-    click.echo(text, nl=False, color=True)  # what colours there are, its renderer wanted
+    click.echo(text, nl=False, color=True)  # colours, if any, come from the renderer
 
 
 def write_report(results: Path, fmt: str | None = "table") -> Report:
     """Writes the tables and the figures of all runs under `results`, and prints them as `fmt`.
 
-    Nothing is printed where `fmt` is None. Raises FdbenchError where there is no run, or `results`
+    Nothing is printed if `fmt` is None. Raises FdbenchError if there is no run, or if `results`
     can't be written.
     """
     if fmt is not None and fmt not in RENDERERS:
@@ -50,8 +50,8 @@ def write_report(results: Path, fmt: str | None = "table") -> Report:
     runs = read_runs(results)
     if not runs:
         raise FdbenchError(
-            f"no runs under {Workspace(results).runs}: there is nothing to report yet.\n"
-            "Type `fdbench train --arch r20 --denoise nonlocal-gauss`, "
+            f"no runs under {Workspace(results).runs}: nothing to report yet.\n"
+            "Run `fdbench train --arch r20 --denoise nonlocal-gauss`, "
             "then `fdbench attack pgd --iters 100`."
         )
     report = build(results, runs)

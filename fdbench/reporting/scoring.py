@@ -1,8 +1,8 @@
-"""What white-box and black-box scores share: percentages with their intervals, the numbers that
-were published, notes, and the comparison of two networks image by image.
+"""Shared by white-box and black-box scores: percentages with their intervals, published numbers,
+notes, and the comparison of two networks image by image.
 
-Every number is a pure function of rows (contract C6): in percent of all the images that a line is
-about, with a 95 % interval. Free of torch.
+Every number is a pure function of rows (contract C6): in percent of all the images that a line
+counts, with a 95 % interval. Free of torch.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -48,17 +48,17 @@ def percent(name: str, count: int | None, n: int) -> Scores:
 
 
 def rounded(share: float) -> float:
-    """A share in percent, to four digits: what a table holds."""
+    """A fraction in percent, to four decimals, as tables hold it."""
     return round(100 * share, 4)
 
 
 def network(info: RunInfo) -> dict[str, str]:
-    """Which network a line is about."""
+    """The columns that name a line's network."""
     return {"model": info.model.name, "weights": info.model.weights[:8]}
 
 
 def contestant(run: Run) -> tuple[bool, str, str]:
-    """Sorts networks without a denoiser first: they are what the others are held against."""
+    """Sorts networks without a denoiser first: they are the baselines."""
     model = run.info.model
     return (model.spec or {}).get("denoise", "none") != "none", model.name, model.weights
 
@@ -66,7 +66,7 @@ def contestant(run: Run) -> tuple[bool, str, str]:
 def fullest(
     read: Iterable[_T], key: Callable[[_T], _Key], size: Callable[[_T], int]
 ) -> dict[_Key, _T]:
-    """Of all that have one key, the one with the most images; the first of equals."""
+    """For each key, the item with the most images; the first of equals."""
     kept: dict[_Key, _T] = {}
     for one in read:
         if key(one) not in kept or size(one) > size(kept[key(one)]):
@@ -75,7 +75,7 @@ def fullest(
 
 
 def note(have: int, planned: int, older: bool = False) -> str:
-    """What a reader has to know about a line before believing it."""
+    """The caveats of a line."""
     notes = {
         "older weights": older,
         "no rows yet": have == 0,
@@ -85,12 +85,12 @@ def note(have: int, planned: int, older: bool = False) -> str:
 
 
 def published(info: RunInfo) -> tuple[Published, ...]:
-    """What was published for the run's model, trained as it was, on the run's test images."""
+    """Numbers published for the run's model, training (adversarial or clean) and test set."""
     name, train = info.model.name, info.model.train
     if name not in recipe_files("models") or info.data.split != "test":
         return ()
-    here = info.data.name, "clean" if train and train["clean"] else "adversarial"
-    return tuple(row for row in model_recipe(name).published if (row.data, row.trained) == here)
+    wanted = info.data.name, "clean" if train and train["clean"] else "adversarial"
+    return tuple(row for row in model_recipe(name).published if (row.data, row.trained) == wanted)
 
 
 def same_threat(row: Published, spec: AttackSpec) -> bool:
@@ -101,18 +101,18 @@ def same_threat(row: Published, spec: AttackSpec) -> bool:
 
 
 def less_published(measured: float | None, known: float | None) -> float | None:
-    """How far a measured percentage lies above the published one, where there are both."""
+    """The measured percentage minus the published one, if there are both."""
     return None if measured is None or known is None else round(measured - known, 4)
 
 
 def precision(info: RunInfo) -> str:
-    """The precision that was asked for, and what `auto` came to."""
+    """The requested precision, and what `auto` chose."""
     chosen = info.found.get("precision", {}).get("chosen")
     return f"{info.precision} ({chosen})" if chosen else info.precision
 
 
 def conditions(one: Outcome) -> Line:
-    """Under what a line was measured: all but the numbers."""
+    """The conditions that a line was measured under: its columns before the scores."""
     info = one.run.info
     return {
         **network(info),
@@ -126,13 +126,13 @@ def conditions(one: Outcome) -> Line:
 
 
 def paired_verdicts(one: Verdicts, two: Verdicts) -> Paired:
-    """Two networks, or one under two attacks, on the images that both were judged on."""
+    """Compares two networks, or one under two attacks, on the images that both have."""
     shared = [image for image in one if image in two]
     return paired([one[image] for image in shared], [two[image] for image in shared])
 
 
 def _same_conditions(one: Outcome) -> str:
-    """Equal for two outcomes if and only if they may be compared image by image."""
+    """A digest, equal for two outcomes if and only if they may be compared image by image."""
     info = one.run.info
     data = [info.data.name, info.data.split, info.data.fingerprint]
     attack = identity_at(info.attack, one.budget, one.iters)
@@ -157,10 +157,10 @@ def _comparison(against: Outcome, one: Outcome) -> Line:
 
 
 def comparisons(runs: Sequence[Run]) -> DataFrame:
-    """Each two networks under the same attack, on the images both were judged on; columns PAIRED.
+    """Every two networks under the same attack, on the images that both have; columns PAIRED.
 
-    `difference` is `model` less `against`, in points; `p` is McNemar's, not corrected for how many
-    comparisons there are.
+    `difference` is `model` minus `against`, in points; `p` is McNemar's, not corrected for the
+    number of comparisons.
     """
     groups: dict[str, list[Outcome]] = {}
     for one in (one for run in runs for one in outcomes(run)):

@@ -1,4 +1,4 @@
-"""On what images and under what threat a table's line stands: its columns and its title, once.
+"""The data and the threat that a table's line is about, as columns and as a title.
 
 Free of torch.
 """
@@ -11,8 +11,8 @@ from pandas import DataFrame
 from fdbench.reporting.attack_columns import sees_network, stored_set
 from fdbench.store import Run
 
-# The columns of a setting. A table has those of one of these three, and is cut into parts, and its
-# figure into panels, where one of them changes.
+# The columns of a setting. A table has one of these three groups; each combination of their values
+# is a part of the table and a panel of its figure.
 THREAT = ("data", "split", "norm", "eps", "targeted")
 WHITE_BOX = (*THREAT, "knowledge")
 BLACK_BOX = (*THREAT, "set", "digest")
@@ -20,7 +20,7 @@ BLACK_BOX = (*THREAT, "set", "digest")
 
 @dataclass(frozen=True, order=True)
 class Setting:
-    """Equal for lines that belong into one table; empty is what the table does not distinguish."""
+    """Equal for lines of one table; fields that the table does not distinguish are empty."""
 
     data: str
     split: str
@@ -29,7 +29,7 @@ class Setting:
     targeted: str  # "targeted" or "untargeted"
     knowledge: str = ""  # "white-box" or "black-box"
     set: str = ""  # of stored images, in the black box
-    digest: str = ""  # the first digits of that set's
+    digest: str = ""  # the first digits of the set's digest
 
     @classmethod
     def of(cls, run: Run) -> "Setting":
@@ -49,17 +49,17 @@ class Setting:
 
     @property
     def title(self) -> str:
-        """`cifar10 test, linf 8/255, untargeted, white-box`; a set stands for its knowledge."""
-        known = f"set {self.set} ({self.digest})" if self.set else self.knowledge
+        """`cifar10 test, linf 8/255, untargeted, white-box`; a set replaces the knowledge."""
+        source = f"set {self.set} ({self.digest})" if self.set else self.knowledge
         threat = f"{self.data} {self.split}, {self.norm} {self.eps}, {self.targeted}"
-        return f"{threat}, {known}" if known else threat
+        return f"{threat}, {source}" if source else threat
 
     def columns(self, names: Sequence[str]) -> dict[str, str]:
-        """These of its fields, as a table's columns."""
+        """Some of its fields, as a table's columns."""
         return {name: getattr(self, name) for name in names}
 
 
 def by_setting(table: DataFrame, names: Sequence[str]) -> Iterator[tuple[Setting, DataFrame]]:
-    """The lines of each setting, in the table's order; `names` are the columns that spell it."""
+    """The lines of each setting, in the table's order; `names` are the setting's columns."""
     for key, lines in table.groupby(list(names), sort=False):
         yield Setting(**dict(zip(names, map(str, key), strict=True))), lines

@@ -1,4 +1,4 @@
-"""What makes a run's numbers hard to believe, and the warnings under a report. Free of torch."""
+"""Implausible numbers of a run, and the warnings under a report. Free of torch."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,17 +7,17 @@ from fdbench.reporting.outcomes import Verdicts, outcomes
 from fdbench.reporting.scoring import paired_verdicts
 from fdbench.store import Run
 
-SUSPICIOUS = 0.01  # p under which accuracy that rises with the budget is no longer noise
+SUSPICIOUS = 0.01  # p below which a rise of accuracy is no longer noise
 
 
 def _gain(after: Verdicts, before: Verdicts) -> float | None:
-    """How many points more are right after than before, if that is more than noise."""
+    """The points by which accuracy rises from `before` to `after`, if that is more than noise."""
     both = paired_verdicts(after, before)
     return 100 * both.difference if both.difference > 0 and both.p < SUSPICIOUS else None
 
 
 def suspicions(run: Run) -> list[str]:
-    """Where the attack seems to help: with more iterations, or against no attack at all."""
+    """Where accuracy rises: with more iterations, or from clean to adversarial images."""
     texts = []
     read = outcomes(run)
     for one, two in pairwise(one for one in read if one.iters):

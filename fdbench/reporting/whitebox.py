@@ -45,7 +45,7 @@ def _measured(one: Outcome) -> Scores:
 
 
 def _same_attack(row: Published, one: Outcome) -> bool:
-    """The published attack is this one: plain PGD of as many iterations, under the same threat."""
+    """Whether the published attack is this one: plain PGD, same iterations, same threat."""
     spec, iters = one.run.info.attack, one.iters
     return (
         row.attack == "pgd"
@@ -57,9 +57,9 @@ def _same_attack(row: Published, one: Outcome) -> bool:
 
 
 def _published(one: Outcome, robust: float | None) -> Scores:
-    known = published(one.run.info)
-    clean = next((row.accuracy for row in known if row.iters == 0), None)
-    same = next((row for row in known if row.iters and _same_attack(row, one)), None)
+    rows = published(one.run.info)
+    clean = next((row.accuracy for row in rows if row.iters == 0), None)
+    same = next((row for row in rows if row.iters and _same_attack(row, one)), None)
     return {
         "published_clean": clean,
         "published": same.accuracy if same else None,
@@ -69,7 +69,7 @@ def _published(one: Outcome, robust: float | None) -> Scores:
 
 
 def _newest(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
-    """The weights last started with, for each model name and data set."""
+    """The weights of the run started last, for each model name and data set."""
     ordered = sorted(runs, key=lambda run: run.info.started)
     return {(run.info.model.name, run.info.data.name): run.info.model.weights for run in ordered}
 
@@ -87,9 +87,9 @@ def _line(one: Outcome, newest: dict[tuple[str, str], str]) -> Line:
 
 
 def whitebox(runs: Sequence[Run]) -> DataFrame:
-    """One line a (model, data, attack, budget), in the columns WHITEBOX.
+    """One line per (model, data, attack, budget), in the columns WHITEBOX.
 
-    Lines that say the same, from runs that share a budget, appear once.
+    Identical lines, from runs that share a budget, appear once.
     """
     newest = _newest(runs)
     lines = [_line(one, newest) for run in runs for one in outcomes(run)]

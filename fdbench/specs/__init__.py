@@ -1,4 +1,4 @@
-"""What was asked for: models, attacks, trainings and recipes. Free of torch."""
+"""Specifications of models, attacks, trainings and recipes. Free of torch."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Which attack: its name, threat, goal and parameters; named and hashed. Free of torch."""
+"""AttackSpec and AttackerSpec: an attack's name, threat, goal, parameters. Free of torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,11 +14,11 @@ from fdbench.specs.plain import pick, sizes
 from fdbench.specs.transfer import TransferParameters
 from fdbench.units import pixels, print_size
 
-SAVE = ("float", "png")  # how adversarial images are kept: exactly; as whole pixels besides
+SAVE = ("float", "png")  # how adversarial images are stored: exactly; also as 8-bit PNG
 TARGETS = ("random", "least-likely", "file")
 _THREAT_AND_GOAL = {"attack": str, "norm": str, "eps": float, "targeted": bool, "targets": str}
 
-# Of the built-in attacks, so that run.json and tables are read without importing an attack.
+# The built-in attacks: run.json and tables can be read without importing an attack.
 PARAMETERS: dict[str, type[Parameters]] = {
     "pgd": PGDParameters,
     "autoattack": AutoAttackParameters,
@@ -29,10 +29,9 @@ PARAMETERS: dict[str, type[Parameters]] = {
 
 @dataclass(frozen=True)
 class AttackSpec:
-    """An attack on one network: its name, the threat, the goal, and the attack's own parameters.
+    """An attack on one network: its name, threat, goal and parameters.
 
-    `eps` is in image units; `targets` says how the classes of a targeted attack are chosen, one of
-    TARGETS.
+    `eps` is in image units; `targets`, one of TARGETS, is how target classes are chosen.
     """
 
     attack: str = "pgd"
@@ -62,7 +61,7 @@ class AttackSpec:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All of it that can change a verdict, as plain data; runs are named by its hash."""
+        """Every field that can change a verdict, as plain data; run names contain its hash."""
         chosen = {} if self.targets == "random" else {"targets": self.targets}
         return {
             "attack": self.attack,
@@ -75,7 +74,7 @@ class AttackSpec:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """As run.json holds it."""
+        """The spec as stored in run.json."""
         values = {name: getattr(self, name) for name in _THREAT_AND_GOAL}
         return {**values, "parameters": self.parameters.plain}
 
@@ -85,15 +84,15 @@ class AttackSpec:
         return print_size(self.eps, self.norm)
 
     def with_parameters(self, **changes: Any) -> "AttackSpec":
-        """The same attack with other parameters."""
+        """A copy with some parameters replaced."""
         return replace(self, parameters=replace(self.parameters, **changes))
 
     @classmethod
     def of(cls, table: object, where: str) -> "AttackSpec":
-        """From a battery's table or a run.json, where sizes may be text (`eps = "16/255"`).
+        """Parses a battery's table or a run.json; sizes may be text (`eps = "16/255"`).
 
-        Parameters stand beside the threat, or under `parameters`; the first version wrote PGD's
-        fields for every attack, and all others' parameters under `options`.
+        Parameters are at the top level or under `parameters`. The first version wrote PGD's fields
+        for every attack, and the parameters of other attacks under `options`.
         """
         if not isinstance(table, Mapping):
             raise FdbenchError(f"{where}: expected a table, got {table!r}.")
@@ -104,21 +103,21 @@ class AttackSpec:
                 raise FdbenchError(f"{where}: {name} can't be {threat[name]!r}.")
         attack = threat["attack"]
         options = {**given.pop("options", {}), **given.pop("parameters", {})}
-        own = PARAMETERS.get(attack, RecordedParameters)
+        parameters_class = PARAMETERS.get(attack, RecordedParameters)
         if attack != "pgd":
             given = {key: value for key, value in given.items() if not _pgd_default(key, value)}
-        return cls(**threat, parameters=own.of({**given, **options}, where))
+        return cls(**threat, parameters=parameters_class.of({**given, **options}, where))
 
 
 def _pgd_default(key: str, value: Any) -> bool:
-    """Whether this is one of PGD's fields as the first version recorded it for other attacks."""
-    untouched = {**PGDParameters().plain, "iters": []}
-    return key in untouched and value == untouched[key]
+    """Whether this is a PGD field with the value the first version recorded for other attacks."""
+    defaults = {**PGDParameters().plain, "iters": []}
+    return key in defaults and value == defaults[key]
 
 
 @dataclass(frozen=True)
 class AttackerSpec:
-    """A black-box attacker: a transfer method under a name, and its knobs."""
+    """A black-box attacker: its name, its transfer method and the method's knobs."""
 
     name: str
     method: str
@@ -126,7 +125,7 @@ class AttackerSpec:
 
     @classmethod
     def of(cls, table: Mapping[str, Any], where: str) -> "AttackerSpec":
-        """From a battery's table: what is neither name nor method is a knob."""
+        """Parses a battery's table: every key except name and method is a knob."""
         knobs = dict(table)
         named = {key: knobs.pop(key) for key in ("name", "method") if key in knobs}
         if len(named) < 2:
@@ -135,10 +134,10 @@ class AttackerSpec:
 
 
 def default_eps(data: str) -> float:
-    """Where neither the user nor the model's training says: contract C7."""
+    """The eps used when neither the user nor the model's training gives one (contract C7)."""
     return 16 / 255 if data == "imagenet" or data.startswith("caad:") else 8 / 255
 
 
 def default_targeted(classes: int) -> bool:
-    """The paper's random target where there are classes enough to choose from: contract C7."""
+    """Whether attacks are targeted, as the paper's are, by default (contract C7)."""
     return classes >= 100

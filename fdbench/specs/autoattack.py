@@ -9,30 +9,30 @@ from fdbench.specs.parameters import Parameters, parameter
 VERSIONS: dict[str, tuple[str, ...]] = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
     "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
-    "rand": ("apgd-ce", "apgd-dlr"),  # for networks that draw random numbers
+    "rand": ("apgd-ce", "apgd-dlr"),  # for randomised networks
     "custom": (),  # the user's own list
 }
 MEMBERS = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
-EOT = 20  # of version rand: forward passes whose gradients are averaged
+EOT = 20  # version rand: passes over which gradients are averaged
 
 
 @dataclass(frozen=True)
 class AutoAttackParameters(Parameters):
-    """Which attacks, in which order; None stands for what is not recorded."""
+    """Which attacks, in which order; None means not recorded."""
 
     summary: ClassVar[str] = (
-        "AutoAttack: four attacks in a row, each on what the earlier ones left (Croce & Hein 2020)."
+        "AutoAttack: four attacks in turn, each on the images still robust (Croce & Hein 2020)."
     )
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     goals: ClassVar[tuple[str, ...]] = ("untargeted",)
 
     version: str | None = parameter(
         None,
-        "Which of its attacks; rand is for networks that draw random numbers [default: standard].",
+        "Which set of attacks; rand is for randomised networks [default: standard].",
         choices=("standard", "plus", "rand"),
     )
     attacks: tuple[str, ...] | None = parameter(
-        None, f"A list of your own instead: {','.join(MEMBERS)}.", flag="--only"
+        None, f"Your own list of attacks instead: {','.join(MEMBERS)}.", flag="--only"
     )
     eot: int | None = parameter(None, "")
 
@@ -45,21 +45,19 @@ class AutoAttackParameters(Parameters):
         elif self.attacks is not None:
             raise BadValue(
                 f"AutoAttack {version} has its own attacks: {', '.join(VERSIONS[version])}.\n"
-                "To choose them, ask for the version custom."
+                "To choose attacks yourself, use version custom."
             )
         if self.eot is not None and version != "rand":
-            raise BadValue(
-                f"eot is for networks that draw random numbers: version rand, not {version}"
-            )
+            raise BadValue(f"eot is for randomised networks: use version rand, not {version}.")
         if self.eot is not None and (type(self.eot) is not int or self.eot < 1):
-            raise BadValue(f"eot must be a whole number from 1, got {self.eot!r}.")
+            raise BadValue(f"eot must be a whole number, 1 or more, got {self.eot!r}.")
 
     @classmethod
     def typed(cls, **options: Any) -> "AutoAttackParameters":
-        """A list of attacks is a version of its own; without either it is the standard version."""
+        """A list of attacks makes the version custom; without either option it is standard."""
         version, attacks = options["version"], options["attacks"]
         if attacks and version:
-            raise BadValue(f"--only is a version of its own: leave --version {version} out.")
+            raise BadValue(f"--only replaces --version: leave out --version {version}.")
         return cls(version="custom" if attacks else version or "standard", attacks=attacks)
 
     def _check_own_list(self) -> None:
@@ -76,5 +74,5 @@ class AutoAttackParameters(Parameters):
 
     @property
     def variant(self) -> tuple[str, ...]:
-        """The version, where it is recorded."""
+        """The version, if it is recorded."""
         return () if self.version is None else (self.version,)

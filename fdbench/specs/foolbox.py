@@ -10,7 +10,7 @@ from fdbench.specs.parameters import Parameters, parameter
 
 @dataclass(frozen=True)
 class FoolboxParameters(Parameters):
-    """Which of Foolbox's attacks; what settings it has, the attack itself knows."""
+    """The attack's name in Foolbox and its settings, which only that attack can check."""
 
     summary: ClassVar[str] = (
         "Any of Foolbox's attacks, judged and recorded like ours (Rauber et al. 2020)."

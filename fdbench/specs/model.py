@@ -1,4 +1,4 @@
-"""Which network: the ResNet family and its denoising blocks, as frozen, validated data."""
+"""ModelSpec: the ResNet family and its denoising blocks, as frozen, validated data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Arch:
     blocks: tuple[int, ...]  # residual blocks in each stage
     width: int = 64  # channels of the first stage's inner convolutions
     groups: int = 1
-    group_width: int | None = None  # ResNeXt's d: inner channels a group at width 64
+    group_width: int | None = None  # ResNeXt's d: inner channels per group at width 64
 
 
 ARCHS: dict[str, Arch] = {
@@ -32,9 +32,9 @@ ARCHS: dict[str, Arch] = {
 }
 
 
-# What --denoise takes besides the denoisers of fdbench.models.DENOISERS.
+# Values of --denoise besides the names in fdbench.models.DENOISERS.
 NO_DENOISER = "none"  # the baseline
-BOTTLENECK = "bottleneck"  # one more residual block where a denoiser would stand, for comparison
+BOTTLENECK = "bottleneck"  # an extra residual block in place of the denoiser, for comparison
 PLACES = ("stages", "all")
 
 
@@ -49,17 +49,17 @@ ORDERS = ("rgb", "bgr")
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A network: everything that must be known to build it, weights aside."""
+    """Everything needed to build a network, except its weights."""
 
     arch: str
     denoise: str = NO_DENOISER
     denoise_at: str = "stages"  # after the last block of each stage, or after every block
     block: str = "full"  # the denoising block, or one of its ablations (paper, Table 1)
-    width: int | None = None  # channels of the first stage; None: the architecture's own
+    width: int | None = None  # channels of the first stage; None: the architecture's default
     classes: int = 1000
     px: int = 224  # side of the square input; decides the stem
     padding: str = "symmetric"  # "same-tf": TensorFlow's, as the authors' released weights need
-    order: str = "rgb"  # channel order the network wants; its public input is always RGB
+    order: str = "rgb"  # channel order the network expects; callers always pass RGB
     # 2x - 1, in [-1, 1]: the authors' scaling (released code).
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
@@ -73,15 +73,18 @@ class ModelSpec:
         if self.width is not None and self.width < 1:
             raise BadValue(f"--width must be at least 1, got {self.width}.")
         if self.classes < 2 or self.px < 8:
-            raise BadValue(f"a network needs 2 classes and 8 px, got {self.classes}, {self.px}.")
+            raise BadValue(
+                f"a network needs at least 2 classes and 8 px, got {self.classes} classes and "
+                f"{self.px} px."
+            )
         if self.denoise in (NO_DENOISER, BOTTLENECK) and self.block != "full":
-            raise BadValue(f"--block {self.block} is an ablation of a denoising block: --denoise?")
+            raise BadValue(f"--block {self.block} changes a denoising block: add --denoise.")
         if self.denoise == NO_DENOISER and self.denoise_at != "stages":
-            raise BadValue(f"--denoise-at {self.denoise_at} needs a --denoise to place.")
+            raise BadValue(f"--denoise-at {self.denoise_at} needs a --denoise.")
 
     @property
     def name(self) -> str:
-        """`r152-nonlocal-gauss-all`: what the row, the checkpoint and the tables are called."""
+        """`r152-nonlocal-gauss-all`: names the row, the checkpoint and the tables' lines."""
         parts = [self.arch]
         parts += [self.denoise] if self.denoise != NO_DENOISER else []
         parts += [self.denoise_at] if self.denoise_at != "stages" else []
@@ -91,5 +94,5 @@ class ModelSpec:
 
     @classmethod
     def of(cls, table: Mapping[str, Any], where: str) -> "ModelSpec":
-        """From a recipe's or a card's table; unknown keys are an error that names `where`."""
+        """Parses a recipe's or card's table; an error about an unknown key names `where`."""
         return cls(**strict(cls, table, where))

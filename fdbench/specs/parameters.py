@@ -1,7 +1,7 @@
-"""What an attack can be told besides its threat and its goal. Free of torch.
+"""An attack's parameters besides its threat and goal. Free of torch.
 
-Each attack has a frozen dataclass of its own here or, if it comes from another package, there. The
-command line makes its options of the fields, batteries and run.json hold them as plain data.
+Each attack has a frozen dataclass, here or in the package that provides the attack. Its fields
+become command-line options; batteries and run.json store them as plain data.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from fdbench.specs.parsing import parsed
 if TYPE_CHECKING:
     from fdbench.specs.attack import AttackSpec
 
-# The first versions recorded PGD's fields for every attack, so each run's identity holds them.
+# The first versions recorded PGD's fields for every attack, so every run's identity has them.
 _RECORDED_FOR_ALL: dict[str, Any] = {
     "iters": [],
     "alpha": None,
@@ -33,15 +33,15 @@ def parameter(
     flag: str = "",
     size: bool = False,
 ) -> Any:
-    """A field of a Parameters class, with what its command-line option needs.
+    """A field of a Parameters class, described for its command-line option.
 
     Args:
-        default: its value where nothing is given; None is left out of what is recorded.
+        default: the value if none is given; None is not recorded.
         text: the help of its option; "" for a field without an option.
         least: the smallest whole number allowed.
-        choices: the texts allowed, or the registry ("losses") that holds them.
-        flag: the option's name, where it is not the field's.
-        size: a perturbation size in the threat's norm, typed like --eps; None is typed "auto".
+        choices: the values allowed, or the registry ("losses") that lists them.
+        flag: the option's name, if it is not the field's.
+        size: a perturbation size in the threat's norm, given like --eps; None is "auto".
     """
     described = {"help": text, "least": least, "choices": choices, "flag": flag, "size": size}
     return field(default=default, metadata=described)
@@ -51,10 +51,10 @@ def parameter(
 class Parameters:
     """The parameters of one attack; subclasses add fields made by `parameter`.
 
-    `norms` are those the attack knows (none named: every norm fdbench knows), `goals` whether it
-    can be untargeted, targeted or both. `precisions` are those its gradients can have. A black-box
-    attack never `sees_network`, the one that is judged. `label` is what messages call the attack,
-    where that is not its name; `summary` is the help of its command.
+    `norms` are the norms supported (empty: every norm of fdbench), `goals` untargeted, targeted or
+    both, `precisions` those its gradients can be computed in. `sees_network` is False for black-box
+    attacks, which never see the victim. `label` replaces the attack's name in messages; `summary`
+    is the help of its command.
     """
 
     summary: ClassVar[str] = ""
@@ -66,16 +66,16 @@ class Parameters:
 
     @classmethod
     def of(cls, table: Mapping[str, Any], where: str) -> "Parameters":
-        """From plain data; an unknown key or a wrong kind is an error that names `where`."""
+        """Parses plain data; an error about an unknown key or wrong type names `where`."""
         return parsed(cls, dict(table), where)
 
     @classmethod
     def typed(cls, **options: Any) -> "Parameters":
-        """From the options of its command; those that were not given are None or their default."""
+        """Builds it from the command's options; those not given are None or their default."""
         return cls(**options)
 
     def check(self, spec: "AttackSpec") -> None:
-        """Raises BadValue where threat, goal and parameters contradict each other."""
+        """Raises BadValue if threat, goal and parameters contradict each other."""
         if self.norms and spec.norm not in self.norms:
             raise unknown(f"norm of {spec.attack}", spec.norm, self.norms)
         goal = "targeted" if spec.targeted else "untargeted"
@@ -84,18 +84,18 @@ class Parameters:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """As run.json and batteries hold them."""
+        """The parameters as stored in run.json and batteries."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         return {name: _as_json(value) for name, value in values.items() if value is not None}
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of them can change a verdict, in the layout that names of runs are hashed from."""
+        """The parameters that can change a verdict, in the layout hashed for run names."""
         return {**_RECORDED_FOR_ALL, **({"options": self.plain} if self.plain else {})}
 
     @property
     def variant(self) -> tuple[str, ...]:
-        """The parts of a run's name that say which of the attack's many forms it is."""
+        """The parts of a run's name that identify the variant of the attack."""
         return ()
 
     @property
@@ -105,16 +105,16 @@ class Parameters:
 
     @property
     def budgets(self) -> tuple[int, ...]:
-        """The numbers of iterations after which the attack is read; () if it has no budget."""
+        """The iteration counts at which the attack is evaluated; () if it has no budget."""
         return ()
 
     @property
     def only_any_iterate(self) -> bool:
-        """Whether only "was any iterate wrong" can be read, not the last iterate."""
+        """Whether only any-iterate accuracy is measured, not the last iterate's."""
         return False
 
     def columns(self, spec: "AttackSpec", budget: int | None) -> dict[str, Any]:
-        """What tables show of the parameters, read at a budget."""
+        """The parameters' table columns at a budget."""
         return {"loss": None, "restarts": 1, "alpha": None, "alpha_rule": None}
 
 
@@ -124,13 +124,13 @@ def _as_json(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class RecordedParameters(Parameters):
-    """The parameters of an attack that is not built in, as a run or a battery holds them."""
+    """The parameters of an attack that is not built in, as recorded in a run or battery."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: Mapping[str, Any], where: str) -> "RecordedParameters":
-        """Any keys: only the attack itself knows which it has."""
+        """Accepts any keys: only the attack itself can check them."""
         return cls(dict(table))
 
     @property

@@ -1,4 +1,4 @@
-"""Checks of what JSON holds against annotations, and tables as dataclasses. Free of torch."""
+"""Checks JSON values against annotations; parses tables into dataclasses. Free of torch."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 Check = Callable[[object], bool]
 
-# What JSON's values are in Python, by annotation: 1 may stand for 1.0, and true is no number.
+# Python types of JSON values by annotation: 1 is a valid float, true is not a number.
 _PLAIN: dict[object, frozenset[type]] = {
     bool: frozenset({bool}),
     float: frozenset({int, float}),
@@ -23,14 +23,14 @@ _PLAIN: dict[object, frozenset[type]] = {
 
 
 def _plain_types(kind: object) -> frozenset[type]:
-    """The types of a kind that is neither list nor table; none for one that is."""
+    """The Python types allowed by a scalar annotation; empty for lists and tables."""
     parts = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     plain = [_PLAIN.get(part, frozenset()) for part in parts]
     return frozenset().union(*plain) if all(plain) else frozenset()
 
 
 def check_of(kind: object) -> Check:
-    """The test of whether a value is of an annotated kind, all the way into lists and tables."""
+    """Returns a test that a value, including lists' and tables' items, fits an annotation."""
     if kind is Any or kind is object:
         return lambda value: True
     if types := _plain_types(kind):
@@ -51,7 +51,7 @@ def check_of(kind: object) -> Check:
 
 
 def _check_of_all(kind: object) -> Callable[[Iterable[object]], bool]:
-    """The test of whether all values are of a kind."""
+    """Returns a test that all values fit an annotation."""
     if types := _plain_types(kind):
         return lambda values: types.issuperset(map(type, values))
     check = check_of(kind)
@@ -59,9 +59,9 @@ def _check_of_all(kind: object) -> Callable[[Iterable[object]], bool]:
 
 
 def parsed(cls: type[_T], table: object, where: str) -> _T:
-    """`table` as the dataclass `cls`; a wrong, missing or unknown field is an error."""
+    """Returns `table` as a `cls`. Raises FdbenchError for a wrong, missing or unknown field."""
     if not isinstance(table, dict):
-        raise FdbenchError(f"{where}: expected a table, found {table!r}.")
+        raise FdbenchError(f"{where}: expected a table, got {table!r}.")
     values = strict(cls, table, where)
     for one in fields(cls):  # type: ignore[arg-type]
         if one.name in values and not check_of(one.type)(values[one.name]):

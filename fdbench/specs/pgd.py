@@ -10,38 +10,36 @@ from fdbench.units import print_size
 if TYPE_CHECKING:
     from fdbench.specs.attack import AttackSpec
 
-# Parameters younger than the first runs: left out of a run's identity while they have their
-# defaults, so that a run keeps its name.
-_YOUNGER = {"stop_early": False, "eot": 1}
+# Parameters added after the first runs: left out of a run's identity at their defaults, so that
+# older runs keep their names.
+_LATER = {"stop_early": False, "eot": 1}
 
 
 @dataclass(frozen=True)
 class PGDParameters(Parameters):
-    """PGD's own knobs; `alpha` is in image units, None for the automatic step size."""
+    """PGD's parameters; `alpha` is in image units, None for the automatic step size."""
 
     summary: ClassVar[str] = "White-box PGD, read at every budget of --iters (paper, Sec. 6.1)."
     label: ClassVar[str] = "PGD"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16", "auto", "reference")
 
     iters: tuple[int, ...] = parameter(
-        (100,), "Budgets; those that share a step size come from one trajectory."
+        (100,), "Iteration budgets; those with the same step size share one trajectory."
     )
     alpha: float | None = parameter(
         None,
         "Step size like --eps; auto: max(1/255, eps/iters) targeted, eps/4 untargeted.",
         size=True,
     )
-    restarts: int = parameter(1, "Random starts; each image counts by its worst.", least=1)
-    loss: str = parameter("ce", "What the attack climbs.", choices="losses")
+    restarts: int = parameter(1, "Random starts per image; the worst one counts.", least=1)
+    loss: str = parameter("ce", "The loss to attack with.", choices="losses")
     random_start: bool = parameter(
         True, "Start at a random point of the ball.", flag="--random-start/--clean-start"
     )
     stop_early: bool = parameter(
-        False, "Images leave at their first wrong iterate: faster, and only that can be read."
+        False, "Drop images at their first wrong iterate: faster, but measures only any iterate."
     )
-    eot: int = parameter(
-        1, "Gradients averaged over N passes, for networks that draw random numbers.", least=1
-    )
+    eot: int = parameter(1, "Average gradients over N passes, for randomised networks.", least=1)
 
     def __post_init__(self) -> None:
         if not self.iters or min(self.iters) < 1:
@@ -52,13 +50,15 @@ class PGDParameters(Parameters):
             if getattr(self, name) < 1:
                 raise BadValue(f"--{name} must be 1 or more, got {getattr(self, name)}.")
         if self.restarts > 1 and not self.random_start:
-            raise BadValue("--restarts from the same clean start repeat themselves.")
+            raise BadValue(
+                "--restarts from the same clean start repeat themselves: use --random-start."
+            )
 
     def check(self, spec: "AttackSpec") -> None:
-        """Raises BadValue for a targeted attack that stops early."""
+        """Also raises BadValue for a targeted attack that stops early."""
         super().check(spec)
         if self.stop_early and spec.targeted:
-            raise BadValue("--stop-early needs --untargeted: a wrong image is not yet a hit.")
+            raise BadValue("--stop-early needs --untargeted: a wrong class is not yet a hit.")
 
     def step(self, spec: "AttackSpec", iters: int) -> float:
         """The step size of a trajectory of `iters` iterations.
@@ -81,12 +81,12 @@ class PGDParameters(Parameters):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All parameters but younger ones that have their defaults."""
-        return {k: v for k, v in self.plain.items() if k not in _YOUNGER or v != _YOUNGER[k]}
+        """All parameters, except later additions at their defaults."""
+        return {k: v for k, v in self.plain.items() if k not in _LATER or v != _LATER[k]}
 
     @property
     def variant(self) -> tuple[str, ...]:
-        """`10-100x3`: budgets and restarts; `early` if images leave once they are wrong."""
+        """`10-100x3`: budgets and restarts; then `early` if it stops early."""
         budgets = "-".join(str(i) for i in sorted(self.iters))
         restarts = f"x{self.restarts}" if self.restarts > 1 else ""
         return (budgets + restarts, *(["early"] if self.stop_early else []))
@@ -98,12 +98,12 @@ class PGDParameters(Parameters):
 
     @property
     def budgets(self) -> tuple[int, ...]:
-        """The numbers of iterations it is read at."""
+        """The iteration counts at which it is evaluated."""
         return self.iters
 
     @property
     def only_any_iterate(self) -> bool:
-        """An image that left has no last iterate."""
+        """With stop_early: a dropped image has no last iterate."""
         return self.stop_early
 
     def columns(self, spec: "AttackSpec", budget: int | None) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from fdbench.units import parse_size
 
 
 def pick(kind: str, given: str, allowed: Mapping[str, Any] | tuple[str, ...]) -> str:
-    """`given`, if it is in the table; else the error that names the nearest."""
+    """Returns `given` if it is allowed; else raises BadValue, proposing the nearest name."""
     if given not in allowed:
         raise unknown(kind, given, allowed)
     return given
 
 
 def strict(cls: type[Any], table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`table` as arguments of the dataclass `cls`: unknown keys are refused, lists made tuples."""
+    """`table` as arguments of the dataclass `cls`: refuses unknown keys, makes lists tuples."""
     names = [field.name for field in fields(cls)]
     for key in table:
         if key not in names:
@@ -27,7 +27,7 @@ def strict(cls: type[Any], table: Mapping[str, Any], where: str) -> dict[str, An
 
 
 def sizes(table: Mapping[str, Any]) -> dict[str, Any]:
-    """`table` with its textual sizes (`eps = "16/255"`) in image units."""
+    """`table` with sizes given as text (`eps = "16/255"`) converted to image units."""
     norm = table.get("norm", "linf")
     return {
         key: parse_size(value, norm, key)

@@ -1,21 +1,33 @@
-"""Find and read models/*.toml and attacks/*.toml. Recipes are read, never written, by commands.
+"""Finds and reads models/*.toml and attacks/*.toml. Commands read recipes and never write them.
 
-The packaged ones come first; a `models/` or `attacks/` folder in the working directory adds to them
-(and may not repeat a name: a row that silently means something else is worse than an error).
+Other installed packages and the working directory add theirs to fdbench's own, in folders of the
+same names. No two may share a name: a row that silently means something else is worse than an
+error.
 """
 
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from fdbench.errors import BadValue, FdbenchError, unknown
+from fdbench.registry import Registry
 from fdbench.specs.attack import AttackerSpec, AttackSpec
 from fdbench.specs.model import ModelSpec
 from fdbench.specs.plain import pick, strict
 
 _PACKAGE = Path(__file__).parent.parent
+
+# Packages whose folders models/ and attacks/ hold recipes.
+RECIPES: Registry[ModuleType] = Registry(
+    kind="package of recipes",
+    group="fdbench.recipes",
+    built_in={},
+    fits=lambda offered: isinstance(offered, ModuleType) and hasattr(offered, "__path__"),
+    wanted="a package with the folders models/ or attacks/",
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class ModelRecipe:
     summary: str
     train: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # data set -> settings
     published: tuple[Published, ...] = ()
-    weights: str = ""  # where somebody else's trained weights are, if they are anywhere
+    weights: str = ""  # where trained weights are published, if anywhere
 
 
 @dataclass(frozen=True)
@@ -75,24 +87,24 @@ class AttackerBattery:
 
 
 def _folders(kind: str) -> list[Path]:
-    packaged = _PACKAGE / kind  # in a wheel, recipes lie beside their code
-    checkout = _PACKAGE.parent / kind
-    home = checkout if (_PACKAGE.parent / "pyproject.toml").is_file() else packaged
-    here = Path.cwd() / kind
-    return [home] + ([here] if here.is_dir() and here.resolve() != home.resolve() else [])
+    in_checkout = (_PACKAGE.parent / "pyproject.toml").is_file()
+    home = (_PACKAGE.parent if in_checkout else _PACKAGE) / kind  # a wheel has them inside
+    offered = [Path(folder) / kind for name in RECIPES for folder in RECIPES[name].__path__]
+    local = Path.cwd() / kind
+    return [home, *offered] + ([local] if local.resolve() != home.resolve() else [])
 
 
 def recipe_files(kind: str) -> dict[str, Path]:
     """Recipe files of `kind` ("models" or "attacks") by name."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in _folders(kind):
         for path in sorted(folder.glob("*.toml")):
-            if path.stem in found:
+            if path.stem in files:
                 raise FdbenchError(
-                    f"two recipes are named {path.stem!r}: {found[path.stem]}, {path}"
+                    f"two recipes are named {path.stem!r}: {files[path.stem]}, {path}"
                 )
-            found[path.stem] = path
-    return found
+            files[path.stem] = path
+    return files
 
 
 def _read(kind: str, noun: str, name: str) -> tuple[dict[str, Any], Path]:
@@ -139,9 +151,9 @@ def _kind(table: Mapping[str, Any], path: Path) -> str:
 def _battery(name: str, kind: str) -> tuple[dict[str, Any], Path]:
     """The battery's table, if it is of that kind; else an error that names the right command."""
     table, path = _read("attacks", "battery", name)
-    found = _kind(table, path)
-    if found != kind:
-        raise BadValue(f"{name} is of another kind.\nRun it: {_KINDS[found]} {name}")
+    actual = _kind(table, path)
+    if actual != kind:
+        raise BadValue(f"{name} is another kind of battery.\nRun it: {_KINDS[actual]} {name}")
     return table, path
 
 

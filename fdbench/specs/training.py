@@ -1,4 +1,4 @@
-"""How a network is trained: the paper's setting, and what differs on small images. No torch."""
+"""TrainSpec: the paper's training settings, and those for small images. Free of torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from fdbench.specs.plain import sizes, strict
 class TrainSpec:
     """How a network is trained. Defaults are the paper's (Xie et al. 2019, Sec. 6; released code).
 
-    Times are fractions of the whole training, so that it can be made longer or shorter. Two
-    deviations: one process trains on batches of 256, not 128 on 32 images each, so the learning
-    rate follows the linear rule (0.1 per 256 images) and batch norm sees the whole batch.
+    Times are fractions of the whole training, so that `epochs` can change alone. Two deviations:
+    one process trains on batches of 256, not 128 on 32 images each, so the learning rate follows
+    the linear rule (0.1 per 256 images) and batch norm sees the whole batch.
     """
 
     data: str = "imagenet"
@@ -26,14 +26,14 @@ class TrainSpec:
     label_smoothing: float = 0.1
     warmup: float = 5 / 110  # linear, from 0.1; skipped where the peak is not above 0.1
     drops: tuple[float, ...] = (35 / 110, 70 / 110, 95 / 110)  # learning rate divided by 10
-    augment: bool = True  # random crops and flips, and colours on ImageNet
+    augment: bool = True  # random crops and flips, and colour jitter on ImageNet
     clean: bool = False  # train on clean images instead
     attack_iters: int = 30
     eps: float = 16 / 255
     alpha: float = 1 / 255
     norm: str = "linf"
     targeted: bool = True
-    clean_start: float = 0.2  # this share of the batches starts the attack at the clean image
+    clean_start: float = 0.2  # share of the batches whose attack starts at the clean image
     probe_iters: int = 10  # PGD on held-out images after each epoch
     seed: int = 0
 
@@ -49,22 +49,22 @@ class TrainSpec:
 
     @property
     def peak_lr(self) -> float:
-        """The linear rule of Goyal et al. 2017: in proportion to the batch."""
+        """The peak learning rate, in proportion to the batch size (Goyal et al. 2017)."""
         return self.lr * self.batch_size / 256
 
     def lr_at(self, progress: float) -> float:
-        """The learning rate after a share `progress` of all steps."""
+        """The learning rate after a fraction `progress` of all steps."""
         if progress < self.warmup and self.peak_lr > 0.1:
             return 0.1 + (self.peak_lr - 0.1) * progress / self.warmup
         return self.peak_lr * 0.1 ** sum(progress >= drop for drop in self.drops)
 
     @classmethod
     def of(cls, table: Mapping[str, Any], where: str) -> "TrainSpec":
-        """From a recipe's or a card's table."""
+        """Parses a recipe's or card's table."""
         return cls(**strict(cls, sizes(table), where))
 
 
-# What differs from the paper for small images: the CIFAR-10 setting of Madry et al. 2018 (eps
+# Differences from the paper for small images: the CIFAR-10 setting of Madry et al. 2018 (eps
 # 8/255, step 2/255, untargeted, 10 iterations where they took 7), with He et al. 2016's learning
 # rate of 0.1 at a batch of 128 and the weight decay that Pang et al. 2021 found best.
 SMALL: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The parameters of a transfer attack as a victim meets it: a set of images made without it."""
+"""The parameters of a transfer attack: a stored set of images, replayed against a victim."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,7 +9,7 @@ from fdbench.specs.parameters import Parameters, parameter
 
 @dataclass(frozen=True)
 class TransferParameters(Parameters):
-    """Which set of adversarial images; `digest` changes when its images can."""
+    """The set of adversarial images; `digest` changes with anything that can change them."""
 
     summary: ClassVar[str] = "Black box: surrogates, submissions, or images made elsewhere."
     sees_network: ClassVar[bool] = False

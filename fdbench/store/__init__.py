@@ -1,4 +1,4 @@
-"""What lies under results/: checkpoints, runs, sets of adversarial images, findings."""
+"""The files under results/: checkpoints, runs, sets of adversarial images, findings."""
 
 import lazy_loader
 

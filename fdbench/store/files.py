@@ -1,4 +1,4 @@
-"""Atomic writes, names that every file system takes, and errors that name a way out."""
+"""Atomic writes, portable file names, and write errors that name a remedy."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ _REMEDIES = {
 
 
 def safe(name: str) -> str:
-    """The last part of a path-like name, in characters that every file system takes."""
+    """The last component of a path-like name, in characters that are safe in file names."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name.rstrip("/").split("/")[-1]).strip(".-") or "x"
 
 
@@ -36,7 +36,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def sync_folder(path: Path) -> None:
-    """Flushes the entries of a folder to the disk, as fsync does the contents of a file."""
+    """Flushes a folder's entries to the disk, as fsync does a file's contents."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

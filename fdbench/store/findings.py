@@ -33,7 +33,7 @@ class Findings:
     started: str  # ISO 8601, UTC
 
     def lines(self) -> list[str]:
-        """The notes under a table: each failed check, or that none failed."""
+        """The notes under a table: each failed check, or one line if none failed."""
         failed = [one for one in self.checks if one.verdict == "fail"]
         if failed:
             return [f"doctor: {one.check}: {one.found}" for one in failed]
@@ -43,14 +43,14 @@ class Findings:
 
 
 def write_findings(workspace: Workspace | Path, findings: Findings) -> Path:
-    """Stores the findings in place of earlier ones for the same network and data; the file."""
+    """Stores the findings, replacing those of the same network and data; returns the path."""
     path = Workspace.of(workspace).findings(findings.model, findings.weights, findings.data)
     write_atomically(path, json.dumps(asdict(findings), indent=2) + "\n")
     return path
 
 
 def _read(path: Path) -> Findings:
-    """The findings in one file. Raises FdbenchError for a field or verdict that can't be."""
+    """The findings in one file. Raises FdbenchError for an invalid field or verdict."""
     try:
         table = json.loads(path.read_text())
         checks = [parsed(Check, check, "a check") for check in table["checks"]]

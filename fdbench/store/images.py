@@ -1,7 +1,7 @@
 """Adversarial images on the disk: safetensors shards named by the hash of their bytes.
 
-A shard that was changed no longer fits its name. Rows and the indices of sets say which shard holds
-which image. They are written after the shard, so a shard that is missing was removed later.
+A modified shard no longer matches its name. Rows and set indices record which shard holds which
+image. They are written after the shard, so a missing shard was deleted later.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ from fdbench.store.tensors import pack, unpack
 from fdbench.types import Images
 from fdbench.units import pixels as pixels_text
 
-# Of a pixel, 1/255: how far outside the ball a rounded image may end, so that 8/255 is 8 whole
-# pixels in float32. verify.check allows 1e-6 of [0, 1], 2.55e-4 pixels; float32 itself needs 3e-5.
+# In pixels, 1/255: how far outside the ball a rounded image may be, so that 8/255 is 8 whole
+# pixels in float32. verdict.check allows 1e-6 of [0, 1], 2.55e-4 pixels; float32 needs 3e-5.
 _SLACK = 1e-4
 
 
@@ -43,14 +43,14 @@ class Shard:
 
 
 def as_images(stored: Tensor) -> Images:
-    """Images in [0, 1] from what a shard holds."""
+    """A shard's tensor as images in [0, 1]."""
     return stored.float() / 255 if stored.dtype == torch.uint8 else stored
 
 
 def write_shard(folder: Path, shard: Shard) -> str:
     """Writes the shard, completely or not at all, and returns its name.
 
-    Raises FdbenchError if the disk refuses.
+    Raises FdbenchError if it can't be written.
     """
     content = pack(shard.tensors, {"ids": json.dumps(list(shard.ids))})
     name = hashlib.sha256(content).hexdigest()[:32] + ".safetensors"
@@ -59,7 +59,7 @@ def write_shard(folder: Path, shard: Shard) -> str:
 
 
 def read_shard(path: Path) -> Shard:
-    """The shard in a file. Raises FdbenchError if it is missing, was changed, or is no shard."""
+    """The shard in a file. Raises FdbenchError if it is missing, modified or not a shard."""
     try:
         content = path.read_bytes()
     except OSError as reason:
@@ -77,7 +77,7 @@ def whole_pixels(adv: Images, x: Images, eps: float) -> UInt8[Tensor, "B 3 H W"]
     """`adv` (linf) in whole pixels, 0 .. 255, rounded to the nearest that stays within eps of `x`.
 
     Plain rounding would leave the ball wherever eps or `x` is not a whole number of pixels. Raises
-    FdbenchError if no whole pixel lies in the ball: `x` is between two, and eps below one half.
+    FdbenchError if the ball has no whole pixel: `x` is between two, and eps below half a pixel.
     """
     low = (255 * (x - eps) - _SLACK).ceil().clamp(min=0)
     high = (255 * (x + eps) + _SLACK).floor().clamp(max=255)

@@ -12,7 +12,7 @@ from fdbench.store.files import sync_folder, writing
 
 
 def whole_lines(path: Path) -> bytes:
-    """The file up to its last newline. What follows was torn by a kill, or is being written."""
+    """The file up to its last newline. The rest was cut off by a kill, or is being written."""
     content = path.read_bytes()
     return content[: content.rfind(b"\n") + 1]
 
@@ -35,7 +35,7 @@ class Closing:
 
 
 class Journal(Closing):
-    """A file of lines, locked by this process; the lock ends with the process at the latest.
+    """A file of lines, locked by this process; the lock does not outlive the process.
 
     Opening changes nothing in the file. Call `trim` before the first `append`. Raises FdbenchError
     if the file can't be written, or another process is writing it.
@@ -52,7 +52,7 @@ class Journal(Closing):
                 os.close(self._handle)
                 raise FdbenchError(
                     f"another process is writing {path}.\n"
-                    "Wait for it, or stop it: the same command then continues from its lines."
+                    "Wait for it, or stop it: the same command then continues where it was."
                 ) from reason
         self._opened_at = self._length = len(whole_lines(path))  # all of them synced
 

@@ -9,7 +9,7 @@ def merged(*warnings: Iterable[str]) -> tuple[str, ...]:
 
 
 def changes(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
-    """A warning if the environment of this session is not that of the first, else none."""
+    """A warning if this session's environment differs from the first one's, else none."""
     differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     if not differing:
         return []

@@ -21,19 +21,19 @@ class Row(TypedDict):
     target: NotRequired[Annotated[int | None, "the class the attacker wants; null if untargeted"]]
     clean: Annotated[int, "the class predicted for the clean image"]
     pred: Annotated[dict[str, int], "the class predicted after the attack, by budget or attack"]
-    distance: Annotated[float, "of the last reading from the clean image, in the attack's norm"]
-    first_wrong: NotRequired[Annotated[int | None, "the last reading's first misjudged iterate"]]
+    distance: Annotated[float, "from the clean image to the last reading, in the attack's norm"]
+    first_wrong: NotRequired[Annotated[int | None, "the last reading's first wrong iterate"]]
     first_wrong_by: NotRequired[Annotated[dict[str, int | None], "the same, for every reading"]]
     broken_by: NotRequired[Annotated[str | None, "AutoAttack's stage that broke it, or clean"]]
     gave_up: NotRequired[Annotated[bool, "Foolbox's attack raised, or returned no image"]]
-    unattacked: NotRequired[Annotated[list[str], "the attackers whose image is the clean one"]]
+    unattacked: NotRequired[Annotated[list[str], "attackers that failed; the clean image counts"]]
     shard: NotRequired[Annotated[str, "the file under adv/ that holds its adversarial images"]]
     check: NotRequired[Annotated[str, "the digest of all other fields; not in the oldest rows"]]
 
 
 @dataclass(frozen=True)
 class RowField:
-    """What the schema says of one field."""
+    """The schema of one field."""
 
     kind: object  # an annotation
     required: bool
@@ -65,19 +65,19 @@ class BadRow(ValueError):
 
 
 def add_fields(row: Row, further: Mapping[str, object]) -> None:
-    """Adds what an attack notes of the image. Raises ValueError for a field that every row has."""
-    if taken := further.keys() & Row.__required_keys__:
-        raise ValueError(f"an attack can't note {', '.join(sorted(taken))}: every row has that")
+    """Adds the attack's own fields. Raises ValueError for a field that every row has."""
+    if reserved := further.keys() & Row.__required_keys__:
+        raise ValueError(f"an attack can't add {', '.join(sorted(reserved))}: every row has that")
     cast(dict[str, object], row).update(further)
 
 
 def row_digest(row: Row) -> str:
-    """What belongs into the row's `check`: 16 hex digits that change with any other field."""
+    """The value of the row's `check`: 16 hex digits that change with any other field."""
     return digest({name: value for name, value in row.items() if name != "check"})
 
 
 def _checked(row: object) -> Row:
-    """The row, if its fields are those of the schema. Raises BadRow."""
+    """Returns the row if it fits the schema. Raises BadRow."""
     if not isinstance(row, dict):
         raise BadRow(f"is not a row: {row!r}")
     if missing := [name for name in _REQUIRED if name not in row]:
@@ -91,7 +91,7 @@ def _checked(row: object) -> Row:
 
 
 def encode_row(row: Row) -> bytes:
-    """The row as a line, without its end. Raises BadRow for one that could not be read back."""
+    """The row as a line, without newline. Raises BadRow for one that could not be read back."""
     try:
         return json.dumps(_checked(row), allow_nan=False).encode()
     except (TypeError, ValueError) as reason:
@@ -99,11 +99,11 @@ def encode_row(row: Row) -> bytes:
 
 
 def decode_row(line: bytes, *, strict: bool = False) -> Row:
-    """The row in a line, without its end. Raises BadRow.
+    """The row in a line, without newline. Raises BadRow.
 
     Args:
-        strict: also refuse a row whose bytes are not those that encode_row writes, or whose
-            `check` does not fit; a row that names a shard must have one.
+        strict: also refuse a row if its bytes differ from those of encode_row or its `check` does
+            not match; a row that names a shard must have a `check`.
     """
     try:
         table = json.loads(line)

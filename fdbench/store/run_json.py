@@ -11,8 +11,8 @@ from fdbench.specs import AttackSpec, digest, parsed
 from fdbench.store.files import safe, write_atomically
 from fdbench.store.session import command_line, now
 
-FORMAT = 2  # of run.json and of the rows beside it
-_READABLE = (1, FORMAT)  # in 1, PGD's parameters stood beside the threat of every attack
+FORMAT = 2  # of run.json and of the rows next to it
+_READABLE = (1, FORMAT)  # 1 stores PGD's parameters next to the threat, for every attack
 _LONGEST = 100  # characters of a run's name before its hash; file systems allow 255 in all
 
 
@@ -24,13 +24,13 @@ class ModelInfo:
     ref: str  # as given to --model
     weights: str
     spec: Mapping[str, object] | None = None  # None: not one of our networks
-    train: Mapping[str, object] | None = None  # how it was trained, where its card says so
-    preprocessing: str = ""  # what it does to images first; not hashed with its weights
+    train: Mapping[str, object] | None = None  # how it was trained, if its card has that
+    preprocessing: str = ""  # applied to images first; not part of the hash `weights`
 
 
 @dataclass(frozen=True)
 class DataInfo:
-    """The data set; `count` is the size of all of it, not only of what the run takes."""
+    """The data set; `count` is the size of the whole split, not only of the run's images."""
 
     name: str
     split: str
@@ -43,9 +43,9 @@ class DataInfo:
 class RunInfo:
     """One network under one attack on one data set: what run.json holds.
 
-    `further` is whatever else changes a verdict, such as the sources of a transfer attack or the
-    batch size of an attack that draws its random numbers per batch. `found` changes none: it
-    records how a choice left open (--precision auto) was settled, and why.
+    `further` is anything else that changes a verdict, such as the sources of a transfer attack or
+    the batch size of an attack that draws its random numbers per batch. `found` changes none: it
+    records how an open choice (--precision auto) was settled, and why.
     """
 
     model: ModelInfo
@@ -68,10 +68,10 @@ class RunInfo:
     @property
     def identity(self) -> dict[str, object]:
         """Everything that can change a verdict; batch size, device and rank do not (C3)."""
-        ours = self.model.spec is not None or not self.model.preprocessing
+        is_ours = self.model.spec is not None or not self.model.preprocessing
         return {
             "weights": self.model.weights,
-            **({} if ours else {"preprocessing": self.model.preprocessing}),
+            **({} if is_ours else {"preprocessing": self.model.preprocessing}),
             "data": [self.data.name, self.data.split, self.data.fingerprint],
             "limit": self.limit,
             "attack": self.attack.identity,
@@ -109,6 +109,6 @@ def read_info(path: Path) -> RunInfo:
 
 
 def write_info(path: Path, info: RunInfo) -> None:
-    """Puts `info` into a run.json, whole or not at all."""
+    """Writes `info` to a run.json, completely or not at all."""
     table = {"name": info.name, **asdict(info), "attack": info.attack.plain}
     write_atomically(path, json.dumps(table, indent=2) + "\n")

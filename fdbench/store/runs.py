@@ -1,10 +1,10 @@
-"""Runs: RunFolder writes one so that it survives `kill -9`, read_runs reads them (contract C5).
+"""Runs: RunFolder writes one that survives `kill -9`, read_runs reads them (contract C5).
 
     results/runs/<name>/run.json             RunInfo: everything a rerun needs
-    results/runs/<name>/rows-<rank>.jsonl    one JSON line an image, one file a process
+    results/runs/<name>/rows-<rank>.jsonl    one JSON line per image, one file per process
 
-The name ends in a hash of everything that can change a verdict, so the same command arrives at the
-same folder and resumes there. Free of torch.
+The name ends in a hash of everything that can change a verdict, so the same command uses the same
+folder and resumes there. Free of torch.
 """
 
 import time
@@ -42,18 +42,20 @@ def read_rows(folder: Path) -> tuple[list[Row], list[str]]:
     rows: dict[ImageId, Row] = {}
     warnings = []
     for path in RunPaths(folder).all_rows():
-        again = sum(rows.setdefault(row["image"], row) is not row for row in _rows_in(path))
-        if again:
-            warnings.append(f"{again} images were judged twice; {path.name} repeats them, ignored")
+        repeats = sum(rows.setdefault(row["image"], row) is not row for row in _rows_in(path))
+        if repeats:
+            warnings.append(
+                f"{repeats} images were judged twice; {path.name} repeats them, ignored"
+            )
     return list(rows.values()), warnings
 
 
 class RunFolder(Closing):
     """A run's folder, open for writing by one process.
 
-    `done` holds the images that have a row, by any process; `info` is what run.json holds. Rank 0
+    `done` holds the images with a row from any process; `info` is the content of run.json. Rank 0
     maintains run.json, with the warnings and the wall time from `open` to `close`; other ranks
-    write it only if there is none.
+    write it only if it is missing.
     """
 
     def __init__(self, path: Path, info: RunInfo, rank: int, journal: Journal) -> None:
@@ -85,21 +87,21 @@ class RunFolder(Closing):
         return run
 
     def _resume(self) -> None:
-        known, warnings = read_rows(self.path)
-        self.done = {row["image"] for row in known}
-        kept = self.paths.description
-        if not kept.is_file():
-            write_info(kept, self.info)
+        rows, warnings = read_rows(self.path)
+        self.done = {row["image"] for row in rows}
+        description = self.paths.description
+        if not description.is_file():
+            write_info(description, self.info)
             return
-        old = read_info(kept)
+        old = read_info(description)
         if digest(old.identity) != digest(self.info.identity):
-            raise FdbenchError(f"{kept} describes another run. Move {self.path} away.")
+            raise FdbenchError(f"{description} describes another run. Move {self.path} away.")
         if 0 < len(self.done) < self.info.images:
             warnings += changes(old.environment, self.info.environment)
         self._seconds = old.seconds
         self.info = replace(old, warnings=merged(old.warnings, self.info.warnings, warnings))
         if self.rank == 0 and self.info != old:
-            write_info(kept, self.info)
+            write_info(description, self.info)
 
     def append(self, rows: Sequence[Row]) -> None:
         """Stores a batch's rows, all or none; they are on the disk when this returns."""
@@ -109,12 +111,12 @@ class RunFolder(Closing):
             self._save()
 
     def warn(self, text: str) -> None:
-        """Records a warning, which every table that shows the run repeats."""
+        """Records a warning, repeated by every table that shows the run."""
         self.info = replace(self.info, warnings=merged(self.info.warnings, [text]))
         self._save()
 
     def note(self, settled: Mapping[str, object]) -> None:
-        """Records what was settled before the attack (RunInfo.found)."""
+        """Records choices settled before the attack (RunInfo.found)."""
         self.info = replace(self.info, found={**self.info.found, **settled})
         self._save()
 

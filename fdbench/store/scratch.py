@@ -1,4 +1,4 @@
-"""Intermediate results of the batch under way, so that a kill costs a part of it, not the whole."""
+"""Intermediate results of the current batch, so that a kill loses only a part of it."""
 
 import hashlib
 import json
@@ -17,25 +17,25 @@ _OWNER = "batch"  # metadata: the hash of the batch and the version
 class BatchScratch:
     """A file of intermediate results of one batch of images.
 
-    One that another batch or another version of fdbench left is ignored.
+    A file left by another batch or another version of fdbench is ignored.
     """
 
     def __init__(self, path: Path, ids: Sequence[ImageId]) -> None:
         self.path = path
-        whose = json.dumps([version("fdbench"), *ids])
-        self._owner = hashlib.sha256(whose.encode()).hexdigest()
+        owner = json.dumps([version("fdbench"), *ids])
+        self._owner = hashlib.sha256(owner.encode()).hexdigest()
 
     def load(self) -> dict[str, Tensor] | None:
-        """The tensors saved for this batch, if there are any."""
+        """The tensors saved for this batch, or None."""
         if not self.path.is_file():
             return None
         tensors, metadata = read_tensors(self.path)
         return tensors if metadata[_OWNER] == self._owner else None
 
     def save(self, tensors: Mapping[str, Tensor]) -> None:
-        """Replaces what was saved, completely or not at all."""
+        """Replaces the saved tensors, completely or not at all."""
         write_tensors(self.path, tensors, {_OWNER: self._owner})
 
     def clear(self) -> None:
-        """Removes the file, once the rows of the batch are written."""
+        """Removes the file; call it once the rows of the batch are written."""
         self.path.unlink(missing_ok=True)

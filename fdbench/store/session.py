@@ -1,4 +1,4 @@
-"""When this process was started, and what was typed to start it. Free of torch."""
+"""The time, and the command line that started this process. Free of torch."""
 
 import shlex
 import sys

@@ -1,4 +1,4 @@
-"""The index of a set: which shard holds whose images. Free of torch."""
+"""The index of a set: which shard holds which attacker's images. Free of torch."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from fdbench.specs import parsed
 from fdbench.store.journal import whole_lines
 from fdbench.store.workspace import SetPaths
 
-CLEAN = "clean"  # in place of an attacker: the images themselves, for the gallery
+CLEAN = "clean"  # in place of an attacker's name: the clean images, for the gallery
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Line:
     shard: str
     seconds: float = 0.0
     counts: Mapping[str, int] = field(default_factory=dict)  # clipped pixels and the like
-    unattacked: tuple[ImageId, ...] = ()  # the clean image stands in for them
+    unattacked: tuple[ImageId, ...] = ()  # the clean image is stored instead
     warnings: tuple[str, ...] = ()
     targets: tuple[int, ...] = ()  # of a targeted set: the target class of each image
 

@@ -18,7 +18,7 @@ _LONGEST = 60  # characters of a set's name before its hash: the names of its ru
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A network that the attackers knew.
+    """A network that the attackers had access to.
 
     `weights` is the sha256 of its parameters, `weight` its share of the ensemble.
     """
@@ -37,7 +37,7 @@ class SetInfo:
     a trained generator, images made elsewhere.
     """
 
-    title: str  # the battery, the submission or the folder, for the name
+    title: str  # the battery, submission or folder; part of the name
     attackers: tuple[AttackerSpec, ...]
     surrogates: tuple[Surrogate, ...]
     data: DataInfo
@@ -60,7 +60,7 @@ class SetInfo:
 
         `images` is not part of it: a longer set continues a shorter one.
         """
-        known: dict[str, object] = {
+        identity: dict[str, object] = {
             "attackers": [[one.name, one.method, dict(one.knobs)] for one in self.attackers],
             "surrogates": [[one.name, one.weights, one.weight] for one in self.surrogates],
             "data": [self.data.name, self.data.split, self.data.fingerprint],
@@ -70,7 +70,7 @@ class SetInfo:
             "seed": self.seed,
             "files": dict(self.files),
         }
-        return known if self.targets is None else known | {"targets": self.targets}
+        return identity if self.targets is None else identity | {"targets": self.targets}
 
     @property
     def digest(self) -> str:
@@ -97,7 +97,7 @@ def read_set_info(path: Path) -> SetInfo:
     try:
         table = json.loads(path.read_text())
         version = table.pop("format")
-        del table["name"]  # the folder's own
+        del table["name"]  # the folder's name
         written = table.pop("digest")
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as reason:
         raise FdbenchError(f"{path} is not a set's description: {reason!r}.") from reason
@@ -109,5 +109,5 @@ def read_set_info(path: Path) -> SetInfo:
         table[key] = [parsed(cls, row, f"{where}, {key}") for row in table.get(key) or []]
     info = parsed(SetInfo, table, where)
     if info.digest != written:
-        raise FdbenchError(f"{path} was edited: it does not describe the set it was written for.")
+        raise FdbenchError(f"{path} was edited: its digest no longer matches its content.")
     return info

@@ -1,7 +1,7 @@
 """Sets of adversarial images: SetFolder stores one while it is made, AdvSet reads one.
 
 A set is described by its set.json (store/set_json.py) and indexed by its index-<rank>.jsonl
-(store/set_index.py); its images lie in shards (store/images.py).
+(store/set_index.py); its images are stored in shards (store/images.py).
 """
 
 from collections import Counter
@@ -52,23 +52,23 @@ class SetFolder(Closing):
         """
         path = workspace.adversarial_set(name or info.name)
         paths = SetPaths(path)
-        kept = paths.description
-        if kept.is_file():
-            _refuse_another(path.name, read_set_info(kept), info)
+        description = paths.description
+        if description.is_file():
+            _refuse_another(path.name, read_set_info(description), info)
         journal = Journal(paths.index(rank))
         try:
             journal.trim()
             folder = cls(path, info, rank, journal)
-            folder._write_description(kept)
+            folder._write_description(description)
         except BaseException:
             journal.close()
             raise
         return folder
 
-    def _write_description(self, kept: Path) -> None:
+    def _write_description(self, description: Path) -> None:
         """Writes set.json, or updates the one of earlier sessions."""
-        if kept.is_file():
-            old, new = read_set_info(kept), self.info
+        if description.is_file():
+            old, new = read_set_info(description), self.info
             images = max(old.images, new.images)
             under_way = 0 < len(self.done) < images * len(old.attackers)
             changed = changes(old.environment, new.environment) if under_way else []
@@ -76,7 +76,7 @@ class SetFolder(Closing):
             self.info = replace(old, images=images, warnings=warnings)
             if self.rank or self.info == old:
                 return
-        write_set_info(kept, self.info)
+        write_set_info(description, self.info)
 
     def append(self, line: Line, pixels: UInt8[Tensor, "B 3 H W"]) -> None:
         """Stores one attacker's images of a batch; `line.shard` is filled in."""
@@ -96,7 +96,7 @@ def _refuse_another(name: str, old: SetInfo, new: SetInfo) -> None:
     differing = ", ".join(key for key in was | now if was.get(key) != now.get(key))
     raise BadValue(
         f"there is another set {name!r}: its {differing} differ.\n"
-        f"Give --make another name, or judge what it holds: --use {name}"
+        f"Give --make another name, or use the stored set: --use {name}"
     )
 
 
@@ -105,20 +105,20 @@ def _set_name(workspace: Workspace, ref: str) -> str:
 
     Raises BadValue, listing the sets of the workspace.
     """
-    home, known, path = workspace.sets, workspace.described_sets(), Path(ref)
+    home, known_sets, path = workspace.sets, workspace.described_sets(), Path(ref)
     name = path.name if path.resolve().parent == home.resolve() else ref
-    if name not in known:
-        hint = f"Sets lie in {home}; make one: fdbench attack transfer --make NAME --surrogate M"
-        raise unknown("set", ref, known, hint)
+    if name not in known_sets:
+        hint = f"Sets are in {home}; make one: fdbench attack transfer --make NAME --surrogate M"
+        raise unknown("set", ref, known_sets, hint)
     return name
 
 
 @dataclass(frozen=True)
 class AdvSet:
-    """A set, complete or not, as it was when it was opened.
+    """A set, complete or not, as of when it was opened.
 
-    Its description and index are read once, by `open`; after that only `images` reads from the
-    disk. One object can serve every batch of a run.
+    `open` reads its description and index; after that only `images` reads from the disk. One object
+    can serve every batch of a run.
     """
 
     path: Path
@@ -157,7 +157,7 @@ class AdvSet:
 
     @cached_property
     def unattacked(self) -> dict[str, set[ImageId]]:
-        """The images that each attacker failed to return; the clean image stands in for them."""
+        """The images that each attacker failed to return; the clean image is stored instead."""
         return {
             a: {i for line in self._lines_of(a) for i in line.unattacked} for a in self.attackers
         }
@@ -169,7 +169,7 @@ class AdvSet:
 
     @cached_property
     def counts(self) -> dict[str, dict[str, int]]:
-        """What was counted while each attacker's images were made (Line.counts), summed."""
+        """Line.counts of each attacker, summed."""
         counters = {a: Counter[str]() for a in self.attackers}
         for line in self.lines:
             if line.attacker != CLEAN:
@@ -183,10 +183,10 @@ class AdvSet:
 
     @cached_property
     def spec(self) -> AttackSpec:
-        """The attack that judging a network on this set amounts to."""
+        """The transfer attack that replays this set."""
         info, targeted = self.info, self.info.targets is not None
-        own = TransferParameters(set=self.name, digest=info.digest)
-        return AttackSpec("transfer", info.norm, info.eps, targeted, parameters=own)
+        parameters = TransferParameters(set=self.name, digest=info.digest)
+        return AttackSpec("transfer", info.norm, info.eps, targeted, parameters=parameters)
 
     @cached_property
     def _target_of(self) -> dict[ImageId, int]:
@@ -201,7 +201,7 @@ class AdvSet:
     def images(self, attacker: str, ids: Sequence[ImageId]) -> Images:
         """One attacker's images, in the order of `ids`.
 
-        Raises FdbenchError if a shard is missing or was changed.
+        Raises FdbenchError if a shard is missing or modified.
         """
         ids_in: dict[str, list[ImageId]] = {}
         for image in ids:
@@ -225,11 +225,11 @@ class AdvSet:
 
     def check_fit(self, data: Dataset, ids: Sequence[ImageId]) -> None:
         """Raises BadValue if it was made from other data, FdbenchError if an image is missing."""
-        ours, px = self.info.data, self.info.px
-        if (ours.split, ours.fingerprint, px) != (data.split, data.fingerprint, data.px):
+        source, px = self.info.data, self.info.px
+        if (source.split, source.fingerprint, px) != (data.split, data.fingerprint, data.px):
             raise BadValue(
-                f"set {self.name} was made from {ours.name} ({ours.split}, {px} px, "
-                f"{ours.fingerprint[:8]}), not from {data.name} ({data.split}, {data.px} px, "
+                f"set {self.name} was made from {source.name} ({source.split}, {px} px, "
+                f"{source.fingerprint[:8]}), not from {data.name} ({data.split}, {data.px} px, "
                 f"{data.fingerprint[:8]}).\nGive its --data, --split and --px, or make another set."
             )
         self.check_complete(ids)

@@ -19,25 +19,25 @@ def pack(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
 
 
 def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and metadata in such bytes. Raises ValueError if foreign or truncated."""
+    """The tensors and metadata in a safetensors file's bytes. Raises ValueError if malformed."""
     try:
         tensors = load(content)
     except SafetensorError as reason:
         raise ValueError(str(reason)) from reason
-    # The library reads no metadata out of bytes. It read the tensors, so the header is sound.
+    # safetensors reads no metadata from bytes. It read the tensors, so the header is valid.
     length = int.from_bytes(content[:8], "little")
     return tensors, json.loads(content[8 : 8 + length]).get("__metadata__", {})
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Replaces the file, completely or not at all. Raises FdbenchError if the disk refuses."""
+    """Replaces the file, completely or not at all. Raises FdbenchError if it can't be written."""
     write_atomically(path, pack(tensors, metadata))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and metadata of a file. Raises FdbenchError if it is missing or malformed.
 
-    The file is opened once, so that one being replaced by another process is read consistently.
+    It is opened once, so a file that another process is replacing is read consistently.
     """
     try:
         return unpack(path.read_bytes())

@@ -1,12 +1,12 @@
-"""Where things lie under results/: the only module of the store that spells these paths.
+"""The layout of results/: the only module of the store that spells these paths.
 
     results/checkpoints/NAME.safetensors, NAME.json       weights and their card
-    results/checkpoints/NAME.resume                       a training that is not finished
+    results/checkpoints/NAME.resume                       an unfinished training
     results/attackers/NAME.safetensors, .json, .resume    the same for feed-forward attackers
     results/runs/RUN/                                     one model under one attack
-        run.json, rows-RANK.jsonl                         its description, one line an image
-        adv/SHARD.safetensors, png/READING/IMAGE.png      the adversarial images, if they are kept
-        scratch-RANK                                      a batch under way
+        run.json, rows-RANK.jsonl                         its description, one line per image
+        adv/SHARD.safetensors, png/READING/IMAGE.png      the adversarial images, if saved
+        scratch-RANK                                      the batch in progress
     results/sets/SET/                                     adversarial images made once
         set.json, index-RANK.jsonl, adv/SHARD.safetensors
     results/doctor/*.json                                 the doctor's findings
@@ -37,11 +37,11 @@ class RunPaths:
         return self.folder / "run.json"
 
     def rows(self, rank: int) -> Path:
-        """The rows that one process writes (store/rows.py)."""
+        """The rows of one process (store/rows.py)."""
         return self.folder / f"rows-{rank}.jsonl"
 
     def all_rows(self) -> list[Path]:
-        """The rows that are there, of every process."""
+        """The existing rows files of all processes."""
         return sorted(self.folder.glob("rows-*.jsonl"))
 
     @property
@@ -59,7 +59,7 @@ class RunPaths:
         return self.pngs / reading / f"{image}.png"
 
     def scratch(self, rank: int) -> Path:
-        """What one process keeps of its batch under way (store/scratch.py)."""
+        """One process's intermediate results of its current batch (store/scratch.py)."""
         return self.folder / f"scratch-{rank}"
 
 
@@ -75,11 +75,11 @@ class SetPaths:
         return self.folder / "set.json"
 
     def index(self, rank: int) -> Path:
-        """The lines that one process writes (store/set_index.py)."""
+        """The index lines of one process (store/set_index.py)."""
         return self.folder / f"index-{rank}.jsonl"
 
     def all_indices(self) -> list[Path]:
-        """The indices that are there, of every process."""
+        """The existing index files of all processes."""
         return sorted(self.folder.glob("index-*.jsonl"))
 
     @property
@@ -96,17 +96,17 @@ class Workspace:
 
     @classmethod
     def of(cls, where: "Workspace | Path") -> "Workspace":
-        """The workspace, also where its folder is given instead."""
+        """The workspace, given as such or as its folder."""
         return where if isinstance(where, Workspace) else cls(where)
 
     @property
     def runs(self) -> Path:
-        """The folder with one folder a run."""
+        """The folder with one folder per run."""
         return self.root / "runs"
 
     @property
     def sets(self) -> Path:
-        """The folder with one folder a set of adversarial images."""
+        """The folder with one folder per set of adversarial images."""
         return self.root / "sets"
 
     @property
@@ -125,11 +125,11 @@ class Workspace:
         return self.root / "attackers"
 
     def checkpoint(self, name: str) -> Path:
-        """The weights of a network; its card lies beside them."""
+        """The weights of a network; its card is next to them."""
         return self.checkpoints / f"{name}{WEIGHTS}"
 
     def unfinished(self, name: str) -> Path:
-        """What an unfinished training continues from."""
+        """The state that an unfinished training continues from."""
         return self.checkpoints / f"{name}{UNFINISHED}"
 
     def attacker(self, name: str) -> Path:
@@ -137,7 +137,7 @@ class Workspace:
         return self.attackers / f"{name}{WEIGHTS}"
 
     def unfinished_attacker(self, name: str) -> Path:
-        """What an unfinished training of a feed-forward attacker continues from."""
+        """The state that an unfinished training of a feed-forward attacker continues from."""
         return self.attackers / f"{name}{UNFINISHED}"
 
     def run(self, name: str) -> Path:
@@ -157,19 +157,19 @@ class Workspace:
         return self.root / name
 
     def weights(self) -> dict[str, Path]:
-        """The weights of all networks here, by name."""
+        """The weights of all networks in this workspace, by name."""
         return {path.stem: path for path in sorted(self.checkpoints.glob(f"*{WEIGHTS}"))}
 
     def all_runs(self) -> list[Path]:
-        """The folders of all runs, by name; one that just begins may not describe itself yet."""
+        """The folders of all runs, by name; a new one may not have a run.json yet."""
         return sorted(path for path in self.runs.glob("*/"))
 
     def described_runs(self) -> list[str]:
-        """The names of all runs that describe themselves."""
+        """The names of all runs that have a run.json."""
         return sorted(path.parent.name for path in self.runs.glob("*/run.json"))
 
     def described_sets(self) -> list[str]:
-        """The names of all sets that describe themselves."""
+        """The names of all sets that have a set.json."""
         return sorted(path.parent.name for path in self.sets.glob("*/set.json"))
 
     def all_findings(self) -> list[Path]:

@@ -3,9 +3,9 @@
 Source: NIPS 2017's development kit and the evaluation's own code (cleverhans 3.1.0,
 examples/nips17_adversarial_competition), a layout that CAAD 2018 kept. Three deviations. A
 submission runs on this machine, not in its container. Outputs that are not PNG are refused, where
-the kit took .jpg: JPEG moves pixels by itself. Outputs of another size are refused, where the
-evaluation resized them: what was resized is not what the attacker made. Whatever is refused or
-missing counts as unattacked: the clean image stands in its place.
+the kit took .jpg: JPEG changes pixels by itself. Outputs of another size are refused, where the
+evaluation resized them: a resized image is not what the attacker made. Refused or missing outputs
+count as unattacked: the clean image is used instead.
 """
 
 import lazy_loader

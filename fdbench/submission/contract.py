@@ -1,4 +1,4 @@
-"""The competition's two calls: images to an attack and back, images to a defence, classes back."""
+"""The competition's two calls: an attack turns images into images, a defence into classes."""
 
 import tempfile
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ LIMIT_S = 500.0  # seconds for one such run: eval_infra, worker.py
 
 
 def eps_in_pixels(eps: float) -> int:
-    """`eps` (image units) as the competition counts it. Raises BadValue unless 1 .. 255."""
+    """Returns `eps` (image units) in whole pixels. Raises BadValue unless 1 .. 255."""
     whole = round(255 * eps)
     if abs(255 * eps - whole) > 1e-6 or not 1 <= whole <= 255:
         raise BadValue(
-            f"--eps {pixels(eps)}: the competition's images move by whole pixels, 1/255 .. 255/255."
+            f"--eps {pixels(eps)}: the competition needs whole pixels, 1/255 .. 255/255."
         )
     return whole
 
 
 def write_images(folder: Path, files: Sequence[str], x: Images) -> None:
-    """The images as PNGs of these names, in a folder that is made for them."""
+    """Writes the images as PNGs of these names into a new folder."""
     with writing(folder):
         folder.mkdir()
         for file, image in zip(files, whole_pixels(x).permute(0, 2, 3, 1), strict=True):
@@ -53,18 +53,18 @@ def run_attack(
     limit_s: float = LIMIT_S,
     targets: Labels | None = None,
 ) -> Outcome:
-    """What the submission makes of a batch (of BATCH images, for the competition's limit).
+    """Runs the submission on a batch (of BATCH images, for the competition's limit).
 
-    `eps` is 1 .. 255; `targets`, classes from 0, are for targeted attacks and for them alone. A run
-    that fails, or is stopped after `limit_s` seconds, counts with what it wrote until then. Raises
-    BadValue if targets and submission don't match, FdbenchError if it can't be started.
+    `eps` is 1 .. 255; `targets`, classes from 0, are for targeted attacks only. If a run fails, or
+    is stopped after `limit_s` seconds, the images written until then count. Raises BadValue if
+    targets and submission don't match, FdbenchError if it can't be started.
     """
     if submission.targeted != (targets is not None):
         raise BadValue(
             f"{submission.folder} is of type {submission.kind!r}: "
             f"{'it needs --targeted.' if submission.targeted else 'leave out --targeted.'}"
         )
-    # An id may be a path, which here must be one file's name.
+    # An id may be a path; quoted, it is a file name.
     files = [f"{quote(str(image), safe='')}.png" for image in batch.ids]
     with tempfile.TemporaryDirectory(prefix="fdbench-", ignore_cleanup_errors=True) as work:
         inputs, outputs = Path(work) / "input", Path(work) / "output"
@@ -80,10 +80,9 @@ def run_attack(
 def run_defense(
     submission: Submission, inputs: Path, output: Path, limit_s: float = LIMIT_S
 ) -> tuple[dict[str, int], ProcessResult]:
-    """The defence's classes, from 0, by image id, which it wrote to `output` (1 .. 1000), and how.
+    """Runs a defence; returns its classes (from 0; 1 .. 1000 in `output`) by image id, and the run.
 
-    Raises FdbenchError if the file is there before it, if it wrote none, or one that says something
-    else.
+    Raises FdbenchError if `output` exists already, is not written, or is malformed.
     """
     if output.exists():
         raise FdbenchError(f"{output} exists: move it away, or name another file.")

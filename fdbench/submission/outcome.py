@@ -1,4 +1,4 @@
-"""What an attack left in a folder: PNGs by name, judged and clipped one by one."""
+"""The images an attack wrote to a folder: PNGs by name, checked and clipped one by one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from fdbench.types import Batch, Images
 
 _LOSSY = (".jpg", ".jpeg")
 _UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError)
-STATUSES = {  # what became of an image: how it is said
+STATUSES = {  # status of an image: its text in a summary
     "attacked": "attacked",
     "missing": "missing",
     "not-png": "not PNG (JPEG changes pixels by itself)",
@@ -31,24 +31,24 @@ Picture = UInt8[Tensor, "3 H W"]
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What an attack left of some images: legal ones, the clean ones where it left none."""
+    """The legal images an attack wrote for some images, and the clean image where it wrote none."""
 
     ids: tuple[ImageId, ...]
     adv: Pixels
     status: tuple[str, ...]  # in STATUSES
-    clipped: tuple[int, ...]  # pixels that had to be brought back, by image
-    converted: tuple[bool, ...]  # grey, with a palette or with transparency; RGB is what counts
+    clipped: tuple[int, ...]  # clipped pixels, by image
+    converted: tuple[bool, ...]  # grey, with a palette or with transparency: converted to RGB
     run: ProcessResult | None = None  # None for images that were made elsewhere
 
     @property
     def unattacked(self) -> tuple[ImageId, ...]:
-        """The images whose clean selves stand in `adv`."""
+        """The images that are clean in `adv`."""
         known = zip(self.ids, self.status, strict=True)
         return tuple(image for image, status in known if status != "attacked")
 
     @property
     def counts(self) -> dict[str, int]:
-        """Numbers of images, and of clipped pixels; they may be added up over batches."""
+        """Counts of images and of clipped pixels, which may be summed over batches."""
         return {
             "images": len(self.ids),
             **{status: self.status.count(status) for status in STATUSES},
@@ -59,7 +59,7 @@ class Outcome:
 
 
 def summary(counts: Mapping[str, int]) -> list[str]:
-    """An outcome's counts, or the sum of several's, in sentences."""
+    """Returns the counts of one outcome, or summed over several, as sentences."""
     refused = [f"{counts[key]} {STATUSES[key]}" for key in list(STATUSES)[1:] if counts[key]]
     lines = [f"{counts['attacked']} of {counts['images']} images attacked"]
     if refused:
@@ -75,33 +75,33 @@ def summary(counts: Mapping[str, int]) -> list[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
+class _Output:
     status: str
     image: Picture | None = None
     converted: bool = False
 
 
-def _read(path: Path, height: int, width: int) -> _Found:
-    """What an attack left of one image; whatever stands in that file."""
+def _read(path: Path, height: int, width: int) -> _Output:
+    """Reads an attack's output for one image, whatever the file contains."""
     if not path.is_file():
         lossy = any(path.with_name(path.stem + ending).is_file() for ending in _LOSSY)
-        return _Found("not-png" if lossy else "missing")
+        return _Output("not-png" if lossy else "missing")
     try:
         with Image.open(path) as image:
             if image.format != "PNG":
-                return _Found("not-png")
+                return _Output("not-png")
             if image.size != (width, height):
-                return _Found("size")
-            if image.mode.startswith("I"):  # 16 bits a pixel: no image of 0 .. 255
-                return _Found("unreadable")
-            array = np.array(image.convert("RGB"))
-            return _Found("attacked", torch.from_numpy(array).permute(2, 0, 1), image.mode != "RGB")
+                return _Output("size")
+            if image.mode.startswith("I"):  # 16 bits per pixel, not 0 .. 255
+                return _Output("unreadable")
+            pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+            return _Output("attacked", pixels, image.mode != "RGB")
     except _UNREADABLE:
-        return _Found("unreadable")
+        return _Output("unreadable")
 
 
 def _clip(adv: Picture, clean: Picture, eps: int) -> tuple[Picture, int]:
-    """`adv` within eps of `clean` and in 0 .. 255, and how many pixels were not."""
+    """Returns `adv` clipped to eps around `clean` and to 0 .. 255, and how many pixels changed."""
     low, high = (clean.int() - eps).clamp(min=0), (clean.int() + eps).clamp(max=255)
     legal = adv.int().maximum(low).minimum(high).to(torch.uint8)
     return legal, int((legal != adv).any(0).sum())
@@ -110,33 +110,33 @@ def _clip(adv: Picture, clean: Picture, eps: int) -> tuple[Picture, int]:
 def read_all(
     files: Sequence[Path], batch: Batch, eps: int, run: ProcessResult | None = None
 ) -> Outcome:
-    """What stands in these files, one an image of the batch."""
+    """Reads these files, one per image of the batch."""
     clean = whole_pixels(batch.x)
     adv, clipped = clean.clone(), [0] * len(files)
-    found = [_read(path, *clean.shape[2:]) for path in files]
-    for i, one in enumerate(found):
+    outputs = [_read(path, *clean.shape[2:]) for path in files]
+    for i, one in enumerate(outputs):
         if one.image is not None:
             adv[i], clipped[i] = _clip(one.image, clean[i], eps)
     return Outcome(
         batch.ids,
         adv,
-        tuple(one.status for one in found),
+        tuple(one.status for one in outputs),
         tuple(clipped),
-        tuple(one.converted for one in found),
+        tuple(one.converted for one in outputs),
         run,
     )
 
 
 def whole_pixels(x: Images) -> Pixels:
-    """The images in 0 .. 255."""
+    """Returns the images in 0 .. 255."""
     return (255 * x.cpu()).round().to(torch.uint8)  # data sets are 8-bit: nothing is lost
 
 
 def read_folder(folder: Path, batch: Batch, eps: int) -> Outcome:
-    """Adversarial images of a batch that were made elsewhere: folder/ID.png each.
+    """Reads adversarial images of a batch that were made elsewhere, as folder/ID.png.
 
-    Clipped to `eps` (1 .. 255) and [0, 255] as the competition did. Raises FdbenchError if there is
-    no such folder.
+    Clips them to `eps` (1 .. 255) and [0, 255] as the competition did. Raises FdbenchError if there
+    is no such folder.
     """
     if not folder.is_dir():
         raise FdbenchError(f"there is no folder {folder}.")

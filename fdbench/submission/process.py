@@ -1,4 +1,4 @@
-"""A submission's folder and its process: nothing of ours goes in, and its time is limited."""
+"""Opens a submission's folder and runs it as a process, with a time limit."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from typing import IO
 
 from fdbench.errors import BadValue, FdbenchError, unknown
 
-_LOG_TAIL = 2000  # bytes of a submission's own words that are kept
+_LOG_TAIL = 2000  # bytes of a submission's output that are kept
 _ENTRY_POINTS = {  # by the type in metadata.json
     "attack": "run_attack.sh",
     "targeted_attack": "run_attack.sh",
@@ -36,13 +36,13 @@ class Submission:
 
     @property
     def targeted(self) -> bool:
-        """Whether it is told which class is wanted of each image."""
+        """Whether it takes a target class for each image."""
         return self.kind == "targeted_attack"
 
 
 @dataclass(frozen=True)
 class ProcessResult:
-    """How a submission's process ended; no exit code if its time was up."""
+    """How a submission's process ended; no exit code if it timed out."""
 
     seconds: float
     exit_code: int | None
@@ -53,33 +53,30 @@ class ProcessResult:
         return self.exit_code is None
 
     def messages(self) -> list[str]:
-        """What a person should know of it: nothing, if all went well."""
+        """Returns what the user should know of it: nothing, if all went well."""
         if self.exit_code == 0:
             return []
-        ended = f"failed with exit code {self.exit_code} after"
-        said = self.log.strip() or "nothing"
-        return [
-            f"it {'was stopped, its time up, after' if self.timed_out else ended} "
-            f"{self.seconds:.1f} s; the last it said: {said}"
-        ]
+        ended = "timed out" if self.timed_out else f"failed with exit code {self.exit_code}"
+        output = self.log.strip() or "nothing"
+        return [f"it {ended} after {self.seconds:.1f} s; its last output: {output}"]
 
 
 def open_submission(folder: Path, role: str) -> Submission:
-    """The submission in a folder, which must be what `role`, "attack" or "defense", says.
+    """Opens the submission in a folder, which must be an "attack" or "defense" as `role` requires.
 
-    Its metadata.json tells type and entry point; without it, or without these, the role and the
-    role's usual script are taken. Raises FdbenchError for anything that could not be run.
+    Type and entry point are read from its metadata.json; the defaults are the role and the role's
+    usual script. Raises FdbenchError for anything that can't be run.
     """
     metadata = _metadata(folder / "metadata.json")
     kind = metadata.get("type", role)
     if kind not in _ENTRY_POINTS:
         raise unknown(f"type of submission ({folder / 'metadata.json'})", kind, _ENTRY_POINTS)
     if (kind == "defense") != (role == "defense"):
-        raise BadValue(f"{folder} is of type {kind!r}; here goes a submission that is {role!r}.")
+        raise BadValue(f"{folder} is of type {kind!r}, but must be of type {role!r} here.")
     entry_point = metadata.get("entry_point", _ENTRY_POINTS[kind])
     script = folder / entry_point
     if not script.resolve().is_relative_to(folder.resolve()) or not script.is_file():
-        raise FdbenchError(f"{folder} has no {entry_point}, which is where a submission starts.")
+        raise FdbenchError(f"{folder} has no {entry_point}, the submission's entry point.")
     if not os.access(script, os.X_OK):
         raise FdbenchError(f"{script} can't be executed: chmod +x {script}")
     return Submission(folder.resolve(), kind, entry_point)
@@ -94,15 +91,15 @@ def _metadata(path: Path) -> dict[str, str]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as reason:
         raise FdbenchError(f"{path} can't be read: {reason}.") from reason
-    told = content if isinstance(content, dict) else {"type": content}
-    found = {key: told[key] for key in ("type", "entry_point") if key in told}
-    if not all(isinstance(value, str) for value in found.values()):
-        raise FdbenchError(f'{path} must hold texts: {{"type": ..., "entry_point": ...}}.')
-    return found
+    fields = content if isinstance(content, dict) else {"type": content}
+    metadata = {key: fields[key] for key in ("type", "entry_point") if key in fields}
+    if not all(isinstance(value, str) for value in metadata.values()):
+        raise FdbenchError(f'{path} must hold strings: {{"type": ..., "entry_point": ...}}.')
+    return metadata
 
 
 def fingerprint(folder: Path) -> str:
-    """A SHA-256 of the names and bytes of all files in a folder, Python's caches aside."""
+    """Returns the sha256 of the names and bytes of all files in a folder except Python's caches."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
@@ -112,14 +109,14 @@ def fingerprint(folder: Path) -> str:
 
 
 def _stop(process: Popen[bytes]) -> None:
-    """Ends the process and all that it started, unless they left its session."""
+    """Kills the process and all its children that are still in its session."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def _copy(folder: Path, place: Path) -> None:
-    """The evaluation's worker copied a submission before each run: none passes on to the next."""
+    """Copies a submission before each run, as the evaluation's worker did: runs share no state."""
     try:
         shutil.copytree(folder, place, ignore_dangling_symlinks=True)
     except (OSError, shutil.Error) as reason:
@@ -148,10 +145,10 @@ def _start(
 
 
 def execute(submission: Submission, words: Sequence[str], limit_s: float) -> ProcessResult:
-    """The entry point in a copy of its folder, for `limit_s` seconds at most.
+    """Runs the entry point in a copy of its folder, for `limit_s` seconds at most.
 
-    Of this process's environment it sees PATH alone. The folder of this Python is looked in first,
-    so that a `python3` with NumPy and Pillow is found, and `fdbench` itself.
+    Of this process's environment it gets only PATH. The folder of this Python comes first in it, so
+    that `python3` has NumPy and Pillow, and `fdbench` can be called.
     """
     with (
         tempfile.TemporaryDirectory(prefix="fdbench-", ignore_cleanup_errors=True) as home,

@@ -12,6 +12,6 @@ NORMS: Registry["threat.Norm"] = Registry(
         "l1": lambda: threat.L1,
         "l0": lambda: threat.L0,
     },
-    fits=lambda found: isinstance(found, threat.Norm),
+    fits=lambda offered: isinstance(offered, threat.Norm),
     wanted="an fdbench.threat.Norm",
 )

@@ -7,7 +7,7 @@ from fdbench.threat.norm import Norm
 
 
 def _clip(delta: Tensor, eps: float) -> Tensor:
-    """The eps largest values stay, the others return."""
+    """Keeps the eps largest values and sets the others to zero."""
     flat = delta.flatten(1)
     kept = flat.abs().topk(min(int(eps), flat.shape[1]), dim=1).indices
     return torch.zeros_like(flat).scatter(1, kept, flat.gather(1, kept)).reshape(delta.shape)

@@ -7,7 +7,7 @@ from fdbench.threat.norm import Norm
 
 
 def _clip(delta: Tensor, eps: float) -> Tensor:
-    """The nearest point of the l1 ball: soft thresholding (Duchi et al. 2008, Fig. 1)."""
+    """Returns the nearest point of the l1 ball: soft thresholding (Duchi et al. 2008, Fig. 1)."""
     size = delta.abs().flatten(1).double()  # float32's running sums leave the ball by 1e-6
     ordered = size.sort(dim=1, descending=True).values
     excess = ordered.cumsum(1) - eps

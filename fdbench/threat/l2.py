@@ -19,7 +19,7 @@ def _direction(grad: Tensor) -> Tensor:
 
 
 def _noise(unit: Tensor, radius: Tensor, eps: float) -> Tensor:
-    """Uniform in the ball: a normal direction and a radius of u^(1/d)."""
+    """Draws uniformly from the ball: a normal direction and a radius of u^(1/d)."""
     normal = torch.special.ndtri(unit.clamp(1e-7, 1 - 1e-7))
     return _direction(normal) * per_image(eps * radius ** (1 / unit[0].numel()))
 

@@ -15,7 +15,7 @@ def _length(delta: Tensor) -> Tensor:
 
 
 def _noise(unit: Tensor, radius: Tensor, eps: float) -> Tensor:
-    return (2 * unit - 1) * eps  # the cube is a product: it needs no radius
+    return (2 * unit - 1) * eps  # uniform per value: needs no radius
 
 
 LINF = Norm(_clip, _length, torch.sign, _noise)

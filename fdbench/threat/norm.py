@@ -1,4 +1,4 @@
-"""What a norm must know, and what norms share. Source: Madry et al. 2018, Sec. 2."""
+"""The functions that define a norm, and a helper they share. Source: Madry et al. 2018, Sec. 2."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Norm:
-    """The geometry of a norm's balls; all functions take a batch and treat each image alone.
+    """The geometry of a norm's balls; all functions take a batch and treat each image separately.
 
     Attributes:
         clip: (B, ...) perturbations and eps -> the nearest perturbations within eps.
@@ -25,5 +25,5 @@ class Norm:
 
 
 def per_image(values: Tensor) -> Tensor:
-    """(B,) -> (B, 1, 1, 1): one value for all pixels of an image."""
+    """Reshapes (B,) to (B, 1, 1, 1): one value for all pixels of an image."""
     return values[:, None, None, None]

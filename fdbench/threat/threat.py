@@ -17,7 +17,7 @@ from fdbench.types import Images
 
 @dataclass(frozen=True)
 class Threat:
-    """All images within `eps` (image units) of the clean one, in `norm`, that lie in [0, 1].
+    """All images in [0, 1] within `eps` (image units) of the clean one, in `norm`.
 
     Raises BadValue for an unknown norm.
     """
@@ -34,11 +34,11 @@ class Threat:
         return NORMS[self.norm]
 
     def project(self, adv: Images, x: Images) -> Images:
-        """A legal image near `adv`: ball first, then box, which leaves it in both."""
+        """Projects `adv` onto the ball, then the box, which keeps it inside both."""
         return (x + self.geometry.clip(adv - x, self.eps)).clamp(0, 1)
 
     def move(self, adv: Images, grad: Images, alpha: float) -> Images:
-        """One step of length `alpha` along the steepest ascent in this norm.
+        """Takes one step of length `alpha` along the steepest ascent in this norm.
 
         Raises BadValue for a norm without steps.
         """
@@ -47,9 +47,9 @@ class Threat:
         return adv + alpha * self.geometry.direction(grad)
 
     def start(self, x: Images, unit: Float32[Tensor, "B _"]) -> Images:
-        """A random point of the ball, from 3 H W + 1 uniform numbers in [0, 1) an image.
+        """Returns a random point of the ball, from 3 H W + 1 uniform numbers in [0, 1) per image.
 
-        Not clipped to [0, 1], as the authors' is not before its first gradient (Xie et al. 2019,
+        Not clipped to [0, 1], like the authors' before its first gradient (Xie et al. 2019,
         released code): the first step's projection makes it legal. Raises BadValue for a norm
         without random starts.
         """
@@ -69,8 +69,8 @@ class Threat:
 
     def _without_steps(self) -> BadValue:
         able = [name for name in NORMS if Threat(name, self.eps).has_steps]
-        return BadValue(f"PGD knows no steps in {self.norm}: {' or '.join(able)}.")
+        return BadValue(f"PGD has no steps in {self.norm}: give --norm {' or '.join(able)}.")
 
     def distance(self, adv: Images, x: Images) -> Tensor:
-        """How far each image was moved, (B,)."""
+        """Returns how far each image was moved, (B,)."""
         return self.geometry.length(adv - x)

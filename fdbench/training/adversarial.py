@@ -16,7 +16,7 @@ from fdbench.verdict import predict
 
 
 class AdversarialLearner(NetworkLearner):
-    """Learns from adversarial images only, made by PGD against the network's current weights.
+    """Trains on adversarial images only, made by PGD against the network's current weights.
 
     The attack uses the running batch-norm statistics and does not update them (paper, released
     code). The epoch is selected by held-out accuracy under PGD.
@@ -27,16 +27,17 @@ class AdversarialLearner(NetworkLearner):
     def __init__(self, training: Training) -> None:
         super().__init__(training)
         self.threat = Threat(self.spec.norm, self.spec.eps)
+        self.threat.check_steps()
         self.attack_passes = self.spec.attack_iters
 
     @cached_property
     def folded(self) -> Folded:
-        """The copy that is attacked; `refresh` gives it the network's current weights."""
+        """The attacked copy; `refresh` copies the network's current weights into it."""
         example = self.training.train.fetch([0, 1]).to(self.device).x
         return Folded(self.net.eval(), example)
 
     def images(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Images:
-        """Adversarial images; for a share `clean_start` of batches PGD starts at the clean one."""
+        """Returns adversarial images; PGD starts clean in a share `clean_start` of batches."""
         spec, stream = self.spec, f"train-{at.epoch}"
         self.folded.refresh()
         draw = randomness.uniform(spec.seed, f"{stream}-clean-start", [at.step], ())[0]
@@ -60,25 +61,25 @@ class AdversarialLearner(NetworkLearner):
         return draw_targets(batch, classes, self.spec.seed, f"{stream}-target")
 
     def probe(self) -> Entry:
-        """Accuracy on clean images and under PGD: catastrophic overfitting shows here."""
+        """Measures clean and PGD accuracy: catastrophic overfitting shows here."""
         self.folded.refresh()
         return super().probe()
 
     def count_right(self, batch: Batch) -> dict[str, int]:
-        """Both on clean images and under PGD."""
+        """Counts the correct images, both clean and under PGD."""
         robust = predict(self.net, self._probe_attack(batch)) == batch.label
         return {**super().count_right(batch), "held_out_pgd": int(robust.sum())}
 
     def _probe_attack(self, batch: Batch) -> Images:
         spec = self.spec
-        own = PGDParameters(iters=(spec.probe_iters,))
-        attack = AttackSpec("pgd", spec.norm, spec.eps, spec.targeted, parameters=own)
+        parameters = PGDParameters(iters=(spec.probe_iters,))
+        attack = AttackSpec("pgd", spec.norm, spec.eps, spec.targeted, parameters=parameters)
         adv = last_iterate(
             self.folded.net,
             batch,
             self.threat,
             iters=spec.probe_iters,
-            alpha=own.step(attack, spec.probe_iters),
+            alpha=parameters.step(attack, spec.probe_iters),
             stream="probe",
             seed=spec.seed,
             target=self._target(batch, "probe"),

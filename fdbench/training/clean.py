@@ -8,8 +8,8 @@ from fdbench.types import Batch, Images
 
 
 class CleanLearner(NetworkLearner):
-    """Learns from the images as they are. The epoch is selected by clean held-out accuracy."""
+    """Trains on the unchanged images. The epoch is selected by clean held-out accuracy."""
 
     def images(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Images:
-        """The batch's own images."""
+        """Returns the batch's own images."""
         return batch.x

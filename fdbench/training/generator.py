@@ -21,13 +21,13 @@ from fdbench.training.learner import Learner, Lesson, Loader
 from fdbench.training.state import Identity, Position, plain, refuse_other
 from fdbench.types import Batch, Images, Labels, Logits
 
-# The smallest eps it is trained at, as a share of the largest: the competition asked for 4 to 16.
+# The smallest eps in training, as a share of the largest: the competition used 4 to 16.
 _SMALLEST = 0.25
 
 
 @dataclass(frozen=True)
 class GeneratorTraining:
-    """What is to be trained: against which networks, on which data, and where its weights go."""
+    """A training to run: its surrogates, its data, its settings, and where its weights go."""
 
     name: str
     surrogates: tuple[Surrogate, ...]
@@ -44,17 +44,17 @@ class GeneratorTraining:
 
     @property
     def images(self) -> int:
-        """How many of the training images, the first ones, it learns from."""
+        """How many of the first training images are used."""
         return len(self.data.first(self.limit))
 
     @property
     def named(self) -> list[dict[str, str]]:
-        """The surrogates, as card and identity name them."""
+        """The surrogates, as named in card and identity."""
         return [{"ref": one.ref, "weights": one.weights} for one in self.surrogates]
 
     @property
     def identity(self) -> Identity:
-        """What must agree for a training to be continued."""
+        """The settings that must agree for a training to be resumed."""
         settings = ("eps", "epochs", "batch_size", "lr", "limit", "seed")
         return plain(
             {
@@ -69,15 +69,15 @@ class GeneratorTraining:
 def conviction(logits: Logits, label: Labels) -> Float32[Tensor, " B"]:
     """-log(1 - p) of the label's probability p: large while a network is sure of it, else near 0.
 
-    Unlike the negative cross-entropy it stops rewarding images that are lost already.
+    Unlike the negative cross-entropy it stops rewarding images that are misclassified already.
     """
-    own = logits.gather(1, label[:, None])[:, 0]
+    label_logit = logits.gather(1, label[:, None])[:, 0]
     others = logits.scatter(1, label[:, None], -torch.inf).logsumexp(1)
-    return torch.nn.functional.softplus(own - others)
+    return torch.nn.functional.softplus(label_logit - others)
 
 
 def _initial(seed: int) -> Painter:
-    """Weights that depend on `seed` alone; the global generator is left as it was."""
+    """Returns weights that depend on `seed` alone; leaves the global generator unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Painter()
@@ -96,16 +96,20 @@ class GeneratorLearner(Learner):
 
     def __init__(self, training: GeneratorTraining) -> None:
         self.training = training
-        it = training
         super().__init__(
-            it.name,
-            weights=it.workspace.attacker(it.name),
-            state=it.workspace.unfinished_attacker(it.name),
-            device=it.device,
+            training.name,
+            weights=training.workspace.attacker(training.name),
+            state=training.workspace.unfinished_attacker(training.name),
+            device=training.device,
             loader=Loader(
-                it.data, it.images, it.batch_size, it.seed, "generator-order", augment=True
+                training.data,
+                training.images,
+                training.batch_size,
+                training.seed,
+                "generator-order",
+                augment=True,
             ),
-            epochs=it.epochs,
+            epochs=training.epochs,
         )
 
     @cached_property
@@ -128,7 +132,7 @@ class GeneratorLearner(Learner):
         return self.training.lr * (1 + math.cos(math.pi * progress)) / 2
 
     def paint(self, batch: Batch, epoch: int) -> Images:
-        """Adversarial images, each at an eps of its own; differentiable."""
+        """Returns adversarial images, each at its own eps; differentiable."""
         hint = Objective.of(self.training.ensemble, batch, None, lambda: None).gradient(batch.x)
         stream = f"generator-eps-{epoch}"
         unit = randomness.uniform(self.training.seed, stream, batch.ids, ())
@@ -138,7 +142,7 @@ class GeneratorLearner(Learner):
         return (batch.x + eps[:, None, None, None] * painted).clamp(0, 1)
 
     def loss(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Lesson:
-        """The surrogates' mean conviction, and on how many images their prediction changed."""
+        """Returns the surrogates' mean conviction, and how many of their predictions changed."""
         ensemble = self.training.ensemble
         label = ensemble.predict(batch.x)
         logits = ensemble.logits(self.paint(batch, at.epoch))
@@ -148,7 +152,7 @@ class GeneratorLearner(Learner):
         return Lesson(loss, {"fooled": (wrong.double() * len(batch.ids)).round()})
 
     def finished(self) -> bool:
-        """Whether the weights exist: they are only written at the end."""
+        """Returns whether the weights exist: they are only written at the end."""
         if not self.weights.exists():
             return False
         refuse_other(self.identity, load_painter(self.weights)[1]["identity"], self.weights)
@@ -156,15 +160,16 @@ class GeneratorLearner(Learner):
 
     def finish(self, at: Position) -> None:
         """Writes the weights and their card."""
-        it, state = self.training, self.net.state_dict()
+        training, state = self.training, self.net.state_dict()
+        data = training.data
         card = {
-            "name": it.name,
-            "surrogates": it.named,
-            "data": {"name": it.data.name, "px": it.data.px, "images": it.images},
-            "eps": it.eps,
+            "name": training.name,
+            "surrogates": training.named,
+            "data": {"name": data.name, "px": data.px, "images": training.images},
+            "eps": training.eps,
             "log": at.log,
             "identity": self.identity,
-            "environment": environment(it.device),
+            "environment": environment(training.device),
             "weights": weights_hash(state),
         }
         text = json.dumps(card, indent=1)

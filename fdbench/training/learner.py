@@ -1,4 +1,4 @@
-"""What the training loop needs from a learner: a new kind of training is one subclass."""
+"""The learner interface of the training loop: a new kind of training is one subclass."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -22,28 +22,28 @@ class Loader:
 
     data: Dataset
     images: int  # the first ones of the data set
-    batch_size: int  # as asked for
+    batch_size: int  # as requested
     seed: int
     stream: str  # names the random numbers that order an epoch
     augment: bool
 
     @property
     def batch(self) -> int:
-        """Images in a batch: as asked for, or all there are."""
+        """Images per batch: as requested, or all if there are fewer."""
         return min(self.batch_size, self.images)
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch. What is left over after the last full one waits for the next."""
+        """Batches per epoch; images left over after the last full batch are skipped."""
         return self.images // self.batch
 
     @property
     def seen(self) -> int:
-        """Images learnt from in an epoch."""
+        """Images used per epoch."""
         return self.steps * self.batch
 
     def batches(self, epoch: int, step: int = 0) -> Iterator[Batch]:
-        """The epoch from batch `step` on."""
+        """Returns the epoch's batches from `step` on."""
         order = randomness.permutation(self.seed, f"{self.stream}-{epoch}", self.images)
         left = order[step * self.batch : self.seen].tolist()
         augment = Augment(self.seed, epoch) if self.augment else None
@@ -52,7 +52,7 @@ class Loader:
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """The loss of a batch, and what to count over its images for the log."""
+    """The loss of a batch, and counts over its images for the log."""
 
     loss: Tensor  # the mean over the batch
     counts: Mapping[str, Tensor]  # read after the step, so as not to wait for a GPU
@@ -61,12 +61,12 @@ class Lesson:
 class Learner(ABC):
     """One training: its network, loss and images, and the files it writes.
 
-    Its random numbers must depend on nothing but the seed, the epoch, the batch's number and the
-    image's id: then a training that was interrupted resumes bit-identically. Make network and
-    optimiser cached properties: a training that is finished already needs neither.
+    Its random numbers must depend only on the seed, the epoch, the batch's number and the image's
+    id: then an interrupted training resumes bit-identically. Make network and optimiser cached
+    properties: a finished training needs neither.
     """
 
-    attack_passes: int = 0  # `loss` ticks so often; the step itself counts as two
+    attack_passes: int = 0  # how often `loss` ticks; the step itself counts as two
     timed: bool = True  # whether the log holds images per second
     save_every: float = 60.0  # seconds of work that a kill may cost
     # a count of `Lesson` -> the name, in the log, of its share of the images
@@ -90,7 +90,7 @@ class Learner(ABC):
     @property
     @abstractmethod
     def net(self) -> nn.Module:
-        """The network that is trained."""
+        """The network to train."""
 
     @property
     @abstractmethod
@@ -104,18 +104,18 @@ class Learner(ABC):
 
     @abstractmethod
     def lr_at(self, progress: float) -> float:
-        """The learning rate after a share `progress` of all steps."""
+        """Returns the learning rate after a share `progress` of all steps."""
 
     @abstractmethod
     def loss(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Lesson:
-        """The loss to descend; calls `tick` after each of `attack_passes`."""
+        """Returns the loss to minimise; calls `tick` after each of `attack_passes`."""
 
     def probe(self) -> Entry:
-        """Measurements on held-out images, for the epoch's entry in the log."""
+        """Returns measurements on held-out images, for the epoch's entry in the log."""
         return {}
 
     def score(self, entry: Entry) -> float | None:
-        """The epoch with the highest score is kept; None keeps the last one."""
+        """Returns the epoch's score; the highest is kept. None keeps the last epoch."""
         return None
 
     def keep(self, at: Position) -> None:
@@ -124,9 +124,9 @@ class Learner(ABC):
 
     @abstractmethod
     def finished(self) -> bool:
-        """Whether the final weights of this training exist.
+        """Returns whether the final weights of this training exist.
 
-        Raises BadValue for weights of another training under its name.
+        Raises BadValue if its name belongs to weights of another training.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The training loop. It knows no architecture and no attack: a `Learner` brings both."""
+"""The training loop. It knows no architecture and no attack: a `Learner` provides both."""
 
 import time
 from collections.abc import Callable
@@ -18,11 +18,11 @@ Say = Callable[[str], None]
 
 
 def train(learner: Learner, *, fresh: bool, say: Say, save_every: float | None = None) -> Path:
-    """The path of the final weights. The same training again continues, or has nothing to do.
+    """Trains, or resumes, and returns the path of the final weights.
 
-    The state is saved every `save_every` seconds (None: as often as the learner asks), which is the
-    most that a kill may cost. Raises FdbenchError if a file of that name belongs to another
-    training, and if the loss stops being finite; the last saved state is kept.
+    The state is saved every `save_every` seconds (None: the learner's default), the most that a
+    kill can lose. Raises FdbenchError if a file of that name belongs to another training, and if
+    the loss or its gradient is not finite; the last saved state is kept.
     """
     if fresh:
         learner.state.unlink(missing_ok=True)
@@ -63,7 +63,7 @@ def _first_position(learner: Learner, say: Say) -> Position:
 def _run_epoch(
     learner: Learner, at: Position, advance: Callable[[float], None], save_every: float
 ) -> None:
-    """Learns from the rest of the epoch, saving the state every `save_every` seconds."""
+    """Trains on the rest of the epoch, saving the state every `save_every` seconds."""
     saved = started = time.monotonic()
     passes = learner.attack_passes + 2  # the step itself costs about two attack iterations
     for batch in learner.loader.batches(at.epoch, at.step):
@@ -84,7 +84,7 @@ def _note_time(learner: Learner, at: Position, seconds: float) -> None:
 
 
 def learn(learner: Learner, batch: Batch, at: Position, tick: Callable[[], None]) -> None:
-    """One step. Raises FdbenchError, before any weight changes, if the loss is not finite."""
+    """Takes one step. Raises FdbenchError, before any weight changes, if the loss is not finite."""
     lesson = learner.loss(batch, at, tick)
     learner.optimiser.zero_grad()
     lesson.loss.backward()  # type: ignore[no-untyped-call]
@@ -106,12 +106,12 @@ def _refuse_nonfinite(learner: Learner, loss: Tensor, at: Position) -> None:
         raise FdbenchError(
             f"training stopped at epoch {at.epoch + 1}, batch {at.step + 1}: "
             f"the loss ({loss.item():g}) or its gradient ({size.item():g}) is not finite.\n"
-            f"The last good weights stay in {learner.weights.parent}. Try a smaller --lr."
+            f"The last good weights are kept in {learner.weights.parent}. Try a smaller --lr."
         )
 
 
 def _close_epoch(learner: Learner, at: Position, say: Say) -> Position:
-    """Logs the epoch, keeps its weights if they are the best so far; returns the next position."""
+    """Logs the epoch, keeps its weights if the best so far, and returns the next position."""
     entry = _entry(learner, at)
     score, best = learner.score(entry), at.best
     chosen = score is not None and (best is None or score >= best)

@@ -11,6 +11,6 @@ METHODS: dict[str, type[NetworkLearner]] = {
 
 
 def learner_for(training: Training) -> NetworkLearner:
-    """The learner of the method that the spec asks for."""
+    """Returns the learner of the method that the spec selects."""
     method = "clean" if training.spec.clean else "adversarial"
     return METHODS[method](training)

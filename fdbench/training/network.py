@@ -25,21 +25,19 @@ from fdbench.verdict import predict
 
 @dataclass(frozen=True)
 class Training:
-    """What is to be trained: which network, how, on which data, and where its weights go."""
+    """A training to run: its network, its settings, its data, and where its weights go."""
 
     name: str
     model: ModelSpec
     spec: TrainSpec
     train: Dataset
-    held_out: (
-        Dataset  # a slice of the training set: the epoch is selected here, never on the test set
-    )
+    held_out: Dataset  # a slice of the training set that selects the epoch; never the test set
     workspace: Workspace
     device: torch.device
 
     @property
     def identity(self) -> Identity:
-        """What must agree for a checkpoint to be continued."""
+        """The settings that must agree for a checkpoint to be resumed."""
         return plain(
             {
                 "model": asdict(self.model),
@@ -60,7 +58,7 @@ def _optimiser(net: nn.Module, spec: TrainSpec) -> torch.optim.SGD:
 
 
 class NetworkLearner(Learner):
-    """Minimises the cross-entropy on what a subclass makes of each batch."""
+    """Minimises the cross-entropy on the images a subclass makes of each batch."""
 
     rates: ClassVar[Mapping[str, str]] = {"correct": "train_accuracy"}
     labels: ClassVar[Mapping[str, str]] = {
@@ -105,10 +103,10 @@ class NetworkLearner(Learner):
 
     @abstractmethod
     def images(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Images:
-        """The images that the network learns from; may leave it in inference mode."""
+        """Returns the images to train on; may leave the network in inference mode."""
 
     def loss(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Lesson:
-        """Cross-entropy with smoothed labels, and how many images were classified correctly."""
+        """Returns the label-smoothed cross-entropy and the count of correct images."""
         x = self.images(batch, at, tick)
         self.net.train()
         logits = self.net(x)
@@ -116,7 +114,7 @@ class NetworkLearner(Learner):
         return Lesson(loss, {"correct": (logits.detach().argmax(1) == batch.label).sum()})
 
     def probe(self) -> Entry:
-        """Accuracies on the held-out images."""
+        """Returns the accuracies on the held-out images."""
         held_out = self.training.held_out
         self.net.eval()
         right: Counter[str] = Counter()
@@ -125,11 +123,11 @@ class NetworkLearner(Learner):
         return {name: count / len(held_out) for name, count in right.items()}
 
     def count_right(self, batch: Batch) -> dict[str, int]:
-        """How many images are classified correctly, by the name of the measurement."""
+        """Counts the correctly classified images, by measurement."""
         return {"held_out_clean": int((predict(self.net, batch.x) == batch.label).sum())}
 
     def score(self, entry: Entry) -> float:
-        """Accuracy on clean held-out images."""
+        """Returns the accuracy on clean held-out images."""
         return entry["held_out_clean"]
 
     def keep(self, at: Position) -> None:
@@ -153,14 +151,17 @@ class NetworkLearner(Learner):
         save_card(self.weights, state, card)
 
     def finished(self) -> bool:
-        """Whether the card marks the weights as final. Raises BadValue for imported weights."""
+        """Returns whether the card marks the weights as final.
+
+        Raises BadValue for imported weights and those of another training.
+        """
         if not self.weights.exists():
             return False
         card = load_card(self.weights)[1]
         if "identity" not in card.data:
             raise BadValue(
                 f"{self.weights} was not trained here: it comes from {card.source}.\n"
-                "--name gives this training another name, --fresh replaces those weights."
+                "Give this training another --name, or replace those weights with --fresh."
             )
         refuse_other(self.identity, card.data["identity"], self.weights)
         return card.finished

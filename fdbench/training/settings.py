@@ -1,4 +1,4 @@
-"""From the user's settings, the model's recipe and the profile to a TrainSpec. Free of torch."""
+"""Makes a TrainSpec of user settings, the model's recipe and the profile. Free of torch."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -36,7 +36,7 @@ _ATTACK_ONLY = ("attack_iters", "eps", "alpha", "targeted", "norm", "clean_start
 
 
 def refuse_unused(settings: Settings) -> None:
-    """Raises BadValue for a setting of the attack in a training without one."""
+    """Raises BadValue for attack settings in a training on clean images."""
     used = [name for name in _ATTACK_ONLY if settings.get(name) is not None]
     if settings.get("clean") and used:
         option = used[0].replace("_", "-")
@@ -44,7 +44,7 @@ def refuse_unused(settings: Settings) -> None:
 
 
 def resolve(model: ModelSpec, data: str, settings: Settings) -> TrainSpec:
-    """The user's settings, else the recipe's for this data set, else the profile for its size."""
+    """Takes each setting from the user, else this data set's recipe, else its size's profile."""
     spec = _default(model, data)
     chosen: dict[str, object] = {k: v for k, v in settings.items() if v is not None}
     norm = str(chosen.get("norm", spec.norm))
@@ -57,7 +57,7 @@ def resolve(model: ModelSpec, data: str, settings: Settings) -> TrainSpec:
 
 
 def _default(model: ModelSpec, data: str) -> TrainSpec:
-    """The recipe's settings over the profile: the paper's, or SMALL for small images."""
+    """Returns the recipe's settings over the profile: the paper's, or SMALL for small images."""
     profile = {} if model.classes >= 100 and model.px > 64 else SMALL
     recipe: Mapping[str, object] = {}
     if model.name in recipe_files("models"):
@@ -66,7 +66,7 @@ def _default(model: ModelSpec, data: str) -> TrainSpec:
 
 
 def describe(name: str, model: ModelSpec, spec: TrainSpec, images: int, device: str) -> str:
-    """The training in words, including the settings that were left to their defaults."""
+    """Describes the training, including settings left at their defaults."""
     lines = [
         f"train {name}: {model.name}, {model.classes} classes, {model.px} px, on {spec.data} "
         f"({images} images), {device}",

@@ -23,20 +23,20 @@ from fdbench.units import pixels
 
 Say = Callable[[str], None]
 
-_DEFAULT_DATA = "fashion-mini"  # lies in the package: nothing to fetch
+_DEFAULT_DATA = "fashion-mini"  # shipped with the package: nothing to fetch
 
 
 @dataclass(frozen=True)
 class DataSource:
     """A data set, and how to open its files."""
 
-    ref: str | None = None  # as after --data; None takes the default
+    ref: str | None = None  # as given to --data; None takes the default
     data_dir: Path | None = None
     download: bool = False
     px: int | None = None
 
     def open(self, ref: str, split: str) -> Dataset:
-        """A split of `ref`: the data set's own reference, or the default in its place."""
+        """Opens a split of `ref`: this source's own, or the default in its place."""
         return open_data(ref, split, data_dir=self.data_dir, download=self.download, px=self.px)
 
 
@@ -54,14 +54,14 @@ def train_network(
     """Trains a network, or resumes its training, and returns the path of its weights.
 
     Args:
-        shape: the architecture; classes and image size are the data's.
+        shape: the architecture; classes and image size come from the data.
         name: of the weights and the row; None takes the architecture's.
-        fresh: start over where a training of that name exists.
+        fresh: start over if a training of that name exists.
         settings: fields of TrainSpec; those left out or None come from the model's recipe for this
             data set, else from the profile for its size.
 
     Raises BadValue for settings that contradict each other and for another training of that name,
-    FdbenchError for data that can't be opened and a loss that stops being finite.
+    FdbenchError for data that can't be opened and a loss that is not finite.
     """
     _refuse_several_processes()
     refuse_unused(settings)
@@ -98,8 +98,8 @@ def train_attacker(
         eps: the largest perturbation, in image units; None takes the default for the data.
         limit: learn from the first images only.
 
-    Raises as `train_network` does; FdbenchError also where neither `source` nor the surrogates'
-    cards say which data to learn from.
+    Raises as `train_network` does; FdbenchError also if neither `source` nor the surrogates' cards
+    name the training data.
     """
     _refuse_several_processes()
     models = [open_model(ref, workspace) for ref in surrogates]
@@ -125,15 +125,17 @@ def train_attacker(
 
 def _refuse_several_processes() -> None:
     if rank_and_world()[1] > 1:
-        raise BadValue("training takes one process; only attacks are shared out by torchrun.")
+        raise BadValue(
+            "training takes one process: start it without torchrun, which is for attacks."
+        )
 
 
 def _common_data(models: Sequence[Model]) -> str:
-    """The data the surrogates were trained on, where their cards agree."""
+    """Returns the data the surrogates were trained on, if their cards agree."""
     known = {str(model.card.data["name"]) for model in models if model.card is not None}
     if len(known) != 1:
-        why = f"they were trained on {', '.join(sorted(known))}" if known else "they don't say"
-        raise FdbenchError(f"which data to learn from? {why}.\nGive --data DATA.")
+        why = f"differ: {', '.join(sorted(known))}" if known else "do not name it"
+        raise FdbenchError(f"no training data: the surrogates' cards {why}.\nGive --data DATA.")
     return known.pop()
 
 

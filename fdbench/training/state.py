@@ -12,22 +12,22 @@ from fdbench.errors import BadValue
 from fdbench.models import fill
 from fdbench.store import read_tensors, write_tensors
 
-# setting -> value, or group -> settings: what must agree for a training to be continued
+# setting -> value, or group -> settings: must agree for a training to be resumed
 Identity = dict[str, object]
 
-Entry = dict[str, int | float]  # what the log holds of one epoch
+Entry = dict[str, int | float]  # the log's entry for one epoch
 
 
 @dataclass
 class Position:
-    """How far a training has come.
+    """The progress of a training.
 
     Random numbers depend on seed, epoch, batch and image, so this, the weights and the optimiser's
     state are all that resuming needs: no generator state is saved.
     """
 
     epoch: int = 0
-    step: int = 0  # batches of this epoch already learnt from
+    step: int = 0  # batches of this epoch already trained on
     sums: dict[str, int | float] = field(default_factory=dict)  # over this epoch's images
     best: float | None = None  # the score of the epoch whose weights are kept
     log: list[Entry] = field(default_factory=list)
@@ -38,19 +38,19 @@ class Position:
             self.sums[name] = self.sums.get(name, 0) + amount
 
     def to_json(self) -> str:
-        """One flat object, with the sums beside the other fields."""
+        """Returns one flat object, with the sums among the other fields."""
         fields = asdict(self)
         fields |= fields.pop("sums")
         return json.dumps({name: value for name, value in fields.items() if value is not None})
 
     @classmethod
     def of_json(cls, text: str) -> "Position":
-        """What `to_json` wrote, in this version or an earlier one."""
+        """Parses what `to_json` wrote, in this version or an earlier one."""
         fields = json.loads(text)
-        own = {
+        known = {
             name: fields.pop(name) for name in ("epoch", "step", "best", "log") if name in fields
         }
-        return cls(**own, sums=fields)
+        return cls(**known, sums=fields)
 
 
 def _flat(identity: Identity) -> Identity:
@@ -61,17 +61,17 @@ def _flat(identity: Identity) -> Identity:
 
 
 def plain(identity: Mapping[str, object]) -> Identity:
-    """The identity as it looks after a trip to JSON: tuples have become lists."""
+    """Returns the identity as a JSON round trip leaves it: tuples become lists."""
     return dict(json.loads(json.dumps(identity)))
 
 
 def refuse_other(mine: Identity, saved: Identity, where: Path) -> None:
     """Raises BadValue naming every setting in which the file's training differs from this one."""
-    there, now = _flat(saved), _flat(mine)
+    before, now = _flat(saved), _flat(mine)
     other = [
-        f"{key} is {there.get(key)!r} there, {now.get(key)!r} now"
-        for key in {**there, **now}
-        if there.get(key) != now.get(key)
+        f"{key} is {before.get(key)!r} there, {now.get(key)!r} now"
+        for key in {**before, **now}
+        if before.get(key) != now.get(key)
     ]
     if other:
         raise BadValue(
@@ -83,7 +83,7 @@ def refuse_other(mine: Identity, saved: Identity, where: Path) -> None:
 def save_state(
     path: Path, net: nn.Module, optimiser: Optimizer, identity: Identity, at: Position
 ) -> None:
-    """Replaces the file, whole or not at all."""
+    """Saves the state, replacing the file atomically."""
     tensors = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
     for name, parameter in net.named_parameters():
         for key, value in optimiser.state[parameter].items():
@@ -95,7 +95,7 @@ def save_state(
 def load_state(path: Path, net: nn.Module, optimiser: Optimizer, identity: Identity) -> Position:
     """Restores the network and the optimiser, and returns the position.
 
-    Raises FdbenchError for a foreign file, BadValue for one of another training.
+    Raises FdbenchError for another kind of file, BadValue for another training's.
     """
     tensors, meta = read_tensors(path)
     refuse_other(identity, json.loads(meta["identity"]), path)
@@ -106,6 +106,6 @@ def load_state(path: Path, net: nn.Module, optimiser: Optimizer, identity: Ident
         if full.startswith("optimiser."):
             _, key, name = full.split(".", 2)
             # Adam counts its steps in a scalar on the CPU, whatever the device.
-            own = value.to(parameters[name].device) if value.ndim else value
-            optimiser.state[parameters[name]][key] = own
+            moved = value.to(parameters[name].device) if value.ndim else value
+            optimiser.state[parameters[name]][key] = moved
     return Position.of_json(meta["at"])

@@ -43,7 +43,7 @@ from fdbench.types import Batch
 from fdbench.verdict import Referee, check, predict
 
 SHORT = Effort(iters=3, queries=8)
-# Sizes at which several attacks of a cascade break something, and something stands.
+# Sizes at which several attacks of a cascade break images, and some images survive.
 EPS = {"linf": 0.002, "l2": 0.03, "l1": 0.2}
 PLANS: dict[str, dict[str, Any]] = {
     "standard": {},
@@ -83,7 +83,7 @@ class Noisy(nn.Module):
 
 
 class Kept:
-    """A scratch in memory; `saves` counts down to a kill, right after a save."""
+    """A scratch in memory; raises KeyboardInterrupt right after the `saves`-th save."""
 
     def __init__(self, saves: int = -1) -> None:
         self.tensors: dict[str, Tensor] | None = None
@@ -100,11 +100,11 @@ class Kept:
 
 
 def ignore(share: float = 1.0) -> None:
-    """A tick that nobody counts."""
+    """A tick that counts nothing."""
 
 
 def images(net: nn.Module, count: int = 16) -> Batch:
-    """Images of which `net` gets all but the third right."""
+    """Images that `net` gets right, all but image 3."""
     x = torch.rand((count, 3, 8, 8), generator=torch.Generator().manual_seed(1))
     label = predict(net, x)
     label[3] = (label[3] + 1) % net(x).shape[1]
@@ -117,28 +117,28 @@ def warnings_for(spec: AttackSpec, classes: int) -> list[str]:
 
 def spec_of(norm: str = "linf", eps: float | None = None, **options: Any) -> AttackSpec:
     eps = EPS[norm] if eps is None else eps
-    own = AutoAttackParameters.of(options, "options")
-    return AttackSpec("autoattack", norm, eps, parameters=own)
+    parameters = AutoAttackParameters.of(options, "options")
+    return AttackSpec("autoattack", norm, eps, parameters=parameters)
 
 
 def plan_of(**options: Any) -> Cascade:
-    own = AutoAttackParameters.of(options, "options")
-    assert isinstance(own, AutoAttackParameters)
-    return cascade_of(own)
+    parameters = AutoAttackParameters.of(options, "options")
+    assert isinstance(parameters, AutoAttackParameters)
+    return cascade_of(parameters)
 
 
 def subject(
     net: nn.Module, batch: Batch, spec: AttackSpec, scratch: Scratch | None = None, **more: Any
 ) -> Subject:
     threat = Threat(spec.norm, spec.eps)
-    given: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "judge": Referee(net, batch, threat),
         "tick": ignore,
         "classes": net(batch.x).shape[1],
         "scratch": scratch or Kept(),
         "most": len(batch.ids),
     }
-    return Subject(net, batch, None, threat, 0, **{**given, **more})
+    return Subject(net, batch, None, threat, 0, **{**settings, **more})
 
 
 def short(spec: AttackSpec, classes: int = 10) -> tuple[Stage, ...]:
@@ -149,7 +149,7 @@ def short(spec: AttackSpec, classes: int = 10) -> tuple[Stage, ...]:
 
 @pytest.fixture
 def package(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
-    """The package's own run of a spec; its check that stops coverage and debuggers left out."""
+    """Runs a spec with the package itself, without its check that stops coverage and debuggers."""
     from pyautoattack import autoattack
 
     def shortened(make: Callable[..., Any], iters: int) -> Callable[..., Any]:
@@ -179,16 +179,16 @@ def package(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
 
 @pytest.mark.parametrize("norm", list(NORMS))
 @pytest.mark.parametrize("name", list(PLANS))
-def test_every_version_is_bit_by_bit_the_packages_own_run(
+def test_every_version_matches_the_packages_own_run_bit_for_bit(
     package: Callable[..., Tensor], norm: str, name: str
 ) -> None:
     net = frozen(Wavy())
     batch, spec = images(net), spec_of(norm, **PLANS[name])
     for size in (16, 5):
-        found = run_stages(subject(net, batch, spec, most=size), short(spec))
-        assert torch.equal(found.adv, package(net, batch, spec, size))
-    broken = set(found.notes["broken_by"])
-    assert {"clean", None} < broken, "a test in which nothing breaks, or all, says little"
+        reading = run_stages(subject(net, batch, spec, most=size), short(spec))
+        assert torch.equal(reading.adv, package(net, batch, spec, size))
+    broken = set(reading.notes["broken_by"])
+    assert {"clean", None} < broken, "some images must break, and some survive"
 
 
 @pytest.mark.parametrize("norm", list(NORMS))
@@ -199,8 +199,8 @@ def test_the_settings_of_each_attack_are_the_packages(norm: str, version: str) -
     net = frozen(Wavy())
     theirs = AutoAttack(net, eps=0.1, norm=NORMS[norm], seed=0, version=version)
     owner = {"apgd-t": "apgd_targeted", "fab": "fab", "fab-t": "fab", "square": "square"}
-    asked = {"loss", "targeted", "seed"}  # theirs sets them when the attack's turn comes
-    other = {"model", "predict", "logger", "device", *asked}
+    set_later = {"loss", "targeted", "seed"}  # the package sets them right before the attack runs
+    other = {"model", "predict", "logger", "device", *set_later}
     for stage in stages(plan_of(version=version), norm, 10):
         mine = _attacker(stage, net, Threat(norm, 0.1), 0, torch.device("cpu"))
         wanted = vars(getattr(theirs, owner.get(stage.attack, "apgd")))
@@ -211,26 +211,24 @@ def test_the_settings_of_each_attack_are_the_packages(norm: str, version: str) -
     assert (restarts["fab"], restarts["fab-t"]) == (5, 1)
 
 
-def test_broken_images_are_wrong_and_legal_and_the_others_are_as_they_were() -> None:
+def test_broken_images_are_wrong_and_legal_and_the_others_are_unchanged() -> None:
     net = frozen(Wavy())
     for norm in NORMS:
         spec = spec_of(norm)
         batch = images(net)
-        found = run_stages(subject(net, batch, spec), short(spec))
-        check(found.adv, batch.x, Threat(norm, EPS[norm]))
-        broken = torch.tensor([name is not None for name in found.notes["broken_by"]])
-        assert torch.equal(predict(net, found.adv) != batch.label, broken)
-        moved = (found.adv != batch.x).flatten(1).any(1)
-        assert found.notes["broken_by"][3] == "clean"
+        reading = run_stages(subject(net, batch, spec), short(spec))
+        check(reading.adv, batch.x, Threat(norm, EPS[norm]))
+        broken = torch.tensor([name is not None for name in reading.notes["broken_by"]])
+        assert torch.equal(predict(net, reading.adv) != batch.label, broken)
+        moved = (reading.adv != batch.x).flatten(1).any(1)
+        assert reading.notes["broken_by"][3] == "clean"
         assert not moved[3]
         assert torch.equal(moved | (torch.arange(16) == 3), broken)
 
 
 @pytest.mark.parametrize(("most", "parts"), [(16, 4), (10, 8)])
 @pytest.mark.parametrize("saves", [1, 2, 3, 4])
-def test_images_stopped_after_any_part_go_on_as_if_they_had_not_been(
-    saves: int, most: int, parts: int
-) -> None:
+def test_resuming_after_any_part_gives_the_same_images(saves: int, most: int, parts: int) -> None:
     net, spec = frozen(Wavy()), spec_of("l2", 0.02)
     batch = images(net)
     whole = run_stages(subject(net, batch, spec, most=most), short(spec))
@@ -246,7 +244,7 @@ def test_images_stopped_after_any_part_go_on_as_if_they_had_not_been(
     again = run_stages(subject(net, batch, spec, scratch, judge=judge, most=most), short(spec))
     assert torch.equal(again.adv, whole.adv)
     assert again.notes == whole.notes
-    assert judged == parts - saves, "what was done is not done again"
+    assert judged == parts - saves, "finished parts are not run again"
 
 
 def everything_global() -> list[Any]:
@@ -261,7 +259,7 @@ def everything_global() -> list[Any]:
     ]
 
 
-def test_nothing_global_and_nothing_of_the_network_is_changed() -> None:
+def test_global_state_and_the_network_are_unchanged() -> None:
     from pyautoattack import checks
 
     net = Wavy().eval()  # its parameters want gradients, and one has some
@@ -295,7 +293,7 @@ def draw_and_fail(net: nn.Module) -> None:
         raise RuntimeError("no")
 
 
-def test_an_error_inside_an_attack_leaves_every_generator_alone_too() -> None:
+def test_an_error_inside_an_attack_restores_every_generator() -> None:
     net = Wavy().eval()
     before, python = everything_global(), random.getstate()
     with pytest.raises(RuntimeError, match="no"):
@@ -305,7 +303,7 @@ def test_an_error_inside_an_attack_leaves_every_generator_alone_too() -> None:
     assert net.outer.weight.requires_grad
 
 
-def test_a_verdict_on_which_the_judge_disagrees_keeps_the_image_in_the_batch() -> None:
+def test_an_image_leaves_the_batch_only_if_the_judge_agrees() -> None:
     net, spec = frozen(Wavy()), spec_of(eps=0.02)
     batch = images(net)
     seen: list[int] = []
@@ -314,9 +312,9 @@ def test_a_verdict_on_which_the_judge_disagrees_keeps_the_image_in_the_batch() -
         seen.append(len(index))
         return batch.label[index]
 
-    found = run_stages(subject(net, batch, spec, judge=stubborn), short(spec))
-    assert found.notes["broken_by"] == [None] * 16
-    assert torch.equal(found.adv, batch.x)
+    reading = run_stages(subject(net, batch, spec, judge=stubborn), short(spec))
+    assert reading.notes["broken_by"] == [None] * 16
+    assert torch.equal(reading.adv, batch.x)
     assert seen == [16] * 5
 
 
@@ -340,11 +338,11 @@ def test_progress_ends_at_the_planned_steps_if_nothing_breaks(norm: str, name: s
     wide = spec_of(norm, 2 * EPS[norm], **PLANS[name])
     run_stages(subject(net, images(net), wide, tick=tick), plan)
     total = sum(stage.cost for stage in plan)
-    assert 0.9 * total < ticks <= total  # what those that break leave over goes to the others
+    assert 0.9 * total < ticks <= total  # the steps that broken images save go to the others
 
 
-def test_progress_is_shared_anew_when_images_leave() -> None:
-    """Nine of ten gone before the first pass: each pass of the others moves the bar ten times."""
+def test_progress_is_redistributed_when_images_leave() -> None:
+    """Nine of ten are gone before the first pass: each pass over the tenth counts tenfold."""
     plan, ticks = short(spec_of()), list[float]()
 
     def tick(share: float = 1.0) -> None:
@@ -359,7 +357,7 @@ def test_progress_is_shared_anew_when_images_leave() -> None:
     assert ticks[1] == pytest.approx(2)
 
 
-def test_the_standard_version_costs_what_its_authors_say() -> None:
+def test_the_standard_version_costs_what_its_authors_state() -> None:
     """APGD 100 and 9 x 100 gradients, FAB 9 x 100 and as many passes more, Square 5000 passes."""
     about = 2 * (100 + 9 * 100) + 9 * 300 + 5000
     assert about < AutoAttack().cost(spec_of()) < 1.02 * about
@@ -373,21 +371,23 @@ def test_the_standard_version_costs_what_its_authors_say() -> None:
         (4, ("apgd-ce", "apgd-t", "fab-t", "square")),
     ],
 )
-def test_few_classes_get_what_their_losses_allow(classes: int, left: tuple[str, ...]) -> None:
+def test_few_classes_leave_out_attacks_whose_loss_needs_more(
+    classes: int, left: tuple[str, ...]
+) -> None:
     net, spec = frozen(Wavy(classes)), spec_of()
-    plan, said = reduced(plan_of(), classes)
+    plan, warning = reduced(plan_of(), classes)
     assert plan.attacks == left
-    assert warnings_for(spec, classes) == ([said] if said else [])
-    assert (said is None) == ("apgd-t" in left)
-    assert said is None or f"apgd-t left out with {classes} classes" in said
+    assert warnings_for(spec, classes) == ([warning] if warning else [])
+    assert (warning is None) == ("apgd-t" in left)
+    assert warning is None or f"apgd-t left out with {classes} classes" in warning
     settings = short(spec, classes)
     assert {s.targets for s in settings if s.attack.endswith("-t")} == {classes - 1}
-    found = run_stages(subject(net, images(net), spec), settings)
-    assert set(found.notes["broken_by"]) <= {"clean", None, *left}
+    reading = run_stages(subject(net, images(net), spec), settings)
+    assert set(reading.notes["broken_by"]) <= {"clean", None, *left}
     assert warnings_for(spec_of(version="plus"), 10) == []
 
 
-def test_a_plan_of_which_nothing_is_left_is_refused() -> None:
+def test_a_plan_without_a_usable_attack_is_refused() -> None:
     with pytest.raises(BadValue, match=r"no attack for 3 classes: apgd-t left out"):
         reduced(Cascade("custom", ("apgd-t",)), 3)
     with pytest.raises(BadValue, match="apgd-dlr left out with 2 classes"):
@@ -395,7 +395,7 @@ def test_a_plan_of_which_nothing_is_left_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"versoin": "plus"}, "no key in options 'versoin'. Did you mean 'version'"),
         ({"version": "standart"}, "Did you mean 'standard'"),
@@ -405,15 +405,15 @@ def test_a_plan_of_which_nothing_is_left_is_refused() -> None:
         ({"version": "custom", "attacks": ["apgd"]}, "no attack of AutoAttack 'apgd'"),
         ({"version": "custom", "attacks": ["fab", "fab"]}, "names an attack twice"),
         ({"version": "plus", "attacks": ["fab"]}, "has its own attacks"),
-        ({"attacks": ["fab"]}, "ask for the version custom"),
+        ({"attacks": ["fab"]}, "use version custom"),
         ({"version": "standard", "eot": 20}, "version rand, not standard"),
         ({"version": "rand", "eot": 0}, "whole number from 1, got 0"),
         ({"version": "rand", "eot": True}, "eot can't be True"),
         ({"version": "rand", "eot": "20"}, "eot can't be '20'"),
     ],
 )
-def test_options_that_mean_nothing_are_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(FdbenchError, match=said):
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(FdbenchError, match=message):
         spec_of(**options)
 
 
@@ -432,7 +432,7 @@ def test_a_targeted_spec_and_an_unknown_norm_are_refused() -> None:
         replace(spec_of(), norm="l0")
 
 
-def test_an_accelerated_network_and_images_with_their_channels_last_are_attacked_alike(
+def test_acceleration_and_channels_last_change_no_verdict(
     batch: Batch,
 ) -> None:
     net, spec = frozen(Small(seed=3)), spec_of(eps=0.1, **PLANS["plus"])
@@ -452,7 +452,7 @@ def test_an_accelerated_network_and_images_with_their_channels_last_are_attacked
     assert torch.equal(predict(net, plain.adv) != batch.label, wrong)
 
 
-def test_a_network_that_draws_numbers_is_attacked_the_same_way_in_every_run() -> None:
+def test_a_stochastic_network_is_attacked_identically_in_every_run() -> None:
     net, spec = frozen(Noisy()), spec_of(**PLANS["rand"])
     batch = images(frozen(Wavy()))
 
@@ -466,7 +466,7 @@ def test_a_network_that_draws_numbers_is_attacked_the_same_way_in_every_run() ->
     assert Counter(first.notes["broken_by"])["apgd-ce"] > 0
 
 
-def test_square_alone_is_legal_black_box_and_a_function_of_its_seed() -> None:
+def test_square_alone_is_legal_and_black_box_and_depends_on_its_seed_only() -> None:
     net = frozen(Linear(10, 8, seed=0))
 
     class Sealed(nn.Module):
@@ -486,11 +486,11 @@ def test_square_alone_is_legal_black_box_and_a_function_of_its_seed() -> None:
 
 
 @pytest.mark.parametrize("norm", list(NORMS))
-def test_only_images_that_rounding_made_illegal_are_brought_back(norm: str) -> None:
+def test_only_images_that_rounding_made_illegal_are_projected(norm: str) -> None:
     x = torch.full((3, 3, 8, 8), 0.5)
     threat = Threat(norm, 0.3)
     adv = x.clone()
-    adv[0, 0, 0, 0] += 0.3 + 5e-7  # within what verify forgives
+    adv[0, 0, 0, 0] += 0.3 + 5e-7  # within verify's tolerance
     adv[1, 0, 0, 0] += 0.3 + 3e-6
     adv[2, 0, 0, 0] += 0.2
     legal = _legal(adv, x, threat)
@@ -503,7 +503,7 @@ def test_only_images_that_rounding_made_illegal_are_brought_back(norm: str) -> N
 
 
 @pytest.mark.slow
-def test_autoattack_finds_on_a_real_network_what_its_package_found(real_data: Path) -> None:
+def test_autoattack_matches_its_package_on_a_real_network(real_data: Path) -> None:
     """cnn_a_adv, 500 CIFAR-10 images, linf 2/255: clean 66.4 %, standard 48.4 % (batch 250)."""
     from test_real_data import Normalised
 
@@ -512,8 +512,8 @@ def test_autoattack_finds_on_a_real_network_what_its_package_found(real_data: Pa
     spec = spec_of(eps=2 / 255)
     broken: Counter[str | None] = Counter()
     for batch in data.batches(list(range(500)), 250):
-        (found,) = AutoAttack().run(subject(net, batch, spec), spec)
-        check(found.adv, batch.x, Threat("linf", 2 / 255))
-        broken.update(found.notes["broken_by"])
+        (reading,) = AutoAttack().run(subject(net, batch, spec), spec)
+        check(reading.adv, batch.x, Threat("linf", 2 / 255))
+        broken.update(reading.notes["broken_by"])
     assert 500 - broken["clean"] == 332
     assert broken[None] == 242, broken

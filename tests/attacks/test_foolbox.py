@@ -51,7 +51,7 @@ CASES = [
 
 @dataclass
 class Ticks:
-    """What a progress bar would have been told."""
+    """Sums the ticks that a progress bar would get."""
 
     total: float = 0.0
 
@@ -83,14 +83,14 @@ def images(net: nn.Module) -> Batch:
 
 
 def spec_of(name: str, norm: str, goal: str = "untargeted", **settings: Any) -> AttackSpec:
-    own = FoolboxParameters(name=name, settings=settings)
-    return AttackSpec("foolbox", norm, BALLS[norm], goal == "targeted", parameters=own)
+    parameters = FoolboxParameters(name=name, settings=settings)
+    return AttackSpec("foolbox", norm, BALLS[norm], goal == "targeted", parameters=parameters)
 
 
 def run(
     net: nn.Module, batch: Batch, spec: AttackSpec, seed: int = 0, ticks: Ticks | None = None
 ) -> Reading:
-    """The one reading, passed by verify."""
+    """Runs the attack; returns its one reading, checked by verify."""
     threat = Threat(spec.norm, spec.eps)
     subject = Subject(
         net=net,
@@ -120,11 +120,11 @@ def test_every_attack_runs_within_its_ball_and_its_ticks(
     assert ticks.total == Foolbox().cost(spec)
     assert not any(reading.notes["gave_up"])
     assert torch.equal(images.x, x)
-    assert not torch.equal(reading.adv, x), "it did something"
+    assert not torch.equal(reading.adv, x), "the attack changed the images"
 
 
 def test_the_catalogue_is_all_of_foolbox() -> None:
-    found = {attack.name for attack in foolbox_attacks()}
+    offered = {attack.name for attack in foolbox_attacks()}
     assert {norm for attack in foolbox_attacks() for norm in attack.norms} == set(BALLS)
     public = {
         cls.__name__
@@ -132,11 +132,11 @@ def test_the_catalogue_is_all_of_foolbox() -> None:
         if isinstance(cls, type) and hasattr(cls, "run") and not isabstract(cls)
     }
     compiled = {name for name in public if name.endswith("BrendelBethgeAttack")}
-    assert public - found - compiled == set(LEFT_OUT)
-    assert len(found) >= 48
+    assert public - offered - compiled == set(LEFT_OUT)
+    assert len(offered) >= 48
 
 
-def test_pgd_breaks_exactly_the_images_that_the_closed_form_says() -> None:
+def test_pgd_breaks_exactly_the_images_that_the_closed_form_predicts() -> None:
     """Two classes, linear: within eps the margin can fall by the sum of |w| times the room left."""
     net = frozen(Linear(2, 4, seed=3))
     x = torch.rand((200, 3, 4, 4), generator=torch.Generator().manual_seed(2))
@@ -203,7 +203,7 @@ def test_images_depend_on_seed_and_batch_alone(
     assert not torch.equal(run(net, renamed, spec).adv, first)
 
 
-def test_the_global_generators_are_left_as_found(net: nn.Module, images: Batch) -> None:
+def test_the_global_generators_are_unchanged(net: nn.Module, images: Batch) -> None:
     torch.manual_seed(5), np.random.seed(5)
     expected = (torch.rand(3), np.random.rand(3))
     torch.manual_seed(5), np.random.seed(5)
@@ -212,8 +212,8 @@ def test_the_global_generators_are_left_as_found(net: nn.Module, images: Batch) 
     assert np.array_equal(np.random.rand(3), expected[1])
 
 
-def test_pythons_own_generator_is_left_as_found() -> None:
-    """By itself: the shape checks of a whole run under test draw from it."""
+def test_pythons_generator_is_unchanged() -> None:
+    """Tested alone: in a whole run, the shape checks draw from it."""
     before = random.getstate()
     with _own_numbers(3, torch.device("cpu")):
         first = random.random()
@@ -222,7 +222,7 @@ def test_pythons_own_generator_is_left_as_found() -> None:
         assert random.random() == first
 
 
-def test_a_network_that_learns_gets_no_gradients(images: Batch) -> None:
+def test_a_network_in_training_gets_no_parameter_gradients(images: Batch) -> None:
     net = Linear(3, 4, seed=0)
     run(net, images, spec_of("L2CarliniWagnerAttack", "l2", steps=3))
     assert all(parameter.grad is None for parameter in net.parameters())
@@ -244,7 +244,7 @@ def test_an_image_without_a_start_is_given_up_and_left_alone(net: nn.Module, ima
     ones = images.label == 1
     batch = Batch(images.x[ones], images.label[ones], images.ids[:4])
     spec = spec_of("BoundaryAttack", "l2", "targeted", steps=5)
-    reading = run(net, batch, spec)  # noise hits no target, and no image of the batch is one
+    reading = run(net, batch, spec)  # neither noise nor an image of the batch hits a target
     assert reading.notes["gave_up"] == [True] * 4
     assert torch.equal(reading.adv, batch.x)
 
@@ -276,8 +276,8 @@ def test_the_network_stays_on_the_batchs_device(
 
 def test_settings_are_json_scalars_else_text() -> None:
     pairs = ["steps=20", "gamma=1e-2", "random_start=false", "loss=logits", "x=null", "y=[1]"]
-    meant = [20, 0.01, False, "logits", None, "[1]"]
-    assert list(parse_foolbox_settings(pairs).values()) == meant
+    expected = [20, 0.01, False, "logits", None, "[1]"]
+    assert list(parse_foolbox_settings(pairs).values()) == expected
     for wrong in (["steps"], ["=3"], ["steps=1", "steps=2"]):
         with pytest.raises(BadValue, match=r"key=value|twice"):
             parse_foolbox_settings(wrong)
@@ -289,7 +289,7 @@ def test_settings_are_kept_in_one_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "norm", "said"),
+    ("name", "settings", "norm", "message"),
     [
         ("LinfPGD", {}, "linf", f"LinfPGD is short for {PGD}"),
         ("LinfDeepFool", {}, "linf", "Did you mean 'LinfDeepFoolAttack'"),
@@ -309,26 +309,26 @@ def test_settings_are_kept_in_one_form() -> None:
         ("InversionAttack", {"steps": 5}, "l2", "has no knobs"),
         ("BoundaryAttack", {"tensorboard": "logs"}, "l2", "Allowed: source_step"),
         ("VirtualAdversarialAttack", {}, "l2", "give --set steps=VALUE"),
-        (PGD, {}, "l2", "no attack in l2: give --norm linf"),
+        (PGD, {}, "l2", "does not work in l2: give --norm linf"),
         ("HopSkipJumpAttack", {}, "l1", "give --norm linf or l2"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(
-    name: str, settings: dict[str, Any], norm: str, said: str
+def test_invalid_attacks_and_settings_are_refused(
+    name: str, settings: dict[str, Any], norm: str, message: str
 ) -> None:
     with pytest.raises(BadValue) as refusal:
         check_foolbox(name, settings, norm)
-    assert said in refusal.value.message
+    assert message in refusal.value.message
 
 
-def test_goals_are_held_to() -> None:
+def test_a_goal_that_an_attack_lacks_is_refused() -> None:
     with pytest.raises(BadValue, match="can't be targeted: give --untargeted"):
         check_foolbox("LinfFastGradientAttack", {}, "linf", targeted=True)
     with pytest.raises(BadValue, match="can't be untargeted: give --targeted"):
         check_foolbox("GenAttack", {}, "linf", targeted=False)
 
 
-def test_the_norm_is_the_attacks_own() -> None:
+def test_the_norm_defaults_to_the_attacks_own() -> None:
     assert foolbox_norm(PGD) == "linf"
     assert foolbox_norm("InversionAttack", "l1") == "l1"
     with pytest.raises(BadValue, match="give one as --norm"):
@@ -336,17 +336,17 @@ def test_the_norm_is_the_attacks_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"nmae": PGD}, "Did you mean 'name'"),
         ({}, "needs the name of an attack"),
         ({"name": "P"}, "no Foolbox"),
     ],
 )
-def test_a_batterys_options_are_checked(options: dict[str, Any], said: str) -> None:
-    def asked() -> None:
-        own = FoolboxParameters.of(options, "options")
-        Foolbox().cost(AttackSpec("foolbox", parameters=own))
+def test_a_batterys_options_are_checked(options: dict[str, Any], message: str) -> None:
+    def parse() -> None:
+        parameters = FoolboxParameters.of(options, "options")
+        Foolbox().cost(AttackSpec("foolbox", parameters=parameters))
 
-    with pytest.raises(BadValue, match=said):
-        asked()
+    with pytest.raises(BadValue, match=message):
+        parse()

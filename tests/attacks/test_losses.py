@@ -23,7 +23,7 @@ def test_the_losses_are_the_published_formulas() -> None:
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 @pytest.mark.parametrize("target", [None, TARGET])
-def test_climbing_a_loss_makes_the_network_more_wrong(
+def test_ascending_a_loss_makes_the_network_more_wrong(
     name: str, target: torch.Tensor | None
 ) -> None:
     logits = LOGITS.clone().requires_grad_()
@@ -34,7 +34,7 @@ def test_climbing_a_loss_makes_the_network_more_wrong(
         assert (grad.gather(1, target[:, None]) > 0).all()
 
 
-def test_dlr_says_when_there_are_too_few_classes() -> None:
+def test_dlr_refuses_too_few_classes() -> None:
     with pytest.raises(BadValue, match="needs 3 classes"):
         LOSSES["dlr"](LOGITS[:, :2], LABEL, None)
     with pytest.raises(BadValue, match="needs 4 classes"):

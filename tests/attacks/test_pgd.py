@@ -25,7 +25,7 @@ LINF, L2 = Threat("linf", 8 / 255), Threat("l2", 0.5)
 
 
 class NoScratch:
-    """PGD keeps nothing of a batch: it is done again."""
+    """PGD saves no unfinished batch: it calls neither method."""
 
     def load(self) -> dict[str, Tensor] | None:
         raise AssertionError
@@ -35,7 +35,7 @@ class NoScratch:
 
 
 class Ticks:
-    """The shares of a step that an attack said it did."""
+    """Collects the shares of a step that an attack ticks."""
 
     def __init__(self) -> None:
         self.shares: list[float] = []
@@ -51,8 +51,8 @@ def subject(net: nn.Module, batch: Batch, threat: Threat, targeted: bool = False
 
 
 def readings(net: nn.Module, batch: Batch, spec: AttackSpec) -> dict[str, Reading]:
-    found = PGD().run(subject(net, batch, Threat(spec.norm, spec.eps), spec.targeted), spec)
-    return {reading.name: reading for reading in found}
+    attacked = subject(net, batch, Threat(spec.norm, spec.eps), spec.targeted)
+    return {reading.name: reading for reading in PGD().run(attacked, spec)}
 
 
 def outcome(attacked: Subject, spec: AttackSpec) -> tuple[list[Row], dict[str, Tensor]]:
@@ -67,7 +67,7 @@ def outcome(attacked: Subject, spec: AttackSpec) -> tuple[list[Row], dict[str, T
 
 @pytest.fixture(scope="module")
 def slow_to_break() -> tuple[nn.Module, Batch]:
-    """A network with batch norm, right on 24 images that break at different iterates or never."""
+    """A network with batch norm and 24 images it gets right, which break early, late or never."""
     net = frozen(Small(seed=3))
     x = torch.rand((200, 3, 8, 8), generator=torch.Generator().manual_seed(5))
     logits = net(x)
@@ -113,21 +113,19 @@ def test_a_two_class_linear_models_robust_accuracy_is_the_closed_form(norm: str)
     assert clear.float().mean() > 0.99
 
 
-def test_budgets_of_one_trajectory_are_what_separate_runs_find(
-    tiny_net: nn.Module, batch: Batch
-) -> None:
+def test_budgets_of_one_trajectory_match_separate_runs(tiny_net: nn.Module, batch: Batch) -> None:
     together = readings(tiny_net, batch, pgd_spec(iters=(1, 3, 8)))
     for budget in (1, 3, 8):
         alone = readings(tiny_net, batch, pgd_spec(iters=(budget,)))
         assert torch.equal(together[str(budget)].adv, alone[str(budget)].adv)
 
 
-def test_the_papers_ten_iterations_have_a_trajectory_of_their_own() -> None:
+def test_the_papers_ten_iterations_have_their_own_trajectory() -> None:
     paper = pgd_spec(eps=16 / 255, targeted=True, iters=(10, 100, 1000))
-    own = paper.parameters
-    assert isinstance(own, PGDParameters)
-    assert own.step(paper, 10) == pytest.approx(1.6 / 255)
-    assert own.step(paper, 100) == own.step(paper, 1000) == pytest.approx(1 / 255)
+    parameters = paper.parameters
+    assert isinstance(parameters, PGDParameters)
+    assert parameters.step(paper, 10) == pytest.approx(1.6 / 255)
+    assert parameters.step(paper, 100) == parameters.step(paper, 1000) == pytest.approx(1 / 255)
     assert PGD().cost(paper) == 10 + 1000
     assert PGD().cost(replace(paper, targeted=False)) == 1000
 
@@ -158,7 +156,7 @@ def test_a_targeted_attack_raises_the_target_and_an_untargeted_one_the_loss(
         assert sign * (nn.functional.cross_entropy(tiny_net(adv), label) - before) > 0
 
 
-def test_first_wrong_is_the_first_iterate_that_separate_runs_find_wrong(batch: Batch) -> None:
+def test_first_wrong_is_the_first_iterate_that_is_wrong_in_separate_runs(batch: Batch) -> None:
     net = frozen(Linear(5, 8, seed=2))
     batch = Batch(batch.x, predict(net, batch.x), batch.ids)
     spec = pgd_spec(eps=16 / 255, alpha=1 / 255, iters=(12,))
@@ -175,9 +173,7 @@ def test_first_wrong_is_the_first_iterate_that_separate_runs_find_wrong(batch: B
         assert int(first[image]) == (min(wrong) if wrong else 0)
 
 
-def test_a_judge_that_disagrees_keeps_an_iterate_from_counting(
-    tiny_net: nn.Module, batch: Batch
-) -> None:
+def test_an_iterate_counts_only_if_the_judge_agrees(tiny_net: nn.Module, batch: Batch) -> None:
     stubborn = replace(subject(tiny_net, batch, LINF), judge=lambda adv, i: batch.label[i])
     (reading,) = PGD().run(stubborn, pgd_spec(iters=(6,)))
     assert reading.first_wrong is not None
@@ -195,9 +191,7 @@ def test_restarts_start_elsewhere_and_the_first_is_the_run_without_restarts(
     assert not torch.equal(first.adv, second.adv)
 
 
-def test_the_attack_leaves_network_images_and_generators_alone(
-    tiny_net: nn.Module, batch: Batch
-) -> None:
+def test_network_images_and_generators_are_unchanged(tiny_net: nn.Module, batch: Batch) -> None:
     x, state = batch.x.clone(), torch.get_rng_state()
     readings(tiny_net, batch, pgd_spec(iters=(3,)))
     assert torch.equal(batch.x, x)
@@ -205,7 +199,7 @@ def test_the_attack_leaves_network_images_and_generators_alone(
     assert all(p.grad is None for p in tiny_net.parameters())
 
 
-BUDGETS = (2, 5, 10, 20, 30, 40, 50)  # a fortieth of those one runs in earnest
+BUDGETS = (2, 5, 10, 20, 30, 40, 50)  # a fortieth of the usual budgets
 SLOW = pgd_spec(eps=0.1, alpha=0.005, iters=BUDGETS)
 WIDE = Threat("linf", 0.1)
 
@@ -219,7 +213,7 @@ def test_seven_budgets_of_one_trajectory_are_seven_runs_bit_for_bit(
     if fast:
         attacked = replace(attacked, net=accelerate(net, batch.x)[0])
     rows, images = outcome(attacked, SLOW)
-    assert len({row["first_wrong"] for row in rows}) > 10, "they break too much alike to tell"
+    assert len({row["first_wrong"] for row in rows}) > 10, "the images break too much alike to tell"
     for budget in map(str, BUDGETS):
         alone, image = outcome(attacked, SLOW.with_parameters(iters=(int(budget),)))
         assert torch.equal(image[budget], images[budget])
@@ -245,7 +239,7 @@ def test_stopping_early_changes_no_number_of_any_iterate(
             assert (other["pred"][budget] != other["label"]) == (first is not None)
 
 
-def test_a_stopped_image_stays_the_iterate_that_broke_it(
+def test_a_stopped_image_stays_at_the_iterate_that_broke_it(
     slow_to_break: tuple[nn.Module, Batch],
 ) -> None:
     net, batch = slow_to_break
@@ -266,7 +260,7 @@ def test_a_stopped_image_stays_the_iterate_that_broke_it(
 
 
 class Counted(nn.Module):
-    """Counts the images it is asked about with gradients wanted."""
+    """Counts the images of passes that need gradients."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -279,7 +273,7 @@ class Counted(nn.Module):
 
 @pytest.mark.parametrize("eot", [1, 3])
 @pytest.mark.parametrize("stop_early", [False, True])
-def test_ticks_tell_of_every_pass_and_of_the_share_of_the_batch_in_it(
+def test_each_pass_ticks_its_share_of_the_batch(
     slow_to_break: tuple[nn.Module, Batch], stop_early: bool, eot: int
 ) -> None:
     net, batch = slow_to_break
@@ -294,23 +288,21 @@ def test_ticks_tell_of_every_pass_and_of_the_share_of_the_batch_in_it(
         assert sum(ticks.shares) == PGD().cost(spec) == 2 * 20 * eot
 
 
-def test_a_batch_that_is_broken_altogether_is_left_in_peace(
-    tiny_net: nn.Module, batch: Batch
-) -> None:
+def test_a_fully_broken_batch_is_not_attacked_further(tiny_net: nn.Module, batch: Batch) -> None:
     wrong = Batch(batch.x, (predict(tiny_net, batch.x) + 1) % 5, batch.ids)
     spec = pgd_spec(eps=1e-4, iters=(1, 5), stop_early=True, restarts=2)
     attacked = subject(tiny_net, wrong, Threat("linf", 1e-4))
-    found = list(PGD().run(attacked, spec))
+    results = list(PGD().run(attacked, spec))
     assert isinstance(attacked.tick, Ticks)
     assert attacked.tick.shares == [1.0, 1.0, 1.0]  # iterate 1 is seen by the second pass
-    for reading in found:
+    for reading in results:
         check(reading.adv, wrong.x, attacked.threat)
-        assert torch.equal(reading.adv, found[0].adv)
+        assert torch.equal(reading.adv, results[0].adv)
         assert reading.first_wrong is not None
         assert reading.first_wrong.tolist() == [1] * 12
 
 
-def test_nobody_stops_early_without_a_judge(tiny_net: nn.Module, batch: Batch) -> None:
+def test_stopping_early_needs_a_judge(tiny_net: nn.Module, batch: Batch) -> None:
     with pytest.raises(ValueError, match="only a judge"):
         trajectory(
             tiny_net, batch.x, batch.label, LINF,
@@ -319,7 +311,7 @@ def test_nobody_stops_early_without_a_judge(tiny_net: nn.Module, batch: Batch) -
 
 
 class Shifting(nn.Module):
-    """Moves its input by another amount at each call: randomness that a test can foresee."""
+    """Moves its input by another amount at each call: randomness that a test can predict."""
 
     shifts = (-0.3, 0.1, 0.4)
 
@@ -351,7 +343,7 @@ def test_eot_is_the_mean_of_the_passes_gradients_and_logits(
 def test_the_steps_are_the_textbooks_bit_for_bit(
     tiny_net: nn.Module, batch: Batch, fast: bool
 ) -> None:
-    """Guards the loop's speed: nothing may be saved in it that changes an iterate."""
+    """Guards the fast loop: no optimisation may change an iterate."""
     net = accelerate(tiny_net, batch.x)[0] if fast else tiny_net
     x, eps, alpha = batch.x, 8 / 255, 2 / 255
     adv = start = random_start(batch.ids, x, LINF, "s", 0)

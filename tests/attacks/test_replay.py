@@ -35,35 +35,35 @@ def made(results: Path, **changes: Any) -> AdvSet:
 
 
 def forbidden(*_: Any) -> Any:
-    raise AssertionError("asked")
+    raise AssertionError("the judge was called")
 
 
-def test_the_runner_gives_the_sets_images_and_asks_nobody(tmp_path: Path) -> None:
-    found = made(tmp_path)
+def test_replay_returns_the_sets_images_and_calls_no_network(tmp_path: Path) -> None:
+    adv_set = made(tmp_path)
     batch = open_data("fashion-mini", "test").fetch([9, 2, 17])
     shares: list[float] = []
-    asked = torch.nn.Module()
+    net = torch.nn.Module()
     scratch = BatchScratch(tmp_path / "scratch", batch.ids)
     subject = Subject(
-        asked, batch, None, Threat("linf", 8 / 255), 0, forbidden,
+        net, batch, None, Threat("linf", 8 / 255), 0, forbidden,
         lambda share=1.0: shares.append(share), 10, scratch, 250,
     )  # fmt: skip
-    readings = {one.name: one for one in Replay(found).run(subject, found.spec)}
+    readings = {one.name: one for one in Replay(adv_set).run(subject, adv_set.spec)}
     assert set(readings) == {"one", "two"}
     for name, reading in readings.items():
-        assert torch.equal(reading.adv, found.images(name, batch.ids))
+        assert torch.equal(reading.adv, adv_set.images(name, batch.ids))
         assert reading.notes == {}
-    assert sum(shares) == Replay(found).cost(found.spec)
+    assert sum(shares) == Replay(adv_set).cost(adv_set.spec)
 
 
-def test_a_judge_records_every_attacker_and_who_they_were(tmp_path: Path) -> None:
-    found = made(tmp_path, known=Known((linear(3),), (1.0,)))
+def test_rows_and_run_json_record_every_attacker(tmp_path: Path) -> None:
+    adv_set = made(tmp_path, known=Known((linear(3),), (1.0,)))
     victim, data = linear(0), open_data("fashion-mini", "test")
     job = Evaluation(
         victim,
         data,
-        Replay(found),
-        found.spec,
+        Replay(adv_set),
+        adv_set.spec,
         Workspace(tmp_path),
         torch.device("cpu"),
         limit=20,
@@ -73,21 +73,21 @@ def test_a_judge_records_every_attacker_and_who_they_were(tmp_path: Path) -> Non
     rows = [json.loads(line) for line in (folder / "rows-0.jsonl").read_text().splitlines()]
     assert len(rows) == 20
     for name in ("one", "two"):
-        adv = found.images(name, range(20))
+        adv = adv_set.images(name, range(20))
         wanted = victim.net(adv).argmax(1).tolist()
         assert [row["pred"][name] for row in rows] == wanted
     further = json.loads((folder / "run.json").read_text())["further"]
-    assert further["set"] == found.info.digest
+    assert further["set"] == adv_set.info.digest
     assert further["surrogates"] == [{"name": "linear-3", "weights": linear(3).weights}]
     assert further["attackers"] == ["one", "two"]
 
 
-def test_a_set_made_anew_otherwise_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
+def test_a_set_remade_with_another_seed_is_refused(tmp_path: Path) -> None:
     old = made(tmp_path, name="mine")
     for path in sorted(old.path.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     made(tmp_path, name="mine", seed=1)
-    with pytest.raises(FdbenchError, match="mine is not the one that was asked for"):
+    with pytest.raises(FdbenchError, match="mine was remade with other settings"):
         Replay(AdvSet.open(Workspace(tmp_path), "mine")).check(old.spec)
 
 
@@ -95,28 +95,28 @@ WRONG_SPECS: list[dict[str, Any]] = [{"eps": 16 / 255}, {"norm": "l2"}, {"target
 
 
 @pytest.mark.parametrize("change", WRONG_SPECS, ids=lambda change: next(iter(change)))
-def test_a_set_stands_for_no_other_threat_model(tmp_path: Path, change: dict[str, Any]) -> None:
-    found = made(tmp_path)
-    spec: AttackSpec = replace(found.spec, **change)
+def test_a_set_is_refused_for_another_threat_model(tmp_path: Path, change: dict[str, Any]) -> None:
+    adv_set = made(tmp_path)
+    spec: AttackSpec = replace(adv_set.spec, **change)
     with pytest.raises(BadValue, match="was made untargeted, in linf, with eps 8/255"):
-        Replay(found).check(spec)
+        Replay(adv_set).check(spec)
 
 
 def test_a_set_of_other_images_is_refused(tmp_path: Path) -> None:
-    found, data = made(tmp_path), open_data("fashion-mini", "test")
-    found.check_fit(data, data.ids[:30])
+    adv_set, data = made(tmp_path), open_data("fashion-mini", "test")
+    adv_set.check_fit(data, data.ids[:30])
     with pytest.raises(FdbenchError, match="has 30 of these 31 images"):
-        found.check_fit(data, data.ids[:31])
+        adv_set.check_fit(data, data.ids[:31])
     other = open_data("fashion-mini", "held-out")
     with pytest.raises(BadValue, match=r"from fashion-mini \(test.*not from fashion-mini \(held"):
-        found.check_fit(other, data.ids[:30])
+        adv_set.check_fit(other, data.ids[:30])
 
 
-def test_a_victim_that_the_attackers_know_is_warned_of(tmp_path: Path) -> None:
-    found = made(tmp_path, known=Known((linear(3),), (1.0,)))
-    (text,) = Replay(found).warnings(found.spec, linear(3).weights, 10)
+def test_a_victim_among_the_surrogates_gives_a_warning(tmp_path: Path) -> None:
+    adv_set = made(tmp_path, known=Known((linear(3),), (1.0,)))
+    (text,) = Replay(adv_set).warnings(adv_set.spec, linear(3).weights, 10)
     assert text == "the attackers know this network, linear-3: white-box"
-    assert Replay(found).warnings(found.spec, linear(0).weights, 10) == []
+    assert Replay(adv_set).warnings(adv_set.spec, linear(0).weights, 10) == []
 
 
 _NETS = """
@@ -127,7 +127,7 @@ from conftest import Linear
 class Late(Linear):
     def forward(self, x):
         done = [p.read_text().count("\\n") for p in Path("results/sets").glob("*/index-*")]
-        assert done == [6], "the victim was asked before the set was made"
+        assert done == [6], "the victim ran before the set was made"
         return super().forward(x)
 def known(): return Linear(10, 28, 0)
 def other(): return Linear(10, 28, 1)
@@ -147,7 +147,7 @@ method = "noise"
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "attacks").mkdir()
     (tmp_path / "attacks" / "duo.toml").write_text(_BATTERY)
@@ -165,17 +165,17 @@ def run(words: str) -> Result:
 MAKE = "--attackers duo --surrogate threenets:known --surrogate threenets:other=0.5"
 
 
-def test_made_once_and_judged_by_any_number_of_victims(here: Path) -> None:
+def test_a_set_is_made_once_and_judged_by_any_number_of_victims(cwd: Path) -> None:
     first = run(f"{MAKE} --make mine --limit 12 --batch-size 6 --model threenets:victim")
     assert first.exit_code == 0, first.output
     folder, judged = first.stdout.splitlines()
     assert folder == "results/sets/mine"
     again = run(f"--use {folder} --model threenets:victim --model threenets:known --json")
     assert again.exit_code == 0, again.output
-    told = json.loads(again.stdout)
-    assert told["set"]["surrogates"][1]["weight"] == 0.5
-    assert set(told["set"]["seconds"]) == {"mi", "coin"}
-    assert Path(judged).name == told["runs"][0]["name"], "the same images are the same run"
+    output = json.loads(again.stdout)
+    assert output["set"]["surrogates"][1]["weight"] == 0.5
+    assert set(output["set"]["seconds"]) == {"mi", "coin"}
+    assert Path(judged).name == output["runs"][0]["name"], "the same images are the same run"
     rows = (Path(judged) / "rows-0.jsonl").read_text().splitlines()
     assert len(rows) == 12
     assert set(json.loads(rows[0])["pred"]) == {"mi", "coin"}
@@ -185,7 +185,7 @@ AIMED = "--attackers mi --surrogate threenets:known --model threenets:known --ba
 
 
 def aimed(words: str) -> tuple[AdvSet, list[dict[str, Any]]]:
-    """The set that a command made, and the rows of the victim that it judged by it."""
+    """Runs a command; returns the set it made and the rows of the victim judged on it."""
     result = run(words)
     assert result.exit_code == 0, result.output
     folder, judged = map(Path, result.stdout.splitlines())
@@ -193,11 +193,11 @@ def aimed(words: str) -> tuple[AdvSet, list[dict[str, Any]]]:
     return AdvSet.open(Workspace(Path("results")), folder.name), [json.loads(row) for row in rows]
 
 
-def test_a_targeted_set_is_judged_with_the_targets_it_was_made_towards(here: Path) -> None:
-    found, rows = aimed(f"{AIMED} --targeted --limit 12 --seed 3")
+def test_a_targeted_set_is_judged_with_its_own_targets(cwd: Path) -> None:
+    adv_set, rows = aimed(f"{AIMED} --targeted --limit 12 --seed 3")
     batch = open_data("fashion-mini", "test").fetch(range(12))
     assert [row["target"] for row in rows] == draw_targets(batch, 10, 3).tolist()
-    assert found.info.targets == "random"
+    assert adv_set.info.targets == "random"
     hits = sum(row["pred"]["mi"] == row["target"] for row in rows)
     assert hits > 3, "the surrogate is the victim"
     table = blackbox.blackbox(read_runs(Path("results")))
@@ -205,7 +205,7 @@ def test_a_targeted_set_is_judged_with_the_targets_it_was_made_towards(here: Pat
     assert table["targeted"][0] == "targeted"
 
 
-def test_targets_come_from_a_file_and_an_image_without_one_stops_it(here: Path) -> None:
+def test_a_file_of_targets_must_cover_every_image(cwd: Path) -> None:
     labels = open_data("fashion-mini", "test").labels[:12]
     wanted = ((labels + 4) % 10).tolist()
     lines = [f"{image},{target}" for image, target in enumerate(wanted)]
@@ -213,24 +213,24 @@ def test_targets_come_from_a_file_and_an_image_without_one_stops_it(here: Path) 
     result = run(f"{AIMED} --targets wanted.csv --limit 13")
     assert result.exit_code == 2
     assert "no target is given for 12" in result.stderr
-    assert not (here / "results").exists()
-    found, rows = aimed(f"{AIMED} --targets wanted.csv --limit 12")
+    assert not (cwd / "results").exists()
+    adv_set, rows = aimed(f"{AIMED} --targets wanted.csv --limit 12")
     assert [row["target"] for row in rows] == wanted
-    assert str(found.info.targets).startswith("given ")
+    assert str(adv_set.info.targets).startswith("given ")
 
 
-def test_the_competitions_images_bring_their_targets(here: Path) -> None:
-    (here / "nips" / "images").mkdir(parents=True)
+def test_the_competitions_images_bring_their_targets(cwd: Path) -> None:
+    (cwd / "nips" / "images").mkdir(parents=True)
     table = ["ImageId,TrueLabel,TargetClass", "b,1,5", "a,2,1000", "c,3,2"]
-    (here / "nips" / "images.csv").write_text("\n".join(table))
+    (cwd / "nips" / "images.csv").write_text("\n".join(table))
     for i, name in enumerate("bac"):
         pixels = np.random.default_rng(i).integers(0, 256, (28, 28, 3), np.uint8)
-        Image.fromarray(pixels).save(here / "nips" / "images" / f"{name}.png")
+        Image.fromarray(pixels).save(cwd / "nips" / "images" / f"{name}.png")
     words = "--attackers mi --surrogate threenets:thousand --model threenets:thousand"
-    found, rows = aimed(f"{words} --data caad:nips --targeted")
+    adv_set, rows = aimed(f"{words} --data caad:nips --targeted")
     assert {row["image"]: row["target"] for row in rows} == {"b": 4, "a": 999, "c": 1}
-    assert found.info.eps == 16 / 255
-    (here / "nips" / "images.csv").write_text("ImageId,TrueLabel\nb,1\na,2\nc,3\n")
+    assert adv_set.info.eps == 16 / 255
+    (cwd / "nips" / "images.csv").write_text("ImageId,TrueLabel\nb,1\na,2\nc,3\n")
     result = run(f"{words} --data caad:nips --targeted")
     assert "no column TargetClass" in result.stderr
     assert "--targets random" in result.stderr
@@ -238,7 +238,7 @@ def test_the_competitions_images_bring_their_targets(here: Path) -> None:
     assert drawn.info.targets == "random"
 
 
-def test_a_generator_that_is_not_trained_comes_with_the_command_that_trains_it(here: Path) -> None:
+def test_an_untrained_generator_is_refused_with_the_command_that_trains_it(cwd: Path) -> None:
     known = "--surrogate threenets:known --surrogate threenets:other=0.5"
     result = run(f"{known} --eps 4/255 --limit 3")
     assert result.exit_code == 1
@@ -247,30 +247,30 @@ def test_a_generator_that_is_not_trained_comes_with_the_command_that_trains_it(h
         "--surrogate threenets:other --eps 4/255"
     )
     assert command in result.stderr.splitlines()
-    assert not (here / "results").exists()
+    assert not (cwd / "results").exists()
     short = [*command.split()[2:], "--limit", "4", "--epochs", "1"]
     assert CliRunner().invoke(train_attacker, short).exit_code == 0
-    assert (here / "results" / "attackers" / "generator.safetensors").is_file()
+    assert (cwd / "results" / "attackers" / "generator.safetensors").is_file()
 
 
-def test_more_images_than_the_set_holds_are_refused_before_any_is_judged(here: Path) -> None:
+def test_more_images_than_the_set_holds_are_refused_before_any_is_judged(cwd: Path) -> None:
     result = run(f"{MAKE} --make mine --limit 3")
     assert result.stdout.splitlines() == ["results/sets/mine"]
     result = run("--use mine --limit 5 --model threenets:other")
     assert result.exit_code == 1
     assert "has 3 of these 5 images" in result.stderr
-    assert not (here / "results" / "runs").exists()
+    assert not (cwd / "results" / "runs").exists()
 
 
 WRONG = {
-    "nobody": ("--model threenets:victim", "nobody attacks: give --surrogate"),
+    "nobody": ("--model threenets:victim", "no attacker: give --surrogate"),
     "nothing to judge by": ("--use mine", "--use needs a --model"),
     "a set is as it was made": (
         "--use mine --eps 8/255 --seed 0 --model x:y",
         "--eps, --seed can't change it",
     ),
-    "a battery without surrogates": ("--attackers duo --adv-dir .", "needs a --surrogate"),
-    "limit of nobody": (f"{MAKE} --time-limit 5", "--time-limit is a --submission's"),
+    "a battery without surrogates": ("--attackers duo --adv-dir .", "give --surrogate MODEL"),
+    "limit of nobody": (f"{MAKE} --time-limit 5", "--time-limit is only for --submission"),
     "a path as a name": (f"{MAKE} --make ../x", "plain file name"),
     "weight": ("--surrogate threenets:known=much", "'much' is not a weight"),
     "no weight": ("--surrogate threenets:known=-1", "weights of surrogates must be"),
@@ -289,9 +289,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_wrong_input_gets_one_clear_text_and_writes_nothing(here: Path, what: str) -> None:
+def test_wrong_input_gets_one_clear_message_and_writes_nothing(cwd: Path, what: str) -> None:
     words, text = WRONG[what]
     result = run(words)
     assert text in " ".join(result.stderr.split())
     assert result.exit_code == 2, result.output
-    assert not (here / "results").exists()
+    assert not (cwd / "results").exists()

@@ -55,7 +55,7 @@ def test_a_files_targets_belong_to_its_images_in_any_order(tmp_path: Path, batch
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "starts with ''"),
         ("17,3\n", "must start with the line image,target"),
@@ -65,10 +65,10 @@ def test_a_files_targets_belong_to_its_images_in_any_order(tmp_path: Path, batch
         ("image,target\n17,3\n17,4\n", "line 3: image 17 has a target already"),
     ],
 )
-def test_a_file_that_is_something_else_is_refused_by_its_line(
-    tmp_path: Path, text: str, said: str
+def test_a_malformed_file_of_targets_is_refused_by_line(
+    tmp_path: Path, text: str, message: str
 ) -> None:
-    with pytest.raises(BadValue, match=said):
+    with pytest.raises(BadValue, match=message):
         from_file(written(tmp_path, text))
 
 
@@ -81,21 +81,19 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"),
+    ("wanted", "message"),
     [
         ({0: 1}, "no target is given for 1, 2, 3, 4, 5 and 1 more"),
         (dict.fromkeys(range(7), 5), "only classes 0 to 4 can be targets; .* for 0, 1, "),
         (dict.fromkeys(range(7), 2), "is the true label for 2, 6"),
     ],
 )
-def test_targets_that_no_attack_can_want_are_refused(
-    wanted: dict[int | str, int], said: str
-) -> None:
-    with pytest.raises(BadValue, match=said):
+def test_invalid_targets_are_refused(wanted: dict[int | str, int], message: str) -> None:
+    with pytest.raises(BadValue, match=message):
         given(wanted, tuple(range(7)), torch.tensor([0, 3, 2, 0, 3, 4, 2]), classes=5)
 
 
-def test_every_kind_of_targets_that_a_spec_knows_can_be_chosen(batch: Batch) -> None:
+def test_every_kind_of_targets_in_a_spec_can_be_chosen(batch: Batch) -> None:
     net = frozen(Linear(5, 8, seed=0))
     assert set(CHOOSERS) == set(TARGETS)
     wanted: dict[int | str, int] = {i: (int(label) + 1) % 5 for i, label in enumerate(batch.label)}

@@ -40,13 +40,13 @@ QUICK: dict[str, dict[str, Any]] = {
     "spectrum": {"iters": 4, "copies": 2},
     "shuffle": {"iters": 4, "copies": 2},
 }
-TRAINED = [name for name in METHODS if name != "generator"]  # that one: tests/test_generator.py
+TRAINED = [name for name in METHODS if name != "generator"]  # that one: test_generator.py
 CLIMBERS = [name for name in TRAINED if name != "noise"]
 EPS = 8 / 255
 
 
 class Textures(nn.Module):
-    """Random 3 x 3 filters, averaged over the image: what is where matters little, as to most."""
+    """Random 3 x 3 filters, averaged over the image: as for most networks, places matter little."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -72,9 +72,9 @@ def run(method: str, batch: Batch, eps: float = EPS, seed: int = 0, **rest: Any)
 
 
 def surprise(adv: torch.Tensor, batch: Batch) -> float:
-    """How far the ensemble's loss against its own clean prediction has risen."""
-    own = ensemble().predict(batch.x)
-    return float(F.cross_entropy(ensemble().fused(adv), own))
+    """The ensemble's loss against its own clean prediction."""
+    clean = ensemble().predict(batch.x)
+    return float(F.cross_entropy(ensemble().fused(adv), clean))
 
 
 @pytest.mark.parametrize("eps", [0.3 / 255, 7.77 / 255, 0.5])
@@ -97,7 +97,7 @@ def test_methods_that_can_stay_in_the_l2_ball(method: str, batch: Batch) -> None
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if not METHODS[name].l2])
-def test_methods_of_signs_refuse_l2_and_name_those_that_do_not(method: str, batch: Batch) -> None:
+def test_sign_methods_refuse_l2_and_name_the_methods_that_do_not(method: str, batch: Batch) -> None:
     with pytest.raises(BadValue, match=rf"{method} works in linf only.*In l2: .*momentum"):
         craft(method, ensemble(), batch, Threat("l2", 0.4), {}, seed=0)
 
@@ -133,12 +133,12 @@ def test_the_global_generator_is_neither_read_nor_changed(method: str, batch: Ba
 @pytest.mark.parametrize(
     "method", ["noise", "phases", "diverse", "variance", "spectrum", "shuffle"]
 )
-def test_methods_that_draw_numbers_draw_others_from_another_seed(method: str, batch: Batch) -> None:
+def test_another_seed_changes_the_methods_that_draw_numbers(method: str, batch: Batch) -> None:
     assert not torch.equal(run(method, batch, seed=0), run(method, batch, seed=1))
 
 
 @pytest.mark.parametrize("method", CLIMBERS)
-def test_the_true_labels_are_not_looked_at(method: str, batch: Batch) -> None:
+def test_the_true_labels_are_not_used(method: str, batch: Batch) -> None:
     other = Batch(batch.x, (batch.label + 1) % 5, batch.ids)
     assert torch.equal(run(method, batch), run(method, other))
 
@@ -151,7 +151,7 @@ def test_a_target_is_approached(method: str, batch: Batch) -> None:
     assert near < F.cross_entropy(ensemble().fused(batch.x), target) - 0.1
 
 
-def test_noise_and_the_generator_have_no_aim(batch: Batch) -> None:
+def test_noise_and_the_generator_cannot_be_targeted(batch: Batch) -> None:
     for method in ("noise", "generator"):
         with pytest.raises(BadValue, match=f"{method} can't aim.*Targeted: .*momentum"):
             run(method, batch, target=batch.label)
@@ -196,8 +196,8 @@ def test_momentum_is_the_papers_algorithm_on_a_linear_model(batch: Batch, target
     for i in range(12):
         x = batch.x[i].double().flatten()
         wanted, velocity = x.clone(), torch.zeros_like(x)
-        own = int((weight @ (x - 0.5) + bias).argmax())
-        aim, sign = (own, 1.0) if target is None else (int(target[i]), -1.0)
+        clean = int((weight @ (x - 0.5) + bias).argmax())
+        aim, sign = (clean, 1.0) if target is None else (int(target[i]), -1.0)
         for _ in range(iters):
             p = (weight @ (wanted - 0.5) + bias).softmax(0)
             p[aim] -= 1
@@ -231,8 +231,8 @@ def test_smoothing_is_scipys_gaussian_filter() -> None:
         wanted = scipy.ndimage.gaussian_filter(
             grad.double().numpy(), sigma=sigma, radius=3, mode="constant", axes=(2, 3)
         )
-        found = smooth(grad, 7, reach)
-        np.testing.assert_allclose(found.numpy(), wanted, atol=1e-6)
+        smoothed = smooth(grad, 7, reach)
+        np.testing.assert_allclose(smoothed.numpy(), wanted, atol=1e-6)
     assert smooth(grad, 0) is grad
 
 
@@ -240,24 +240,24 @@ def test_smoothed_steps_are_the_networks_weighted_votes(batch: Batch) -> None:
     """One iteration without a kernel, written out: 1 and 3 votes of 0.4 eps."""
     knobs = {"iters": 1, "kernel": 0}
     adv = craft("smoothed", ensemble(), batch, Threat("linf", EPS), knobs, seed=0)
-    own, total = ensemble().predict(batch.x), torch.zeros_like(batch.x)
+    clean, total = ensemble().predict(batch.x), torch.zeros_like(batch.x)
     for net, votes in zip(ensemble().nets, (0.25, 0.75), strict=True):
         leaf = batch.x.clone().requires_grad_()
-        (grad,) = torch.autograd.grad(F.cross_entropy(net(leaf), own, reduction="sum"), leaf)
+        (grad,) = torch.autograd.grad(F.cross_entropy(net(leaf), clean, reduction="sum"), leaf)
         total += votes * grad.sign()
     wanted = (batch.x + 0.4 * EPS * total).clamp(0, 1)
     torch.testing.assert_close(adv, wanted, atol=1e-6, rtol=0)
 
 
-def test_the_spectrum_is_scipys_cosine_transform_and_comes_back(batch: Batch) -> None:
+def test_the_spectrum_is_scipys_cosine_transform_and_is_inverted(batch: Batch) -> None:
     image = batch.x[0, 0].double().numpy()
-    found = (cosines(8) @ batch.x[0, 0] @ cosines(8).mT).numpy()
-    np.testing.assert_allclose(found, scipy.fft.dctn(image, norm="ortho"), atol=1e-5)
+    spectrum = (cosines(8) @ batch.x[0, 0] @ cosines(8).mT).numpy()
+    np.testing.assert_allclose(spectrum, scipy.fft.dctn(image, norm="ortho"), atol=1e-5)
     ones, nothing = torch.ones_like(batch.x), torch.zeros_like(batch.x)
     torch.testing.assert_close(reweighted(batch.x, ones, nothing), batch.x, atol=1e-5, rtol=0)
 
 
-def test_an_unmoved_warp_shows_the_image_itself(batch: Batch) -> None:
+def test_an_identity_warp_returns_the_image(batch: Batch) -> None:
     views = [
         affine(batch.x, identity(batch.x)),
         warped(batch.x, 0.0, 0, "a", batch.ids),
@@ -269,7 +269,7 @@ def test_an_unmoved_warp_shows_the_image_itself(batch: Batch) -> None:
 
 
 def test_a_shrunk_image_lies_whole_inside_its_grey_frame() -> None:
-    """White images: what is seen of each is its area, between (1 - shrink)^2 and all of it."""
+    """White images: the white area of each is between (1 - shrink)^2 and 1."""
     x = torch.ones(40, 3, 64, 64)
     seen = shrunk(x, {"shrink": 0.3, "probability": 1.0}, 0, "a", tuple(range(40)))
     area = ((seen[:, 0] - 0.5) * 2).mean((1, 2))
@@ -285,8 +285,8 @@ def test_a_shrunk_image_lies_whole_inside_its_grey_frame() -> None:
 def test_shuffled_blocks_without_rotation_are_the_same_pixels_elsewhere(blocks: int) -> None:
     for seed in range(5):
         numbers = np.random.default_rng(seed).random(count_draws(blocks), dtype=np.float32)
-        found = grid(9, 7, blocks, 0.0, numbers)
-        places = ((found + 1) * np.array([7, 9]) - 1) / 2
+        coordinates = grid(9, 7, blocks, 0.0, numbers)
+        places = ((coordinates + 1) * np.array([7, 9]) - 1) / 2
         np.testing.assert_allclose(places, places.round(), atol=1e-4)
         pixels = {(int(x), int(y)) for x, y in places.round().reshape(-1, 2)}
         assert pixels == {(x, y) for x in range(7) for y in range(9)}
@@ -297,8 +297,8 @@ def test_shuffled_blocks_without_rotation_are_the_same_pixels_elsewhere(blocks: 
 def test_a_rotated_block_never_shows_its_neighbour() -> None:
     """With one block, the neighbour is the outside: its corners leave the grid."""
     numbers = np.ones(count_draws(1), np.float32)  # the full angle
-    found = grid(21, 21, 1, 45.0, numbers)
-    inside = np.all(np.abs(found) <= 1, axis=2)
+    coordinates = grid(21, 21, 1, 45.0, numbers)
+    inside = np.all(np.abs(coordinates) <= 1, axis=2)
     assert bool(inside[10, 10])
     assert not bool(inside[0, 0])
     assert 0.6 < inside.mean() < 0.95
@@ -310,7 +310,7 @@ def test_logits_are_fused_by_weight(batch: Batch) -> None:
     torch.testing.assert_close(ensemble().fused(batch.x), wanted)
 
 
-def test_an_ensemble_that_can_not_be_fused_is_refused(batch: Batch) -> None:
+def test_an_ensemble_that_cannot_be_fused_is_refused(batch: Batch) -> None:
     nets = (frozen(Small(5)), frozen(Small(7)))
     with pytest.raises(FdbenchError, match=r"know 5, 7 classes.*can't be fused"):
         Ensemble(nets, (1.0, 1.0)).fused(batch.x)
@@ -323,7 +323,7 @@ def test_an_ensemble_that_can_not_be_fused_is_refused(batch: Batch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "knobs", "said"),
+    ("method", "knobs", "message"),
     [
         ("momentun", {}, "Did you mean 'momentum'"),
         ("momentum", {"iter": 10}, "no knob of momentum 'iter'. Did you mean 'iters'"),
@@ -339,14 +339,12 @@ def test_an_ensemble_that_can_not_be_fused_is_refused(batch: Batch) -> None:
         ("generator", {"weights": 3}, "must be text"),
     ],
 )
-def test_a_knob_that_can_not_be_meant_is_refused(
-    method: str, knobs: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(BadValue, match=said):
+def test_an_invalid_knob_is_refused(method: str, knobs: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadValue, match=message):
         complete(method, knobs)
 
 
-def test_a_whole_number_may_stand_for_a_number() -> None:
+def test_a_whole_number_is_accepted_as_a_float() -> None:
     assert complete("momentum", {"mu": 1})["mu"] == 1
 
 
@@ -358,7 +356,9 @@ def test_every_row_of_the_table_exists_and_its_defaults_are_allowed(method: str)
     assert count_passes(method, {}, 2) >= 1
 
 
-def test_a_generator_without_weights_says_how_to_train_one(tmp_path: Path, batch: Batch) -> None:
+def test_a_generator_without_weights_is_refused_with_the_training_command(
+    tmp_path: Path, batch: Batch
+) -> None:
     missing = str(tmp_path / "mine.safetensors")
     with pytest.raises(FdbenchError, match=r"fdbench train-attacker .*--name mine"):
         craft(
@@ -371,7 +371,7 @@ def test_a_generator_without_weights_says_how_to_train_one(tmp_path: Path, batch
         )
 
 
-def test_a_file_that_is_no_generator_is_refused(tmp_path: Path, batch: Batch) -> None:
+def test_a_file_without_a_generator_is_refused(tmp_path: Path, batch: Batch) -> None:
     path = tmp_path / "other.safetensors"
     write_tensors(path, Painter().state_dict(), {})
     knobs = {"weights": str(path)}

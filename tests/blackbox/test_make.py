@@ -34,7 +34,7 @@ def silent(text: str) -> None:
 
 
 def toy(name: str, reach: float = EPS, log: list[tuple[str, int]] | None = None) -> Attacker:
-    """Moves each value up or down by the toss of a coin that belongs to the image."""
+    """Moves each value up or down by a coin toss seeded by the image."""
 
     def run(batch: Batch, target: Labels | None, tick: Tick) -> Made:
         if log is not None:
@@ -56,10 +56,10 @@ def plan(results: Path, **changes: Any) -> SetPlan:
 
 
 def images(results: Path, count: int = 30) -> dict[str, Tensor]:
-    """All images of the one set there is, by attacker."""
+    """All images of the only set, by attacker."""
     (folder,) = (results / "sets").iterdir()
-    found = AdvSet.open(Workspace(results), folder.name)
-    return {name: found.images(name, tuple(range(count))) for name in found.attackers}
+    adv_set = AdvSet.open(Workspace(results), folder.name)
+    return {name: adv_set.images(name, tuple(range(count))) for name in adv_set.attackers}
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -88,7 +88,7 @@ def test_the_batch_size_changes_no_pixel(
     assert same(images(tmp_path / "b"), wanted)
 
 
-def test_two_processes_make_the_set_of_one(
+def test_two_processes_make_the_same_set_as_one(
     tmp_path: Path, wanted: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -100,7 +100,9 @@ def test_two_processes_make_the_set_of_one(
     assert AdvSet.open(Workspace(tmp_path / "two"), folder.name).counts["one"] == {"seen": 30}
 
 
-def test_a_stopped_set_goes_on_where_it_was(tmp_path: Path, wanted: dict[str, Tensor]) -> None:
+def test_an_interrupted_set_resumes_where_it_stopped(
+    tmp_path: Path, wanted: dict[str, Tensor]
+) -> None:
     log: list[tuple[str, int]] = []
     good = toy("two")
 
@@ -112,10 +114,10 @@ def test_a_stopped_set_goes_on_where_it_was(tmp_path: Path, wanted: dict[str, Te
     unlucky = plan(tmp_path / "r", attackers=(toy("one"), replace(good, run=stops)))
     with pytest.raises(KeyboardInterrupt):
         make_set(unlucky, silent)
-    said: list[str] = []
+    messages: list[str] = []
     again = plan(tmp_path / "r", attackers=(toy("one", log=log), toy("two", log=log)), batch_size=5)
-    make_set(again, said.append)
-    assert "36 of 60 images to make" in said[0]
+    make_set(again, messages.append)
+    assert "36 of 60 images to make" in messages[0]
     assert sum(count for name, count in log if name == "one") == 14
     assert sum(count for name, count in log if name == "two") == 22
     assert same(images(tmp_path / "r"), wanted)
@@ -168,7 +170,7 @@ def test_kill_9_loses_no_finished_batch(tmp_path: Path, wanted: dict[str, Tensor
     assert same(images(tmp_path / "k"), wanted)
 
 
-def test_an_attacker_that_leaves_the_ball_stops_and_nothing_of_it_is_kept(tmp_path: Path) -> None:
+def test_an_attacker_that_leaves_the_ball_is_refused_and_not_stored(tmp_path: Path) -> None:
     with pytest.raises(IllegalAdversary, match="limit 8/255"):
         make_set(plan(tmp_path, attackers=(toy("far", reach=9 / 255),)), silent)
     (folder,) = (tmp_path / "sets").iterdir()
@@ -201,12 +203,14 @@ def test_methods_of_a_battery_attack_the_surrogates(tmp_path: Path) -> None:
         for one in (spec, AttackerSpec("coin", "noise"))
     )
     folder = make_set(plan(tmp_path, attackers=attackers, known=known, warnings=warnings), silent)
-    found = AdvSet.open(Workspace(tmp_path), folder.name)
-    assert [s.weight for s in found.info.surrogates] == [1.0, 3.0]
-    assert found.info.attackers[0].knobs["mu"] == 1.0, "knobs left open are recorded"
+    adv_set = AdvSet.open(Workspace(tmp_path), folder.name)
+    assert [s.weight for s in adv_set.info.surrogates] == [1.0, 3.0]
+    assert adv_set.info.attackers[0].knobs["mu"] == 1.0, "knobs left open are recorded"
     batch = data.fetch(range(30))
     clean = ensemble.predict(batch.x)
-    fooled = {a: (ensemble.predict(found.images(a, batch.ids)) != clean) for a in found.attackers}
+    fooled = {
+        a: (ensemble.predict(adv_set.images(a, batch.ids)) != clean) for a in adv_set.attackers
+    }
     assert fooled["mi"].sum() > fooled["coin"].sum()
 
 
@@ -216,7 +220,7 @@ def test_surrogates_of_other_classes_are_refused() -> None:
         blackbox.open_ensemble(Known((linear(0, classes=5),), (1.0,)), data, torch.device("cpu"))
 
 
-def test_a_trained_generator_that_is_not_there_is_named() -> None:
+def test_a_missing_generator_is_named() -> None:
     ensemble, _ = blackbox.open_ensemble(
         Known((linear(0),), (1.0,)), open_data("fashion-mini", "test"), torch.device("cpu")
     )
@@ -225,7 +229,7 @@ def test_a_trained_generator_that_is_not_there_is_named() -> None:
         blackbox.by_method(spec, ensemble, Threat("linf", EPS), 0)
 
 
-def test_images_made_elsewhere_are_matched_by_name_and_the_rest_counts(tmp_path: Path) -> None:
+def test_images_from_a_folder_are_matched_by_name_and_missing_ones_counted(tmp_path: Path) -> None:
     folder = tmp_path / "theirs"
     folder.mkdir()
     data = open_data("fashion-mini", "test")
@@ -234,20 +238,20 @@ def test_images_made_elsewhere_are_matched_by_name_and_the_rest_counts(tmp_path:
         moved = (pixels + 20).clamp(max=255).byte().permute(1, 2, 0).numpy()
         Image.fromarray(moved).save(folder / f"{i}.png")
     attacker = blackbox.by_folder(folder, EPS, data.ids[:30])
-    found = AdvSet.open(
+    adv_set = AdvSet.open(
         Workspace(tmp_path), make_set(plan(tmp_path, attackers=(attacker,)), silent).name
     )
-    assert found.unattacked == {"theirs": set(range(3, 30))}
-    assert found.counts["theirs"]["missing"] == 27
-    assert found.counts["theirs"]["clipped_images"] == 3
+    assert adv_set.unattacked == {"theirs": set(range(3, 30))}
+    assert adv_set.counts["theirs"]["missing"] == 27
+    assert adv_set.counts["theirs"]["clipped_images"] == 3
     clean = data.fetch(range(30)).x
-    assert torch.equal(found.images("theirs", [7])[0], clean[7])
-    assert (found.images("theirs", [1])[0] - clean[1]).abs().amax() <= EPS + 1e-6
+    assert torch.equal(adv_set.images("theirs", [7])[0], clean[7])
+    assert (adv_set.images("theirs", [1])[0] - clean[1]).abs().amax() <= EPS + 1e-6
     with pytest.raises(FdbenchError, match=r"holds none of the 2 images.*500\.png"):
         blackbox.by_folder(folder, EPS, [500, 501])
 
 
-def test_a_submission_that_fails_counts_with_what_it_wrote_and_is_warned_of(tmp_path: Path) -> None:
+def test_a_failed_submission_keeps_its_images_and_gives_a_warning(tmp_path: Path) -> None:
     folder = tmp_path / "theirs"
     folder.mkdir()
     script = folder / "run_attack.sh"
@@ -255,16 +259,16 @@ def test_a_submission_that_fails_counts_with_what_it_wrote_and_is_warned_of(tmp_
     script.chmod(0o755)
     attacker = blackbox.by_submission(folder, EPS, 60.0)
     work = plan(tmp_path, attackers=(attacker,), limit=5)
-    found = AdvSet.open(Workspace(tmp_path), make_set(work, silent).name)
-    assert found.unattacked == {"theirs": {0, 1, 2, 4}}
-    assert any("theirs: it failed with exit code 7" in text for text in found.warnings)
+    adv_set = AdvSet.open(Workspace(tmp_path), make_set(work, silent).name)
+    assert adv_set.unattacked == {"theirs": {0, 1, 2, 4}}
+    assert any("theirs: it failed with exit code 7" in text for text in adv_set.warnings)
     script.write_text('#!/bin/sh\ncp "$1"/* "$2/"\n')
     other = plan(tmp_path, attackers=(blackbox.by_submission(folder, EPS, 60.0),), limit=5)
     assert blackbox.set_info(other).digest != blackbox.set_info(work).digest
 
 
 def overflowing(name: str, holds: int, log: list[tuple[str, int]]) -> Attacker:
-    """The toy of that name, on a machine that holds so many images."""
+    """The toy `name` on a machine with memory for `holds` images."""
     whole = toy(name, log=log)
 
     def run(batch: Batch, target: Labels | None, tick: Tick) -> Made:
@@ -276,32 +280,32 @@ def overflowing(name: str, holds: int, log: list[tuple[str, int]]) -> Attacker:
     return replace(whole, run=run)
 
 
-def test_memory_that_runs_out_halves_the_batch_changes_no_pixel_and_is_kept(
+def test_out_of_memory_halves_the_batch_changes_no_pixel_and_is_recorded(
     tmp_path: Path, wanted: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log: list[tuple[str, int]] = []
-    said: list[str] = []
-    told: list[float] = []
+    messages: list[str] = []
+    ticks: list[float] = []
 
     @contextmanager
-    def told_progress(*_: Any) -> Iterator[Callable[[float], None]]:
-        yield told.append
+    def recorded_progress(*_: Any) -> Iterator[Callable[[float], None]]:
+        yield ticks.append
 
-    monkeypatch.setattr("fdbench.blackbox.make.progress", told_progress)
+    monkeypatch.setattr("fdbench.blackbox.make.progress", recorded_progress)
     attackers = (overflowing("one", 3, log), toy("two", log=log))
-    make_set(plan(tmp_path / "small", attackers=attackers), said.append)
+    make_set(plan(tmp_path / "small", attackers=attackers), messages.append)
     assert same(images(tmp_path / "small"), wanted)
     assert log[:5] == [("one", 8), ("one", 4), ("one", 2), ("one", 2), ("one", 2)]
     assert [count for name, count in log if name == "one"].count(8) == 1, "tried once, not again"
     assert ("two", 8) in log, "one attacker's memory is not another's"
-    assert sum(told) == pytest.approx(60), "what had to be made again is not told twice"
+    assert sum(ticks) == pytest.approx(60), "images made again are not counted twice"
     (folder,) = (tmp_path / "small" / "sets").iterdir()
     warnings = AdvSet.open(Workspace(tmp_path / "small"), folder.name).warnings
     assert warnings == (
         "one: out of memory at 8 images a batch: went on with 4",
         "one: out of memory at 4 images a batch: went on with 2",
     )
-    assert f"warning: {warnings[0]}" in said
+    assert f"warning: {warnings[0]}" in messages
 
 
 def test_one_image_that_does_not_fit_and_other_errors_are_raised(tmp_path: Path) -> None:
@@ -315,7 +319,7 @@ def test_one_image_that_does_not_fit_and_other_errors_are_raised(tmp_path: Path)
         make_set(plan(tmp_path / "b", attackers=(replace(toy("one"), run=fails),)), silent)
 
 
-def test_random_targets_are_pgds_and_belong_to_the_image(tmp_path: Path) -> None:
+def test_random_targets_are_those_of_pgd_and_seeded_per_image(tmp_path: Path) -> None:
     seen: dict[Any, int] = {}
     plain = toy("one")
 
@@ -325,15 +329,15 @@ def test_random_targets_are_pgds_and_belong_to_the_image(tmp_path: Path) -> None
         return plain.run(batch, target, tick)
 
     work = plan(tmp_path, attackers=(replace(plain, run=run),), aim=Aim(), seed=5)
-    found = AdvSet.open(Workspace(tmp_path), make_set(work, silent).name)
+    adv_set = AdvSet.open(Workspace(tmp_path), make_set(work, silent).name)
     batch = work.data.fetch(range(30))
-    assert found.targets(batch.ids).tolist() == draw_targets(batch, 10, 5).tolist()
-    assert found.targets([4, 2]).tolist() == [seen[4], seen[2]]
-    assert found.spec.targeted
-    assert found.info.targets == "random"
+    assert adv_set.targets(batch.ids).tolist() == draw_targets(batch, 10, 5).tolist()
+    assert adv_set.targets([4, 2]).tolist() == [seen[4], seen[2]]
+    assert adv_set.spec.targeted
+    assert adv_set.info.targets == "random"
 
 
-def test_targets_make_another_set(tmp_path: Path) -> None:
+def test_other_targets_make_another_set(tmp_path: Path) -> None:
     given: dict[ImageId, int] = dict.fromkeys(range(30), 3)
     aims = (None, Aim(), Aim(given), Aim({**given, 29: 4}))
     infos = [blackbox.set_info(plan(tmp_path, aim=aim)) for aim in aims]
@@ -355,14 +359,14 @@ def test_a_targeted_method_reaches_its_classes_on_the_surrogates(tmp_path: Path)
     spec = AttackerSpec("mi", "momentum", {"iters": 3})
     attacker = blackbox.by_method(spec, ensemble, threat, 0, targeted=True)
     work = plan(tmp_path, attackers=(attacker,), known=known, aim=Aim())
-    found = AdvSet.open(Workspace(tmp_path), make_set(work, silent).name)
-    target = found.targets(range(30))
-    hits = ensemble.predict(found.images("mi", range(30))) == target
+    adv_set = AdvSet.open(Workspace(tmp_path), make_set(work, silent).name)
+    target = adv_set.targets(range(30))
+    hits = ensemble.predict(adv_set.images("mi", range(30))) == target
     missed = ensemble.predict(data.fetch(range(30)).x) == target
     assert hits.sum() > missed.sum() + 10
 
 
-def test_who_cannot_aim_is_refused_and_who_must_is_too(tmp_path: Path) -> None:
+def test_an_attacker_that_does_not_support_the_goal_is_refused(tmp_path: Path) -> None:
     data, threat = open_data("fashion-mini", "test"), Threat("linf", EPS)
     ensemble, _ = blackbox.open_ensemble(Known((linear(0),), (1.0,)), data, torch.device("cpu"))
     coin = AttackerSpec("coin", "noise")
@@ -379,16 +383,21 @@ def test_who_cannot_aim_is_refused_and_who_must_is_too(tmp_path: Path) -> None:
         blackbox.by_submission(tmp_path, EPS, 9.0)
 
 
-def test_a_targeted_submission_is_told_the_sets_targets(tmp_path: Path) -> None:
+def test_a_targeted_submission_receives_the_sets_targets(tmp_path: Path) -> None:
     folder = tmp_path / "theirs"
     folder.mkdir()
     script = folder / "run_attack.sh"
     script.write_text(
-        f'#!/bin/sh\ncp "$1"/*.png "$2/"\ncp "$1/target_class.csv" "{tmp_path}/told"\n'
+        f'#!/bin/sh\ncp "$1"/*.png "$2/"\ncp "$1/target_class.csv" "{tmp_path}/seen.csv"\n'
     )
     script.chmod(0o755)
     (folder / "metadata.json").write_text('{"type": "targeted_attack"}')
     attacker = blackbox.by_submission(folder, EPS, 60.0, targeted=True)
     work = plan(tmp_path, attackers=(attacker,), limit=4, aim=Aim({0: 0, 1: 9, 2: 3, 3: 4}))
     make_set(work, silent)
-    assert (tmp_path / "told").read_text().split() == ["0.png,1", "1.png,10", "2.png,4", "3.png,5"]
+    assert (tmp_path / "seen.csv").read_text().split() == [
+        "0.png,1",
+        "1.png,10",
+        "2.png,4",
+        "3.png,5",
+    ]

@@ -1,4 +1,4 @@
-"""What a person at the prompt sees: exit codes, one clear text, nothing half written."""
+"""What a user at the prompt sees: exit codes, one clear message, nothing half-written."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def run(*words: str) -> Result:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -62,7 +62,7 @@ WRONG = {
     "unknown option": ("attack pgd --iter 10", 2, "No such option '--iter'"),
     "unknown battery": ("attack suite whitbox", 2, "Did you mean 'whitebox'?"),
     "a name that is a path": ("train --arch r20 --name ../x", 2, "plain file name"),
-    "labels smoothed away": ("train --arch r20 --label-smoothing 2", 2, "does not lie in [0, 1]"),
+    "labels smoothed away": ("train --arch r20 --label-smoothing 2", 2, "is not in [0, 1]"),
     "nothing to report": ("report", 1, "fdbench attack pgd"),
     "no file": ("attack pgd --model ./no.safetensors", 1, "no file no.safetensors"),
     "norm without sizes": ("train --arch r20 --norm l2", 2, "needs its own --eps and --alpha"),
@@ -70,73 +70,73 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_wrong_input_gets_one_clear_text_and_writes_nothing(here: Path, what: str) -> None:
+def test_wrong_input_gets_one_clear_message_and_writes_nothing(cwd: Path, what: str) -> None:
     line, code, text = WRONG[what]
     result = run(line)
-    said = " ".join(result.stderr.replace("│", " ").split())
-    assert text in said
+    stderr = " ".join(result.stderr.replace("│", " ").split())
+    assert text in stderr
     assert result.exit_code == code
     assert "Traceback" not in result.output
     assert isinstance(result.exception, SystemExit)
-    assert list(here.iterdir()) == []
+    assert list(cwd.iterdir()) == []
 
 
 def npz(path: Path, x: np.ndarray, y: np.ndarray) -> None:
     np.savez(path, x=x, y=y)
 
 
-def test_an_empty_folder_is_not_a_data_set(here: Path, trained: Path) -> None:
-    (here / "empty").mkdir()
+def test_an_empty_folder_is_not_a_data_set(cwd: Path, trained: Path) -> None:
+    (cwd / "empty").mkdir()
     result = run(f"attack pgd --model r20-w2 --results {trained} --data folder:empty")
     assert result.exit_code == 1
     assert "empty" in result.stderr
 
 
-def test_a_corrupt_image_is_named(here: Path, trained: Path) -> None:
+def test_a_corrupt_image_is_named(cwd: Path, trained: Path) -> None:
     for name in ("a", "b"):
-        folder = here / "set" / name
+        folder = cwd / "set" / name
         folder.mkdir(parents=True)
         Image.fromarray(np.zeros((28, 28, 3), np.uint8)).save(folder / "0.png")
-    (here / "set" / "b" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    (cwd / "set" / "b" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     result = run(f"attack pgd --iters 1 --model r20-w2 --results {trained} --data folder:set")
     assert result.exit_code == 1
     assert "broken.png" in result.stderr
 
 
-def test_labels_out_of_range_are_refused(here: Path, trained: Path) -> None:
-    npz(here / "bad.npz", np.zeros((4, 28, 28, 3), np.uint8), np.array([0, 1, 2, -1]))
+def test_labels_out_of_range_are_refused(cwd: Path, trained: Path) -> None:
+    npz(cwd / "bad.npz", np.zeros((4, 28, 28, 3), np.uint8), np.array([0, 1, 2, -1]))
     result = run(f"attack pgd --model r20-w2 --results {trained} --data npz:bad.npz")
     assert result.exit_code == 1
     assert "-1" in result.stderr
 
 
-def test_more_classes_than_the_network_knows_are_refused(here: Path, trained: Path) -> None:
-    npz(here / "many.npz", np.zeros((4, 28, 28, 3), np.uint8), np.array([0, 1, 2, 11]))
+def test_more_classes_than_the_network_knows_are_refused(cwd: Path, trained: Path) -> None:
+    npz(cwd / "many.npz", np.zeros((4, 28, 28, 3), np.uint8), np.array([0, 1, 2, 11]))
     result = run(f"attack pgd --model r20-w2 --results {trained} --data npz:many.npz")
     assert result.exit_code == 2
     assert "knows 10 classes" in result.stderr
 
 
-def test_a_truncated_checkpoint_is_refused(here: Path, trained: Path) -> None:
+def test_a_truncated_checkpoint_is_refused(cwd: Path, trained: Path) -> None:
     whole = (trained / "checkpoints" / "r20-w2.safetensors").read_bytes()
     for size in (0, 5, 300, len(whole) - 1):
-        (here / "cut.safetensors").write_bytes(whole[:size])
+        (cwd / "cut.safetensors").write_bytes(whole[:size])
         result = run("attack pgd --model ./cut.safetensors")
         assert result.exit_code == 1
         assert "truncated or not a safetensors file" in result.stderr
 
 
-def test_a_checkpoint_with_one_changed_weight_is_refused(here: Path, trained: Path) -> None:
+def test_a_checkpoint_with_one_changed_weight_is_refused(cwd: Path, trained: Path) -> None:
     whole = bytearray((trained / "checkpoints" / "r20-w2.safetensors").read_bytes())
     whole[-5] ^= 1
-    (here / "changed.safetensors").write_bytes(whole)
+    (cwd / "changed.safetensors").write_bytes(whole)
     result = run("attack pgd --model ./changed.safetensors")
     assert result.exit_code == 1
     assert "not the ones its card was written for" in result.stderr
 
 
-def test_a_file_where_a_folder_is_wanted_is_one_clear_text(here: Path) -> None:
-    (here / "results").write_text("")
+def test_a_file_in_place_of_a_folder_gives_one_clear_message(cwd: Path) -> None:
+    (cwd / "results").write_text("")
     result = run("train", TINY)
     assert result.exit_code == 2
     assert "results" in result.stderr
@@ -162,7 +162,7 @@ main(sys.argv[1:])
 """
 
 
-def test_a_disk_that_takes_no_more_is_named_and_no_row_is_half_written(trained: Path) -> None:
+def test_a_full_disk_is_named_and_no_row_is_half_written(trained: Path) -> None:
     words = f"attack pgd --iters 1 --limit 100 --seed 7 --model r20-w2 --results {trained}".split()
     child = subprocess.run(
         [sys.executable, "-c", _SMALL_DISK, *words], capture_output=True, text=True
@@ -186,13 +186,13 @@ def test_stdout_of_an_attack_is_the_run_folders(trained: Path) -> None:
 
 
 def test_training_in_several_processes_is_refused(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+    cwd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     result = run("train", TINY)
     assert result.exit_code == 2
     assert "training takes one process" in result.stderr
-    assert list(here.iterdir()) == []
+    assert list(cwd.iterdir()) == []
 
 
 def test_json_of_an_attack_can_be_parsed(trained: Path) -> None:
@@ -213,9 +213,9 @@ def test_an_option_can_be_an_environment_variable(
     assert info["attack"]["eps"] == 4 / 255
 
 
-def test_a_suite_runs_every_attack_of_the_users_battery(here: Path, trained: Path) -> None:
-    (here / "attacks").mkdir()
-    (here / "attacks" / "mine.toml").write_text(
+def test_a_suite_runs_every_attack_of_the_users_battery(cwd: Path, trained: Path) -> None:
+    (cwd / "attacks").mkdir()
+    (cwd / "attacks" / "mine.toml").write_text(
         'summary = "two"\n[[attack]]\niters = [1]\neps = "2/255"\n'
         '[[attack]]\niters = [2]\neps = "4/255"\ntargeted = true\n'
     )
@@ -225,8 +225,8 @@ def test_a_suite_runs_every_attack_of_the_users_battery(here: Path, trained: Pat
     assert "mine" in run("list attacks").stdout
 
 
-def test_a_function_of_ones_own_is_a_model(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (here / "mynet.py").write_text(
+def test_a_users_function_is_a_model(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cwd / "mynet.py").write_text(
         "import torch\n"
         "def net():\n"
         "    torch.manual_seed(0)\n"
@@ -238,7 +238,7 @@ def test_a_function_of_ones_own_is_a_model(here: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("what", ["models", "attacks", "data", "runs"])
-def test_lists_are_tables_or_json(here: Path, trained: Path, what: str) -> None:
+def test_lists_are_tables_or_json(cwd: Path, trained: Path, what: str) -> None:
     words = f"list {what}" + (f" --results {trained}" if what in ("models", "runs") else "")
     assert run(words).exit_code == 0
     assert isinstance(json.loads(run(words, "--json").stdout), list)
@@ -250,8 +250,8 @@ def test_help_does_not_load_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
-def test_help_costs_less_than_three_tenths_of_a_second() -> None:
-    """Of the processor's time: what the clock says hangs on what else runs."""
+def test_help_takes_less_than_three_tenths_of_a_second() -> None:
+    """In CPU time: wall time depends on what else is running."""
 
     def once() -> float:
         child = subprocess.Popen(

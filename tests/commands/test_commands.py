@@ -1,4 +1,4 @@
-"""The commands beyond train and pgd, as a person types them: they work, and refuse clearly."""
+"""The commands beyond train and pgd, as typed: they work, and refuse wrong input clearly."""
 
 import json
 import subprocess
@@ -9,16 +9,16 @@ import pytest
 import test_cli
 from test_cli import TINY, run
 
-here = test_cli.here
+cwd = test_cli.cwd
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with two tiny networks, of other seeds."""
+    """A results folder with two tiny networks of different seeds."""
     folder = tmp_path_factory.mktemp("results")
     for seed in (0, 1):
-        done = run("train", TINY, f"--seed {seed} --name n{seed} --results {folder}")
-        assert done.exit_code == 0, done.output
+        result = run("train", TINY, f"--seed {seed} --name n{seed} --results {folder}")
+        assert result.exit_code == 0, result.output
     return folder
 
 
@@ -30,7 +30,7 @@ WRONG = {
     "another's norm": ("attack foolbox --attack NewtonFoolAttack --norm linf", 2, "l2"),
     "unknown knob": ("attack foolbox --attack LinfDeepFoolAttack --set step=3", 2, "steps"),
     "not a setting": ("attack foolbox --attack LinfDeepFoolAttack --set steps", 2, "key=value"),
-    "nobody attacks": ("attack transfer --model M", 2, "nobody attacks"),
+    "nobody attacks": ("attack transfer --model M", 2, "no attacker: give"),
     "unknown set": ("attack transfer --use nosuch --model M", 2, "no set 'nosuch'"),
     "set and surrogate": ("attack transfer --use S --surrogate M --model M", 2, "can't change it"),
     "suite of attackers": ("attack suite caad2017", 2, "fdbench attack transfer --attackers"),
@@ -47,30 +47,30 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_wrong_input_gets_one_clear_text_and_writes_nothing(
-    here: Path, results: Path, what: str
+def test_wrong_input_gets_one_clear_message_and_writes_nothing(
+    cwd: Path, results: Path, what: str
 ) -> None:
     line, code, text = WRONG[what]
     result = run(line.replace("SELF", str(results / "checkpoints" / "n0.safetensors")))
-    said = " ".join(result.stderr.replace("│", " ").split())
-    assert text in said
-    assert result.exit_code == code, said
+    stderr = " ".join(result.stderr.replace("│", " ").split())
+    assert text in stderr
+    assert result.exit_code == code, stderr
     assert "Traceback" not in result.output
     assert isinstance(result.exception, SystemExit)
-    assert list(here.iterdir()) == []
+    assert list(cwd.iterdir()) == []
 
 
 def test_an_l2_attack_on_a_network_not_trained_in_l2_needs_its_eps(results: Path) -> None:
-    done = run(f"attack autoattack --norm l2 --limit 4 --results {results}")
-    assert done.exit_code == 2
-    assert "--norm l2 needs an --eps" in done.stderr
+    result = run(f"attack autoattack --norm l2 --limit 4 --results {results}")
+    assert result.exit_code == 2
+    assert "--norm l2 needs an --eps" in result.stderr
 
 
 def test_autoattack_is_run_recorded_and_reported(results: Path) -> None:
     line = f"attack autoattack --only apgd-ce --limit 8 --batch-size 4 --results {results}"
-    done = run(line, "--model n0 --eps 1/255 --json")
-    assert done.exit_code == 0, done.stderr
-    (info,) = json.loads(done.stdout)
+    result = run(line, "--model n0 --eps 1/255 --json")
+    assert result.exit_code == 0, result.stderr
+    (info,) = json.loads(result.stdout)
     assert info["further"] == {"batch_size": 4}
     folder = results / "runs" / info["name"]
     rows = [json.loads(text) for text in (folder / "rows-0.jsonl").read_text().splitlines()]
@@ -83,20 +83,20 @@ def test_autoattack_is_run_recorded_and_reported(results: Path) -> None:
 
 def test_foolbox_is_run_and_its_rows_verify(results: Path) -> None:
     words = "--attack LinfProjectedGradientDescentAttack --set steps=3 --eps 2/255 --save-adv"
-    done = run(f"attack foolbox {words} --limit 8 --model n0 --results {results}")
-    assert done.exit_code == 0, done.stderr
-    checked = run(f"verify {done.stdout.strip()} --results {results}")
+    result = run(f"attack foolbox {words} --limit 8 --model n0 --results {results}")
+    assert result.exit_code == 0, result.stderr
+    checked = run(f"verify {result.stdout.strip()} --results {results}")
     assert checked.exit_code == 0, checked.output
-    (rows,) = Path(done.stdout.strip()).glob("rows-0.jsonl")
+    (rows,) = Path(result.stdout.strip()).glob("rows-0.jsonl")
     rows.write_text(rows.read_text().replace('"label": ', '"label": 1', 1))
-    assert run(f"verify {done.stdout.strip()} --results {results}").exit_code == 3
+    assert run(f"verify {result.stdout.strip()} --results {results}").exit_code == 3
 
 
-def test_transfer_makes_a_set_once_and_judges_it_twice(results: Path, here: Path) -> None:
-    (here / "attacks").mkdir()
+def test_transfer_makes_a_set_once_and_judges_it_twice(results: Path, cwd: Path) -> None:
+    (cwd / "attacks").mkdir()
     table = '[[attacker]]\nname = "NAME"\nmethod = "NAME"\n'
     two = "\n".join(table.replace("NAME", name) for name in ("ifgsm", "noise"))
-    (here / "attacks" / "two.toml").write_text(f'summary = "two"\n{two}')
+    (cwd / "attacks" / "two.toml").write_text(f'summary = "two"\n{two}')
     made = run(
         "attack transfer --attackers two --surrogate n0 --eps 8/255 --limit 8 --make S",
         f"--model n1 --results {results}",
@@ -107,17 +107,17 @@ def test_transfer_makes_a_set_once_and_judges_it_twice(results: Path, here: Path
     used = run(f"attack transfer --use S --model n0 --model n1 --results {results}")
     assert used.exit_code == 0, used.stderr
     assert sorted(path.name for path in (results / "sets" / "S" / "adv").iterdir()) == before
-    assert "white-box" in used.stderr, "n0 is what the attackers know"
+    assert "white-box" in used.stderr, "n0 is the surrogate"
     shown = run(f"report --results {results}")
     assert "all-or-nothing" in shown.stdout.replace("\n", " ")
 
 
-def test_the_doctor_says_what_is_ill_and_the_report_repeats_it(results: Path) -> None:
+def test_the_doctors_failures_are_printed_and_repeated_in_the_report(results: Path) -> None:
     line = f"--model n0 --limit 20 --eps 1/255 --results {results}"
     assert run("attack pgd --iters 1", line).exit_code == 0
-    done = run("doctor", line, "--expect-clean 100+-0.1")
-    assert done.exit_code == 3, done.output
-    assert "clean accuracy" in done.stdout
+    result = run("doctor", line, "--expect-clean 100+-0.1")
+    assert result.exit_code == 3, result.output
+    assert "clean accuracy" in result.stdout
     shown = run(f"report --results {results}")
     assert "doctor: clean accuracy" in " ".join(shown.stdout.split())
 
@@ -131,7 +131,7 @@ main(sys.argv[1:])
 """
 
 
-def test_a_full_store_of_images_is_named_and_no_row_is_written(results: Path) -> None:
+def test_a_disk_too_full_for_images_is_named_and_no_row_is_written(results: Path) -> None:
     line = f"attack pgd --iters 1 --limit 8 --seed 5 --save-adv --model n0 --results {results}"
     child = subprocess.run(
         [sys.executable, "-c", _SMALL_DISK, *line.split()], capture_output=True, text=True
@@ -147,8 +147,8 @@ def test_a_full_store_of_images_is_named_and_no_row_is_written(results: Path) ->
     assert not [path for path in (Path(folder) / "adv").iterdir() if path.suffix == ".tmp"]
 
 
-def test_foolbox_s_attacks_are_listed_with_their_norms() -> None:
-    done = run("list attacks --foolbox --json")
-    rows = {row["attack"]: row for row in json.loads(done.stdout)}
+def test_foolbox_attacks_are_listed_with_their_norms() -> None:
+    result = run("list attacks --foolbox --json")
+    rows = {row["attack"]: row for row in json.loads(result.stdout)}
     assert len(rows) > 30
     assert rows["L2CarliniWagnerAttack"]["norm"] == "l2"

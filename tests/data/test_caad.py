@@ -1,4 +1,4 @@
-"""The competition's table and images: labels from 1 become classes from 0, nothing is guessed."""
+"""The competition's table and images: labels from 1 become classes from 0; nothing is guessed."""
 
 from pathlib import Path
 
@@ -47,9 +47,9 @@ def test_images_come_in_the_tables_order_with_labels_from_zero(root: Path) -> No
 
 
 def test_the_competitions_own_name_for_the_table_is_read_too(root: Path) -> None:
-    own = open_data(f"caad:{root}", "test")
+    before = open_data(f"caad:{root}", "test")
     (root / "images.csv").rename(root / "dev_dataset.csv")
-    assert open_data(f"caad:{root}", "test").fingerprint == own.fingerprint
+    assert open_data(f"caad:{root}", "test").fingerprint == before.fingerprint
 
 
 def test_the_fingerprint_changes_with_a_label(root: Path) -> None:
@@ -58,7 +58,7 @@ def test_the_fingerprint_changes_with_a_label(root: Path) -> None:
     assert open_data(f"caad:{root}", "test").fingerprint != before
 
 
-def test_px_resizes_and_without_it_one_size_is_asked_for(root: Path) -> None:
+def test_without_px_all_images_must_have_one_size(root: Path) -> None:
     save_image(root, "c1", (12, 10))
     data = open_data(f"caad:{root}", "test")
     with pytest.raises(FdbenchError, match=r"c1\.png is 12x10, others are 9x9.*\n.*--px 9"):
@@ -67,7 +67,7 @@ def test_px_resizes_and_without_it_one_size_is_asked_for(root: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "held-out"])
-def test_there_is_no_training_set(root: Path, split: str) -> None:
+def test_the_training_splits_are_refused(root: Path, split: str) -> None:
     with pytest.raises(FdbenchError, match="no training images"):
         open_data(f"caad:{root}", split)
 
@@ -92,7 +92,7 @@ def test_an_image_listed_twice_is_refused(root: Path) -> None:
         open_data(f"caad:{root}", "test")
 
 
-def test_a_table_that_is_none_is_refused(root: Path) -> None:
+def test_a_malformed_table_is_refused(root: Path) -> None:
     write_table(root)
     with pytest.raises(FdbenchError, match="lists no images"):
         open_data(f"caad:{root}", "test")
@@ -107,7 +107,7 @@ def test_a_table_that_is_none_is_refused(root: Path) -> None:
         open_data(f"caad:{root}", "test")
 
 
-def test_a_missing_folder_or_none_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_missing_or_not_given_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FdbenchError, match="there is no folder"):
         open_data(f"caad:{tmp_path / 'nowhere'}", "test")
     with pytest.raises(BadValue, match="caad:DIR"):
@@ -121,7 +121,7 @@ def test_targets_come_from_the_table(root: Path) -> None:
         targets(root)
 
 
-def test_a_file_of_targets_goes_before_the_table(root: Path) -> None:
+def test_a_file_of_targets_overrides_the_table(root: Path) -> None:
     (root / "target_class.csv").write_text("a3.png,2\nb7.png,3\n\nc1.png,4\n")
     assert targets(root) == {"a3": 1, "b7": 2, "c1": 3}
     (root / "target_class.csv").write_text("a3.png,2\n")
@@ -138,7 +138,7 @@ def test_a_file_of_targets_goes_before_the_table(root: Path) -> None:
         ("a.png,1\na.jpg,2\n", "more than once; the first: a"),
     ],
 )
-def test_lines_that_say_no_class_are_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_lines_without_a_valid_class_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "lines.csv").write_text(text)
     with pytest.raises(FdbenchError, match=message):
         read_classes(tmp_path / "lines.csv")

@@ -48,7 +48,7 @@ def imagenet_root(tmp_path: Path) -> Path:
 # --- folders of images
 
 
-def test_a_folder_of_images_gives_them_byte_for_byte(folder: Path) -> None:
+def test_a_folder_of_images_is_read_byte_for_byte(folder: Path) -> None:
     data = open_data(f"folder:{folder}", "test")
     assert data.class_names == ("cat", "dog")
     assert data.ids == ("cat-0", "cat-1", "dog-0", "dog-1")
@@ -118,7 +118,7 @@ def test_sixteen_bit_images_are_refused(tmp_path: Path) -> None:
         open_data(f"folder:{tmp_path}", "test")
 
 
-def test_parts_with_other_classes_are_refused(folder: Path) -> None:
+def test_parts_with_different_classes_are_refused(folder: Path) -> None:
     save_image(folder / "val" / "bird" / "bird-0.png")
     with pytest.raises(FdbenchError, match="only in val: bird"):
         open_data(f"folder:{folder}", "train")
@@ -157,7 +157,9 @@ def test_batches_are_what_fetch_gives(folder: Path) -> None:
 # --- ImageNet
 
 
-def test_imagenet_is_evaluated_on_the_middle_of_the_shortest_edge(imagenet_root: Path) -> None:
+def test_imagenet_test_images_are_resized_by_the_short_edge_and_centre_cropped(
+    imagenet_root: Path,
+) -> None:
     data = open_data("imagenet", "test", data_dir=imagenet_root, px=28)
     assert (len(data), data.classes, data.px) == (24, 1000, 28)
     image = Image.open(imagenet_root / "val" / "n00000040" / "val_1.png")  # 61 x 48
@@ -175,14 +177,14 @@ def test_imagenet_training_images_depend_on_seed_epoch_and_id_alone(imagenet_roo
         assert (together != other).flatten(1).any(1).all()
 
 
-def test_a_part_of_imagenet_under_its_name_is_refused(imagenet_root: Path) -> None:
+def test_an_incomplete_imagenet_is_refused(imagenet_root: Path) -> None:
     for part in ("train", "val"):
         (imagenet_root / part / "n00000999").rmdir()
     with pytest.raises(FdbenchError, match="999 class folders"):
         open_data("imagenet", "test", data_dir=imagenet_root)
 
 
-def test_imagenet_without_its_folders_says_what_it_needs(tmp_path: Path) -> None:
+def test_imagenet_without_its_folders_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FdbenchError, match="--data-dir DIR"):
         open_data("imagenet", "test")
     with pytest.raises(FdbenchError, match="neither a folder train nor a folder val"):
@@ -192,11 +194,11 @@ def test_imagenet_without_its_folders_says_what_it_needs(tmp_path: Path) -> None
 def test_random_boxes_have_the_areas_and_shapes_of_the_paper() -> None:
     unit = np.random.default_rng(0).random((500, 10, 5), np.float32)
     boxes = [imagenet.random_box(500, 400, u) for u in unit]
-    found = np.array([box for box in boxes if box is not None])
-    left, top, right, bottom = found.T
+    valid = np.array([box for box in boxes if box is not None])
+    left, top, right, bottom = valid.T
     width, height = right - left, bottom - top
     area, aspect = width * height / (500 * 400), width / height
-    assert len(found) == 500
+    assert len(valid) == 500
     assert left.min() >= 0
     assert top.min() >= 0
     assert right.max() <= 500
@@ -217,7 +219,7 @@ def test_an_image_too_narrow_for_any_box_is_cropped_in_the_middle() -> None:
     assert np.allclose(x, np.asarray(centre_crop(image, 8, 8)) / 255, atol=1e-6)
 
 
-def test_each_colour_change_does_what_its_name_says() -> None:
+def test_each_colour_change_matches_its_formula() -> None:
     x = np.random.default_rng(0).random((6, 6, 3), np.float32) / 2 + np.float32(0.25)
     still = np.full((4, 3), 0.5, np.float32)
     order = np.arange(4, dtype=np.float32) / 4

@@ -33,7 +33,7 @@ def test_the_embedded_images_are_balanced(part: str, count: int) -> None:
 @pytest.mark.parametrize(
     ("split", "count"), [("train", 5500), ("held-out", 500), ("test", 1000)], ids=str
 )
-def test_fashion_mini_opens_without_any_file_of_the_user(split: str, count: int) -> None:
+def test_fashion_mini_needs_no_file_of_the_user(split: str, count: int) -> None:
     data = open_data("fashion-mini", split)
     assert (len(data), data.classes, data.px, len(data.class_names)) == (count, 10, 28, 10)
     batch = data.fetch([0, 1])
@@ -58,7 +58,7 @@ def test_the_embedded_file_is_what_the_script_makes_of_fashion_mnist(tmp_path: P
 
 
 def fake_fashion(folder: Path, cut: int = 0) -> None:
-    """The four files, each class 600 and 100 times, unsorted; the test images cut short."""
+    """The four files, with unsorted labels; `cut` bytes of the images are missing."""
     import gzip
 
     folder.mkdir(exist_ok=True)
@@ -87,7 +87,7 @@ def test_the_script_makes_the_same_bytes_twice_and_keeps_file_order(tmp_path: Pa
     assert np.array_equal(x[:, 5, 5], y)
 
 
-def test_the_four_files_of_fashion_mnist_are_read_where_they_lie(tmp_path: Path) -> None:
+def test_the_four_files_of_fashion_mnist_are_read_in_place(tmp_path: Path) -> None:
     fake_fashion(tmp_path)
     data = open_data("fashion-mnist", "test", data_dir=tmp_path)
     assert (len(data), data.px, data.class_names[9]) == (1050, 28, "Ankle boot")
@@ -103,32 +103,32 @@ def test_a_cut_idx_file_is_refused(tmp_path: Path) -> None:
 
 
 class FakeCifar:
-    """torchvision's attributes, and what it was asked."""
+    """Has torchvision's attributes and records its arguments."""
 
-    asked: tuple[Path, bool, bool]
+    arguments: tuple[Path, bool, bool]
 
     def __init__(self, root: Path, train: bool, download: bool) -> None:
-        FakeCifar.asked = (root, train, download)
+        FakeCifar.arguments = (root, train, download)
         self.data, labels = make_arrays(24)
         self.targets = labels.tolist()
         self.classes = list("abcde")
 
 
-def test_torchvision_downloads_only_when_told(
+def test_torchvision_downloads_only_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torchvision
 
     monkeypatch.setattr(torchvision.datasets, "CIFAR10", FakeCifar)
     data = open_data("cifar10", "test", data_dir=tmp_path)
-    assert FakeCifar.asked == (tmp_path, False, False)
+    assert FakeCifar.arguments == (tmp_path, False, False)
     assert (len(data), data.class_names) == (24, tuple("abcde"))
     open_data("cifar10", "train", data_dir=tmp_path, download=True)
-    assert FakeCifar.asked == (tmp_path, True, True)
+    assert FakeCifar.arguments == (tmp_path, True, True)
 
 
 @pytest.mark.parametrize("ref", ["cifar10", "cifar100", "fashion-mnist"])
-def test_data_that_are_not_there_are_not_downloaded_by_themselves(
+def test_missing_data_are_not_downloaded_without_the_option(
     ref: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -42,7 +42,7 @@ def arrays_ref(tmp_path: Path) -> str:
 # --- splits, ids, fingerprints
 
 
-def test_held_out_and_train_share_no_image_and_are_all_of_the_training_set(
+def test_held_out_and_train_partition_the_training_set(
     arrays_ref: str,
 ) -> None:
     train, held = open_data(arrays_ref, "train"), open_data(arrays_ref, "held-out")
@@ -89,14 +89,14 @@ def test_batches_are_what_fetch_gives(arrays_ref: str) -> None:
     assert list(data.batches([], 4)) == []
 
 
-# --- random changes in training
+# --- augmentation
 
 
 def changed(data: Dataset, positions: Sequence[int], seed: int = 0, epoch: int = 0) -> torch.Tensor:
     return data.fetch(positions, Augment(seed, epoch)).x
 
 
-def test_random_changes_belong_to_the_image_not_to_the_batch(arrays_ref: str) -> None:
+def test_augmentation_does_not_depend_on_the_batch(arrays_ref: str) -> None:
     data = open_data(arrays_ref, "train")
     state = torch.get_rng_state()
     together = changed(data, range(20))
@@ -106,12 +106,12 @@ def test_random_changes_belong_to_the_image_not_to_the_batch(arrays_ref: str) ->
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"epoch": 1}], ids=str)
-def test_another_seed_or_epoch_changes_differently(arrays_ref: str, other: dict[str, int]) -> None:
+def test_another_seed_or_epoch_augments_differently(arrays_ref: str, other: dict[str, int]) -> None:
     data = open_data(arrays_ref, "train")
     assert not torch.equal(changed(data, range(9)), changed(data, range(9), **other))
 
 
-def test_every_change_is_a_crop_of_the_padded_image_or_its_mirror_and_all_occur(
+def test_every_crop_of_the_padded_image_and_its_mirror_occurs_and_nothing_else(
     tmp_path: Path,
 ) -> None:
     x, y = make_arrays(12, px=16)
@@ -137,16 +137,16 @@ def test_every_change_is_a_crop_of_the_padded_image_or_its_mirror_and_all_occur(
         ("cifar10:x", "no data set 'cifar10:x'"),
         ("foldr:pics", "Did you mean 'folder'"),
         ("tiny", "folder:DIR or npz:PATH"),
-        ("folder", "does not say where the data lie: folder:DIR"),
-        ("npz:", "does not say where the data lie: npz:PATH"),
+        ("folder", "needs a path: folder:DIR"),
+        ("npz:", "needs a path: npz:PATH"),
     ],
 )
-def test_an_unknown_data_set_says_what_is_known(ref: str, message: str) -> None:
+def test_an_unknown_data_set_is_refused_with_the_known_forms(ref: str, message: str) -> None:
     with pytest.raises(BadValue, match=message):
         open_data(ref, "test")
 
 
-def test_a_bare_path_is_told_how_to_be_typed(tmp_path: Path) -> None:
+def test_a_bare_path_is_refused_with_the_forms_to_type(tmp_path: Path) -> None:
     with pytest.raises(BadValue, match=f"folder:{tmp_path} or npz:{tmp_path}"):
         open_data(str(tmp_path), "test")
 
@@ -166,7 +166,7 @@ def test_an_unknown_split_is_refused() -> None:
         ("folder:x", {"px": 0}),
     ],
 )
-def test_options_without_a_meaning_are_refused(ref: str, option: dict[str, Any]) -> None:
+def test_options_that_do_not_apply_are_refused(ref: str, option: dict[str, Any]) -> None:
     with pytest.raises(BadValue, match="--"):
         open_data(ref, "test", **option)
 
@@ -179,7 +179,7 @@ def test_every_data_set_is_described_in_a_line() -> None:
     assert all(kind.summary and "\n" not in kind.summary for kind in kinds)
 
 
-# --- contract C1
+# --- images in [0, 1]
 
 
 def images(*values: float) -> torch.Tensor:
@@ -209,7 +209,7 @@ def test_values_outside_are_refused_with_the_likely_cause(
         check_images(images(*values))
 
 
-# --- real data, where there are some
+# --- real data, where available
 
 
 REAL = os.environ.get("FDBENCH_TEST_DATA")
@@ -231,8 +231,8 @@ def test_the_real_cifar10_opens() -> None:
 @real_data
 def test_real_photographs_open_at_their_own_size_and_resized(tmp_path: Path) -> None:
     (tmp_path / "photos").symlink_to(f"{REAL}/data/nips17/images")
-    own = open_data(f"folder:{tmp_path}", "test")
-    assert (len(own), own.px) == (200, 299)
+    full_size = open_data(f"folder:{tmp_path}", "test")
+    assert (len(full_size), full_size.px) == (200, 299)
     small = open_data(f"folder:{tmp_path}", "test", px=64)
     batches = list(small.batches(range(20), 8))
     assert [len(b.ids) for b in batches] == [8, 8, 4]

@@ -1,4 +1,4 @@
-"""`fdbench verify`: an untouched run passes, and whatever is changed in one is found."""
+"""`fdbench verify`: an untouched run passes, and any change to one is detected."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ from fdbench.specs.plain import digest
 from fdbench.store import images
 from fdbench.store.workspace import Workspace
 
-Row = dict[str, Any]  # a forger keeps to no schema
+Row = dict[str, Any]  # a forger follows no schema
 
 CPU = torch.device("cpu")
 DATA = open_data("fashion-mini", "test")
@@ -80,7 +80,7 @@ def verdicts(path: Path, judged: Model | None = None, **options: Any) -> dict[st
     return {check.check: check.verdict for check in checks}
 
 
-def found(path: Path, check: str, judged: Model | None = None) -> str:
+def detail(path: Path, check: str, judged: Model | None = None) -> str:
     checks = audit(read_run(path), judged or model(), DATA, CPU)
     return next(one.found for one in checks if one.check == check)
 
@@ -112,9 +112,9 @@ def put(**values: Any) -> Callable[[Row], None]:
 
 def test_every_check_of_an_untouched_run_passes(run: Path) -> None:
     assert set(verdicts(run).values()) == {"pass"}
-    assert found(run, "rows") == "12 of 12 images, each once"
-    assert found(run, "verdicts") == "24 verdicts"
-    assert found(run, "PNG files") == "24 files"
+    assert detail(run, "rows") == "12 of 12 images, each once"
+    assert detail(run, "verdicts") == "24 verdicts"
+    assert detail(run, "PNG files") == "24 files"
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
@@ -135,7 +135,7 @@ SEARCH = settings(
 
 @SEARCH
 @given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
-def test_any_changed_byte_of_the_rows_is_found(bare: Path, place: float, flip: int) -> None:
+def test_any_changed_byte_of_the_rows_is_detected(bare: Path, place: float, flip: int) -> None:
     path = bare / "rows-0.jsonl"
     content = path.read_bytes()
     changed = bytearray(content)
@@ -148,7 +148,7 @@ def test_any_changed_byte_of_the_rows_is_found(bare: Path, place: float, flip: i
 
 @SEARCH
 @given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
-def test_any_changed_byte_of_a_shard_is_found(bare: Path, place: float, flip: int) -> None:
+def test_any_changed_byte_of_a_shard_is_detected(bare: Path, place: float, flip: int) -> None:
     path = next((bare / "adv").iterdir())
     content = path.read_bytes()
     changed = bytearray(content)
@@ -175,12 +175,12 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_any_changed_field_of_a_row_is_found(bare: Path, name: str) -> None:
+def test_any_changed_field_of_a_row_is_detected(bare: Path, name: str) -> None:
     rows = rows_of(bare)
     rows[3][name] = FIELDS[name]
     write_rows(bare, rows)
     assert "row checks" in failed(bare)
-    assert "1 of 12 rows; first: rows-0.jsonl, line 4 does not fit its check" in found(
+    assert "1 of 12 rows; first: rows-0.jsonl, line 4 does not fit its check" in detail(
         bare, "row checks"
     )
 
@@ -190,9 +190,9 @@ def test_every_field_of_a_row_is_tried(bare: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(FIELDS.keys() - {"more"}))
-def test_rows_that_lost_a_field_are_found(bare: Path, name: str) -> None:
+def test_rows_without_a_field_are_detected(bare: Path, name: str) -> None:
     write_rows(bare, [{k: v for k, v in row.items() if k != name} for row in rows_of(bare)])
-    assert found(bare, "row checks").startswith("12 of 12 rows; first: rows-0.jsonl, line 1 ")
+    assert detail(bare, "row checks").startswith("12 of 12 rows; first: rows-0.jsonl, line 1 ")
 
 
 def other(pred: int) -> int:
@@ -221,7 +221,7 @@ LIES: dict[str, tuple[Callable[[Row], None], str]] = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_a_lie_that_is_sealed_again_is_found(bare: Path, lie: str) -> None:
+def test_a_forged_row_with_a_matching_check_is_detected(bare: Path, lie: str) -> None:
     change, check = LIES[lie]
     if lie == "another's shard":
         change = put(shard=rows_of(bare)[-1]["shard"])
@@ -229,7 +229,7 @@ def test_a_lie_that_is_sealed_again_is_found(bare: Path, lie: str) -> None:
     assert check in failed(bare)
 
 
-def test_an_image_that_broke_has_a_first_wrong(bare: Path) -> None:
+def test_a_broken_image_must_have_a_first_wrong(bare: Path) -> None:
     row = next(row for row in rows_of(bare) if row["pred"]["4"] != row["label"])
     reseal(
         bare,
@@ -239,14 +239,14 @@ def test_an_image_that_broke_has_a_first_wrong(bare: Path) -> None:
     assert "first wrong" in failed(bare)
 
 
-def test_a_target_that_was_not_drawn_is_found(tmp_path: Path) -> None:
+def test_a_target_that_was_not_drawn_is_detected(tmp_path: Path) -> None:
     folder = attacked(tmp_path, "float", replace(SPEC, targeted=True))
     assert not failed(folder)
     drawn = rows_of(folder)[3]
     free = next(c for c in range(10) if c not in (drawn["target"], drawn["label"]))
     reseal(folder, put(target=free))
     assert failed(folder) == {"labels"}
-    assert f"image 3: label {drawn['label']}, target {free}" in found(folder, "labels")
+    assert f"image 3: label {drawn['label']}, target {free}" in detail(folder, "labels")
 
 
 def forge(path: Path, change: Callable[[torch.Tensor], None]) -> None:
@@ -275,7 +275,7 @@ MOVED = {
 def test_images_outside_ball_or_box_are_counted(bare: Path, how: str) -> None:
     forge(bare, MOVED[how])
     assert {"ball and box", "distances"} <= failed(bare)
-    assert found(bare, "ball and box").startswith("1 of 24 images; first: image 1, 4: ")
+    assert detail(bare, "ball and box").startswith("1 of 24 images; first: image 1, 4: ")
 
 
 def test_shards_of_another_kind_are_refused(bare: Path) -> None:
@@ -284,28 +284,28 @@ def test_shards_of_another_kind_are_refused(bare: Path) -> None:
     half = {reading: adv.half() for reading, adv in shard.tensors.items()}
     new = images.write_shard(bare / "adv", replace(shard, tensors=half))
     reseal(bare, put(shard=new), image=0)
-    assert "torch.float16" in found(bare, "shards")
+    assert "torch.float16" in detail(bare, "shards")
 
 
-def test_a_removed_shard_is_found_for_each_of_its_images(bare: Path) -> None:
+def test_a_removed_shard_is_detected_for_each_of_its_images(bare: Path) -> None:
     (bare / "adv" / rows_of(bare)[0]["shard"]).unlink()
     assert failed(bare) == {"shards"}
-    assert found(bare, "shards").startswith("5 of 12 images; first: image 0: ")
+    assert detail(bare, "shards").startswith("5 of 12 images; first: image 0: ")
 
 
-def test_removing_all_shards_is_found(bare: Path) -> None:
+def test_removing_all_shards_is_detected(bare: Path) -> None:
     shutil.rmtree(bare / "adv")
     assert failed(bare) == {"shards"}
 
 
-def test_an_added_shard_is_found(bare: Path) -> None:
+def test_an_added_shard_is_detected(bare: Path) -> None:
     one = images.Shard((0,), {"4": torch.zeros(1, 3, 28, 28)})
     name = images.write_shard(bare / "adv", one)
     assert failed(bare) == {"other files"}
-    assert name in found(bare, "other files")
+    assert name in detail(bare, "other files")
 
 
-def test_stripping_the_check_off_a_row_is_found(bare: Path) -> None:
+def test_removing_the_check_of_a_row_is_detected(bare: Path) -> None:
     rows = rows_of(bare)
     rows[3] = {key: value for key, value in rows[3].items() if key not in ("check", "shard")}
     write_rows(bare, rows)
@@ -317,10 +317,10 @@ def test_a_removed_row_makes_the_run_unfinished(bare: Path) -> None:
     now = verdicts(bare)
     assert now["rows"] == "skipped"
     assert "fail" not in now.values()
-    assert "unfinished: 11 of 12 images; to continue: " in found(bare, "rows")
+    assert "unfinished: 11 of 12 images; to continue: " in detail(bare, "rows")
 
 
-def test_a_torn_last_line_is_unfinished_too(bare: Path) -> None:
+def test_a_torn_last_line_makes_the_run_unfinished(bare: Path) -> None:
     path = bare / "rows-0.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
     now = verdicts(bare)
@@ -328,14 +328,14 @@ def test_a_torn_last_line_is_unfinished_too(bare: Path) -> None:
     assert "fail" not in now.values()
 
 
-def test_a_run_that_has_only_begun_fails_nothing(bare: Path) -> None:
+def test_a_run_without_rows_fails_no_check(bare: Path) -> None:
     write_rows(bare, [])
     now = verdicts(bare)
     assert "fail" not in now.values()
     assert now["verdicts"] == "skipped"
 
 
-def test_a_repeated_row_is_found(bare: Path) -> None:
+def test_a_repeated_row_is_detected(bare: Path) -> None:
     rows = rows_of(bare)
     write_rows(bare, [*rows, rows[0]])
     assert failed(bare) == {"rows"}
@@ -344,33 +344,33 @@ def test_a_repeated_row_is_found(bare: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value"), [("eps", 0.5), ("iters", [2]), ("norm", "l2"), ("targeted", True)]
 )
-def test_a_changed_description_is_found(bare: Path, field: str, value: Any) -> None:
+def test_a_changed_description_is_detected(bare: Path, field: str, value: Any) -> None:
     path = bare / "run.json"
-    told = json.loads(path.read_text())
-    place = told["attack"]["parameters"] if field == "iters" else told["attack"]
+    description = json.loads(path.read_text())
+    place = description["attack"]["parameters"] if field == "iters" else description["attack"]
     place[field] = value
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(description))
     assert "description" in failed(bare)
 
 
-def test_a_smaller_plan_is_found(bare: Path) -> None:
+def test_a_reduced_number_of_images_is_detected(bare: Path) -> None:
     path = bare / "run.json"
-    told = json.loads(path.read_text())
-    path.write_text(json.dumps({**told, "images": 5}))
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps({**description, "images": 5}))
     assert {"description", "rows"} <= failed(bare)
 
 
-def test_one_changed_weight_is_found_and_its_network_not_asked(run: Path) -> None:
+def test_one_changed_weight_is_detected_and_the_network_is_not_run(run: Path) -> None:
     net = Linear(10, 28, seed=0)
     with torch.no_grad():
         net.fc.weight[3, 500] += 1e-6
     now = verdicts(run, model(net))
     assert {check for check, verdict in now.items() if verdict == "fail"} == {"weights"}
-    asked = ("clean verdicts", "verdicts", "PNG verdicts")
-    assert [now[check] for check in asked] == ["skipped"] * 3
+    checks = ("clean verdicts", "verdicts", "PNG verdicts")
+    assert [now[check] for check in checks] == ["skipped"] * 3
 
 
-def test_other_data_are_found_and_not_looked_at(run: Path) -> None:
+def test_other_data_are_detected_and_not_used(run: Path) -> None:
     held_out = open_data("fashion-mini", "held-out")
     now = {one.check: one.verdict for one in audit(read_run(run), model(), held_out, CPU)}
     assert now["data"] == "fail"
@@ -399,13 +399,13 @@ EDITS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("how", EDITS)
-def test_an_edited_png_is_found(run: Path, how: str) -> None:
+def test_an_edited_png_is_detected(run: Path, how: str) -> None:
     EDITS[how](png(run))
     assert failed(run) == {"PNG files"}
-    assert found(run, "PNG files").startswith("1 of 24 files; first: ")
+    assert detail(run, "PNG files").startswith("1 of 24 files; first: ")
 
 
-def test_an_added_png_is_found(run: Path) -> None:
+def test_an_added_png_is_detected(run: Path) -> None:
     shutil.copy(png(run), png(run).with_name("300.png"))
     assert failed(run) == {"other files"}
 
@@ -416,7 +416,7 @@ def test_a_run_without_images_says_how_to_keep_them(tmp_path: Path) -> None:
     assert "fail" not in now.values()
     assert now["clean verdicts"] == now["labels"] == now["rows"] == "pass"
     assert now["ball and box"] == now["verdicts"] == "skipped"
-    assert "--save-adv" in found(folder, "ball and box")
+    assert "--save-adv" in detail(folder, "ball and box")
 
 
 class Noisy(Linear):
@@ -424,7 +424,7 @@ class Noisy(Linear):
         return super().forward(x + torch.rand_like(x) / 10)
 
 
-def test_a_network_that_draws_numbers_is_not_held_to_its_verdicts(bare: Path) -> None:
+def test_verdicts_of_a_stochastic_network_are_not_checked(bare: Path) -> None:
     noisy = frozen(Noisy(10, 28, seed=0))
     now = verdicts(bare, replace(model(), net=noisy))
     assert "fail" not in now.values()
@@ -442,7 +442,7 @@ def test_a_network_that_returns_nan_fails(bare: Path) -> None:
 
 
 class Tied(nn.Module):
-    """Classes 0 and 1 are as likely, up to rounding; the rest are not."""
+    """Classes 0 and 1 tie up to rounding; the rest are less likely."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits = torch.zeros(len(x), 10)
@@ -450,12 +450,12 @@ class Tied(nn.Module):
         return logits
 
 
-def test_a_verdict_across_a_tie_passes_and_is_told(bare: Path) -> None:
+def test_a_verdict_across_a_tie_passes_and_is_reported(bare: Path) -> None:
     for image in range(IMAGES):
         reseal(bare, lambda row: row.update(clean=1), image)
     tied = replace(model(), net=Tied())
     assert verdicts(bare, tied)["clean verdicts"] == "pass"
-    assert found(bare, "clean verdicts", tied) == "12 verdicts (12 within rounding of a tie)"
+    assert detail(bare, "clean verdicts", tied) == "12 verdicts (12 within rounding of a tie)"
 
 
 @pytest.fixture(scope="module")
@@ -479,15 +479,17 @@ def test_the_command_takes_a_path_or_a_name(trained: Path, monkeypatch: pytest.M
     for name in (folder, folder.name):
         result = command(name, "--results", trained, "--json")
         assert result.exit_code == 0, result.output
-        (told,) = json.loads(result.stdout)
-        assert told["run"] == str(folder)
-        assert {"check": "rows", "verdict": "pass", "found": "12 of 12 images, each once"} in told[
-            "checks"
-        ]
+        (report,) = json.loads(result.stdout)
+        assert report["run"] == str(folder)
+        assert {
+            "check": "rows",
+            "verdict": "pass",
+            "found": "12 of 12 images, each once",
+        } in report["checks"]
     assert "pass" in command(folder, "--results", trained).stdout
 
 
-def test_the_command_fails_with_three_and_names_the_run(trained: Path, tmp_path: Path) -> None:
+def test_the_command_exits_with_3_and_names_the_run(trained: Path, tmp_path: Path) -> None:
     results = Path(shutil.copytree(trained, tmp_path / "results"))
     (folder,) = (results / "runs").iterdir()
     reseal(folder, lambda row: row.update(clean=other(row["clean"])))
@@ -496,7 +498,7 @@ def test_the_command_fails_with_three_and_names_the_run(trained: Path, tmp_path:
     assert f"{folder}: clean verdicts" in result.stderr
 
 
-def test_a_changed_byte_of_the_weights_fails_with_three(trained: Path, tmp_path: Path) -> None:
+def test_a_changed_byte_of_the_weights_exits_with_3(trained: Path, tmp_path: Path) -> None:
     results = Path(shutil.copytree(trained, tmp_path / "results"))
     (folder,) = (results / "runs").iterdir()
     weights = results / "checkpoints" / "mine.safetensors"

@@ -1,4 +1,4 @@
-"""A folder of images becomes lines; no stop, no broken image and no second network spoils them."""
+"""A folder of images becomes lines; no kill, broken image or second network corrupts them."""
 
 import json
 import subprocess
@@ -49,7 +49,7 @@ COUNT = 12
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     (tmp_path / "nets.py").write_text(NETWORK)
@@ -71,56 +71,56 @@ def expected(base: int = 0) -> str:
 
 
 @pytest.mark.parametrize("base", [0, 1])
-def test_lines_are_names_and_labels_in_the_order_of_the_names(here: Path, base: int) -> None:
+def test_lines_are_names_and_labels_sorted_by_name(cwd: Path, base: int) -> None:
     result = run("--label-base", str(base), "--batch-size", "5")
     assert result.exit_code == 0, result.output
-    assert (here / "out.csv").read_text() == expected(base)
+    assert (cwd / "out.csv").read_text() == expected(base)
     assert result.stdout == "out.csv\n"
 
 
-def test_batch_size_changes_no_line(here: Path) -> None:
+def test_batch_size_changes_no_line(cwd: Path) -> None:
     for size in ("1", "7", "50"):
-        (here / "out.csv.jsonl").unlink(missing_ok=True)
-        (here / "out.csv").unlink(missing_ok=True)
+        (cwd / "out.csv.jsonl").unlink(missing_ok=True)
+        (cwd / "out.csv").unlink(missing_ok=True)
         assert run("--batch-size", size).exit_code == 0
-        assert (here / "out.csv").read_text() == expected()
+        assert (cwd / "out.csv").read_text() == expected()
 
 
-def test_a_finished_folder_is_not_read_again(here: Path) -> None:
+def test_a_finished_folder_is_not_read_again(cwd: Path) -> None:
     run()
-    before = (here / "out.csv.jsonl").read_bytes()
-    for path in (here / "in").iterdir():
+    before = (cwd / "out.csv.jsonl").read_bytes()
+    for path in (cwd / "in").iterdir():
         path.write_bytes(b"no image any more")
     assert run("--label-base", "1").exit_code == 0
-    assert (here / "out.csv").read_text() == expected(1)
-    assert (here / "out.csv.jsonl").read_bytes() == before
+    assert (cwd / "out.csv").read_text() == expected(1)
+    assert (cwd / "out.csv.jsonl").read_bytes() == before
 
 
-def test_killed_it_goes_on_and_ends_with_the_same_bytes(here: Path) -> None:
+def test_a_killed_command_resumes_and_ends_with_the_same_bytes(cwd: Path) -> None:
     words = ["classify", "--model", "nets:slow", "--batch-size", "1", "in", "out.csv"]
     command = [sys.executable, "-m", "fdbench", *words]
-    journal = here / "out.csv.jsonl"
+    journal = cwd / "out.csv.jsonl"
     killed(lambda: lines_in(journal) > 3, *command[1:])
-    assert not (here / "out.csv").exists()
+    assert not (cwd / "out.csv").exists()
     with journal.open("a") as file:
         file.write('{"image": "01.p')  # torn
     kept = journal.read_bytes().count(b"\n")
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "out.csv\n"
-    assert (here / "out.csv").read_text() == expected()
+    assert (cwd / "out.csv").read_text() == expected()
     assert journal.read_bytes().count(b"\n") == COUNT + 1
     assert kept > 3
 
 
 @pytest.fixture
-def broken(here: Path) -> Path:
-    whole = (here / "in" / "03.png").read_bytes()
-    (here / "in" / "03.png").write_bytes(whole[:40])
-    (here / "in" / "07.png").write_bytes(b"")
-    return here
+def broken(cwd: Path) -> Path:
+    whole = (cwd / "in" / "03.png").read_bytes()
+    (cwd / "in" / "03.png").write_bytes(whole[:40])
+    (cwd / "in" / "07.png").write_bytes(b"")
+    return cwd
 
 
-def test_images_that_can_not_be_read_are_named_and_nothing_is_written(broken: Path) -> None:
+def test_unreadable_images_are_named_and_nothing_is_written(broken: Path) -> None:
     result = run()
     assert result.exit_code == 1
     for word in ("2 of 12", "03.png", "07.png", "--skip-bad"):
@@ -147,48 +147,48 @@ def test_a_repaired_image_is_added(broken: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["--model", "nets:other"], ["--px", "20"]])
-def test_answers_of_another_network_or_size_are_not_mixed(here: Path, words: list[str]) -> None:
+def test_answers_of_another_network_or_size_are_not_mixed(cwd: Path, words: list[str]) -> None:
     run()
     result = run(*words)
     assert result.exit_code == 1
     assert "another network or size" in result.stderr
-    assert (here / "out.csv").read_text() == expected()
+    assert (cwd / "out.csv").read_text() == expected()
 
 
-def test_a_file_of_somebody_else_is_not_overwritten(here: Path) -> None:
-    (here / "out.csv").write_text("precious")
+def test_a_foreign_file_is_not_overwritten(cwd: Path) -> None:
+    (cwd / "out.csv").write_text("precious")
     result = run()
     assert result.exit_code == 1
     assert "Move it away" in result.stderr
-    assert (here / "out.csv").read_text() == "precious"
-    (here / "out.csv").rename(here / "out.csv.jsonl")
-    (here / "out.csv.jsonl").write_text("precious\n")
+    assert (cwd / "out.csv").read_text() == "precious"
+    (cwd / "out.csv").rename(cwd / "out.csv.jsonl")
+    (cwd / "out.csv.jsonl").write_text("precious\n")
     assert "is not a journal" in run().stderr
-    assert (here / "out.csv.jsonl").read_text() == "precious\n"
+    assert (cwd / "out.csv.jsonl").read_text() == "precious\n"
 
 
-def test_names_with_commas_are_quoted(here: Path) -> None:
-    (here / "in" / "03.png").rename(here / "in" / "0,3.png")
+def test_names_with_commas_are_quoted(cwd: Path) -> None:
+    (cwd / "in" / "03.png").rename(cwd / "in" / "0,3.png")
     run()
-    assert '"0,3.png",9\n' in (here / "out.csv").read_text()
+    assert '"0,3.png",9\n' in (cwd / "out.csv").read_text()
 
 
-def test_an_empty_folder_is_an_error(here: Path) -> None:
-    for path in (here / "in").iterdir():
+def test_an_empty_folder_is_an_error(cwd: Path) -> None:
+    for path in (cwd / "in").iterdir():
         path.unlink()
     result = run()
     assert result.exit_code == 1
     assert "in holds no images" in result.stderr
 
 
-def test_a_size_that_nobody_knows_is_asked_for(here: Path) -> None:
+def test_an_unknown_input_size_must_be_given(cwd: Path) -> None:
     result = run("--model", "nets:sizeless")
     assert result.exit_code == 2
     assert "--px 224" in result.stderr
-    assert not (here / "out.csv.jsonl").exists()
+    assert not (cwd / "out.csv.jsonl").exists()
 
 
-def test_size_is_as_told_then_the_networks_own() -> None:
+def test_the_size_is_the_given_one_or_the_networks() -> None:
     net = torch.nn.Flatten()
     model = Model("n", "n", net, "0" * 64, None)
     assert side(model, 32) == 32
@@ -197,18 +197,18 @@ def test_size_is_as_told_then_the_networks_own() -> None:
         side(model, None)
 
 
-def test_a_network_that_resizes_gets_the_images_as_they_are(here: Path) -> None:
-    """Of eight columns the middle four are dark: all that resizing without antialias looks at."""
+def test_a_network_that_resizes_gets_the_images_as_they_are(cwd: Path) -> None:
+    """Of eight columns the middle four are dark: all that resizing without antialias samples."""
     stripes = np.full((128, 128, 3), 200, np.uint8)
     stripes.reshape(128, 16, 8, 3)[:, :, 2:6] = 0
-    Image.fromarray(stripes).save(here / "in" / "stripes.png")
+    Image.fromarray(stripes).save(cwd / "in" / "stripes.png")
     assert run().exit_code == 0
-    assert "stripes.png,0\n" in (here / "out.csv").read_text()
-    (here / "out.csv").unlink()
-    (here / "out.csv.jsonl").unlink()
+    assert "stripes.png,0\n" in (cwd / "out.csv").read_text()
+    (cwd / "out.csv").unlink()
+    (cwd / "out.csv.jsonl").unlink()
     result = run("--model", "nets:resizing")
     assert "as they are (resize to 16x16 (bicubic, antialias)" in result.stderr
-    assert (here / "out.csv").read_text() == expected() + "stripes.png,3\n"  # 13 images, 13 sizes
+    assert (cwd / "out.csv").read_text() == expected() + "stripes.png,3\n"  # 13 images, 13 sizes
 
 
 def test_the_whole_image_is_resized_without_a_crop(tmp_path: Path) -> None:
@@ -229,16 +229,16 @@ def test_shrinking_is_opencvs_cubic(tmp_path: Path) -> None:
     assert whole_image(tmp_path / "row.png", 2)[0, 0].tolist() == [0, round(value)]
 
 
-def test_channels_stay_in_the_order_rgb(here: Path) -> None:
+def test_channels_stay_in_the_order_rgb(cwd: Path) -> None:
     red = np.zeros((8, 8, 3), np.uint8)
     red[..., 0] = 255
-    Image.fromarray(red).save(here / "red.png")
-    assert whole_image(here / "red.png", 4).float().mean((1, 2)).tolist() == [255, 0, 0]
+    Image.fromarray(red).save(cwd / "red.png")
+    assert whole_image(cwd / "red.png", 4).float().mean((1, 2)).tolist() == [255, 0, 0]
 
 
-def test_the_journal_says_which_network_answered(here: Path) -> None:
+def test_the_journal_names_the_network(cwd: Path) -> None:
     model = Model("n", "n", torch.nn.Flatten(), "ab" * 32, None)
-    job = Classification(model, here / "in", here / "out.csv", torch.device("cpu"), px=4)
+    job = Classification(model, cwd / "in", cwd / "out.csv", torch.device("cpu"), px=4)
     assert classify_folder(job).count == COUNT
-    head = json.loads((here / "out.csv.jsonl").read_text().splitlines()[0])
+    head = json.loads((cwd / "out.csv.jsonl").read_text().splitlines()[0])
     assert head == {"model": "n", "weights": "ab" * 32, "px": 4}

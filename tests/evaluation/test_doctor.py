@@ -1,4 +1,4 @@
-"""Networks that are ill in a known way, each found for the right reason."""
+"""Networks that are ill in a known way: each fails the right check."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def patient(net: nn.Module, **changes: object) -> Patient:
-    """A network on 40 images that are labelled as a healthy one sees them."""
+    """A network and 40 images labelled by a healthy network."""
     x = torch.rand((40, 3, 8, 8), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         label = healthy()(x).argmax(1)
@@ -73,7 +73,7 @@ class Probabilities(nn.Module):
 
 
 class Purifying(nn.Module):
-    """Moves its input by a gradient of its own before it answers."""
+    """Moves its input along a gradient of its own before classifying it."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Purifying(nn.Module):
 
 
 class BatchMean(nn.Module):
-    """What a batch norm in training mode does: each answer hangs on the others."""
+    """As batch norm in training mode: each image's logits depend on the rest of the batch."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class BatchMean(nn.Module):
         return self.inner(x - x.mean(0) + 0.5)
 
 
-def test_a_plain_network_passes_every_check_that_can_be_made() -> None:
+def test_a_plain_network_passes_every_check_that_applies() -> None:
     checks = examine(patient(healthy()))
     assert [check.check for check in checks] == list(CHECKS)
     assert [c for c in checks if c.verdict == "fail"] == []
@@ -115,9 +115,9 @@ ILLNESSES: dict[str, tuple[nn.Module, set[str]]] = {
 
 
 @pytest.mark.parametrize("name", ILLNESSES)
-def test_each_illness_is_found_for_the_right_reason(name: str) -> None:
-    net, reasons = ILLNESSES[name]
-    assert reasons <= failed(patient(net))
+def test_each_illness_fails_the_right_check(name: str) -> None:
+    net, checks = ILLNESSES[name]
+    assert checks <= failed(patient(net))
 
 
 @pytest.mark.parametrize("net", [Scaled(healthy()), Rounded(healthy())], ids=["scaled", "rounded"])
@@ -130,23 +130,23 @@ def test_a_surrogate_with_an_honest_gradient_beats_pgd_on_a_masked_one() -> None
     assert "transfer never beats PGD" in failed(ill)
 
 
-def test_a_random_network_passes_as_such_with_eot_only() -> None:
+def test_a_stochastic_network_passes_only_with_eot() -> None:
     assert "deterministic" in failed(patient(Noisy(healthy(), 0.01)))
     assert "deterministic" not in failed(patient(Noisy(healthy(), 0.01), eot=4))
 
 
-def test_a_network_left_in_training_mode_is_found() -> None:
+def test_a_network_left_in_training_mode_fails() -> None:
     ill = patient(healthy())
     ill.net.train()
     assert "inference mode" in failed(ill)
 
 
-def test_clean_accuracy_must_be_what_was_expected() -> None:
+def test_clean_accuracy_must_be_the_expected_one() -> None:
     assert "clean accuracy" in failed(patient(healthy(), expected=(60.0, 5.0)))
     assert "clean accuracy" not in failed(patient(healthy(), expected=(99.0, 2.0)))
 
 
-def test_more_iterations_that_help_the_network_are_found() -> None:
+def test_accuracy_that_rises_with_iterations_fails() -> None:
     ill = patient(healthy())
     vars(ill)["pgd10"] = [False] * 20 + [True] * 20
     vars(ill)["pgd100"] = [True] * 40

@@ -32,8 +32,10 @@ def job(results: Path, classes: int = 10, **changes: Any) -> Evaluation:
     model = Model("linear", "conftest:linear", net, weights_hash(net.state_dict()), None)
     data = open_data("fashion-mini", "test")
     cpu = torch.device("cpu")
-    asked = Evaluation(model, data, PGD(), SPEC, Workspace(results), cpu, limit=40, batch_size=16)
-    return replace(asked, **changes)
+    evaluation = Evaluation(
+        model, data, PGD(), SPEC, Workspace(results), cpu, limit=40, batch_size=16
+    )
+    return replace(evaluation, **changes)
 
 
 def rows(folder: Path) -> dict[int, dict[str, Any]]:
@@ -48,9 +50,9 @@ def silent(text: str) -> None:
 
 
 def test_every_image_has_one_row_with_all_readings(tmp_path: Path) -> None:
-    found = rows(evaluate(job(tmp_path), silent))
-    assert sorted(found) == list(range(40))
-    for row in found.values():
+    by_image = rows(evaluate(job(tmp_path), silent))
+    assert sorted(by_image) == list(range(40))
+    for row in by_image.values():
         assert set(row["pred"]) == {"2", "5"}
         assert row["target"] is None
         assert 0 < row["distance"] <= 8 / 255 + 1e-6
@@ -77,18 +79,18 @@ def test_the_batch_size_changes_no_row(tmp_path: Path, batch_size: int) -> None:
     spec = replace(SPEC, targeted=True)
     wanted = rows(evaluate(job(tmp_path / "a", spec=spec), silent))
     got = rows(evaluate(job(tmp_path / "b", spec=spec, batch_size=batch_size), silent))
-    rounded = {"distance": 0, "check": 0}  # the check is of the distance too
+    rounded = {"distance": 0, "check": 0}  # the check covers the distance too
     for image, row in wanted.items():
         assert {**row, **rounded} == {**got[image], **rounded}
         assert row["distance"] == pytest.approx(got[image]["distance"], abs=1e-6)
 
 
-def test_the_same_job_again_finds_nothing_to_do(tmp_path: Path) -> None:
+def test_a_finished_job_has_nothing_left_to_do(tmp_path: Path) -> None:
     folder = evaluate(job(tmp_path), silent)
     before = (folder / "rows-0.jsonl").read_bytes()
-    said: list[str] = []
-    assert evaluate(job(tmp_path), said.append) == folder
-    assert "0 of 40 images to do" in said[0]
+    messages: list[str] = []
+    assert evaluate(job(tmp_path), messages.append) == folder
+    assert "0 of 40 images to do" in messages[0]
     assert (folder / "rows-0.jsonl").read_bytes() == before
 
 
@@ -97,9 +99,9 @@ def test_a_torn_last_line_is_redone_and_nothing_else(tmp_path: Path) -> None:
     path = folder / "rows-0.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
-    said: list[str] = []
-    evaluate(job(tmp_path), said.append)
-    assert "1 of 40 images to do" in said[0]
+    messages: list[str] = []
+    evaluate(job(tmp_path), messages.append)
+    assert "1 of 40 images to do" in messages[0]
     assert path.read_bytes() == whole
 
 
@@ -128,23 +130,23 @@ def test_an_attack_that_leaves_its_ball_stops_the_run_and_records_nothing(tmp_pa
     assert all(not path.read_text() for path in tmp_path.glob("runs/*/rows-*.jsonl"))
 
 
-def weak_then_strong(subject: Subject, spec: AttackSpec) -> Any:
+def strong_then_weak(subject: Subject, spec: AttackSpec) -> Any:
     """Two restarts: the second is the clean image again, and must not undo the first."""
     x = subject.batch.x
     yield Reading("1", 1 - x)
     yield Reading("1", x)
 
 
-def test_restarts_count_by_each_images_worst(tmp_path: Path) -> None:
+def test_each_image_counts_by_its_worst_restart(tmp_path: Path) -> None:
     spec = pgd_spec(eps=1.0, iters=(1,))
-    scripted = Scripted(weak_then_strong)
+    scripted = Scripted(strong_then_weak)
     work = job(tmp_path, attack=scripted, spec=spec)
-    found = rows(evaluate(work, silent))
+    by_image = rows(evaluate(work, silent))
     batch = work.data.fetch(range(40))
     first = predict(work.model.net, 1 - batch.x)
     second = predict(work.model.net, batch.x)
     assert (first != second).any()
-    for i, row in found.items():
+    for i, row in by_image.items():
         right = first[i] == row["label"] and second[i] == row["label"]
         assert (row["pred"]["1"] == row["label"]) == bool(right)
 
@@ -219,17 +221,17 @@ def greedy(subject: Subject, spec: AttackSpec) -> Any:
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_out_of_memory_halves_the_batch_says_so_and_goes_on(tmp_path: Path, whole: bool) -> None:
+def test_out_of_memory_halves_the_batch_and_gives_a_warning(tmp_path: Path, whole: bool) -> None:
     scripted = Scripted(greedy, "batch" if whole else "image")
     ATTACKED.clear()
-    said: list[str] = []
-    folder = evaluate(job(tmp_path, attack=scripted, batch_size=16), said.append)
+    messages: list[str] = []
+    folder = evaluate(job(tmp_path, attack=scripted, batch_size=16), messages.append)
     assert sorted(rows(folder)) == list(range(40))
     assert [len(ids) for ids in ATTACKED][:3] == [16, 8, 4]
-    assert len([ids for ids in ATTACKED if len(ids) > 4]) == 2, "it learns its limit"
+    assert len([ids for ids in ATTACKED if len(ids) > 4]) == 2, "the smaller batch is kept"
     warnings = json.loads((folder / "run.json").read_text())["warnings"]
     assert "out of memory at 16 images a batch: went on with 8" in warnings[0]
-    assert any("warning: out of memory at 8" in text for text in said)
+    assert any("warning: out of memory at 8" in text for text in messages)
     assert ("draws per batch" in warnings[0]) == whole
 
 
@@ -267,7 +269,7 @@ def test_whole_batches_keep_their_boundaries_when_resumed_and_sharded(
     assert rows(sharded) == wanted
 
 
-def test_a_whole_batch_attack_of_other_batches_is_another_run(tmp_path: Path) -> None:
+def test_a_whole_batch_attack_with_another_batch_size_is_another_run(tmp_path: Path) -> None:
     scripted = Scripted(among, "batch")
     assert evaluate(job(tmp_path, attack=scripted), silent) != evaluate(
         job(tmp_path, attack=scripted, batch_size=8), silent
@@ -303,7 +305,7 @@ def curious(subject: Subject, spec: AttackSpec) -> Any:
     yield Reading("1", subject.batch.x)
 
 
-def test_a_black_box_attack_can_not_ask_the_network_it_is_judged_on(tmp_path: Path) -> None:
+def test_a_black_box_attack_cannot_query_the_network_it_is_judged_on(tmp_path: Path) -> None:
     scripted = Scripted(curious)
     spec = AttackSpec("scripted", parameters=Blind())
     with pytest.raises(AssertionError, match="asked the network it is judged on"):
@@ -311,7 +313,7 @@ def test_a_black_box_attack_can_not_ask_the_network_it_is_judged_on(tmp_path: Pa
 
 
 @pytest.mark.parametrize("how", ["float", "png"])
-def test_kept_images_get_the_verdicts_of_their_rows(tmp_path: Path, how: str) -> None:
+def test_saved_images_get_the_verdicts_of_their_rows(tmp_path: Path, how: str) -> None:
     work = job(tmp_path, save_adv=how)
     folder = evaluate(work, silent)
     for image, row in rows(folder).items():
@@ -323,7 +325,7 @@ def test_kept_images_get_the_verdicts_of_their_rows(tmp_path: Path, how: str) ->
     assert len(list(folder.glob("png/5/*.png"))) == (40 if how == "png" else 0)
 
 
-def test_a_run_is_not_continued_with_other_images_kept(tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_with_another_save_adv(tmp_path: Path) -> None:
     folder = evaluate(job(tmp_path), silent)
     path = folder / "rows-0.jsonl"
     path.write_bytes(path.read_bytes()[:-5])
@@ -332,7 +334,7 @@ def test_a_run_is_not_continued_with_other_images_kept(tmp_path: Path) -> None:
     evaluate(job(tmp_path), silent)
 
 
-def test_whole_pixels_are_kept_of_linf_attacks_only(tmp_path: Path) -> None:
+def test_whole_pixels_are_saved_for_linf_attacks_only(tmp_path: Path) -> None:
     spec = pgd_spec(norm="l2", eps=0.5, iters=(2,))
     with pytest.raises(BadValue, match="--save-adv png"):
         evaluate(job(tmp_path, spec=spec, save_adv="png"), silent)
@@ -342,10 +344,10 @@ def test_auto_precision_is_settled_once_and_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = evaluate(job(tmp_path, precision="auto", limit=20), silent)
-    found = json.loads((folder / "run.json").read_text())["found"]["precision"]
-    assert found["chosen"] in ("fp32", "bf16")
-    assert set(found["robust"]) == {"fp32", "bf16"}
-    assert min(found["seconds"].values()) > 0
+    comparison = json.loads((folder / "run.json").read_text())["found"]["precision"]
+    assert comparison["chosen"] in ("fp32", "bf16")
+    assert set(comparison["robust"]) == {"fp32", "bf16"}
+    assert min(comparison["seconds"].values()) > 0
     path = folder / "rows-0.jsonl"
     path.write_bytes(path.read_bytes()[:-5])
     monkeypatch.setattr(precision, "compare", None)  # would raise if it were called again

@@ -13,14 +13,14 @@ from fdbench.types import Batch
 
 
 def test_both_precisions_are_tried_on_the_same_images(tiny_net: nn.Module, batch: Batch) -> None:
-    found = precision.compare(tiny_net, batch, PGD(), pgd_spec(iters=(5, 50)), seed=0)
-    assert found["images"] == 12
-    assert found["iters"] == 20, "a fraction of the run"
-    assert set(found["seconds"]) == set(found["robust"]) == {"fp32", "bf16"}
+    comparison = precision.compare(tiny_net, batch, PGD(), pgd_spec(iters=(5, 50)), seed=0)
+    assert comparison["images"] == 12
+    assert comparison["iters"] == 20, "a fraction of the run"
+    assert set(comparison["seconds"]) == set(comparison["robust"]) == {"fp32", "bf16"}
 
 
 class _Blunt(nn.Module):
-    """Hides its gradient from low precision: what bfloat16 may do to a network, made certain."""
+    """Has no gradient in low precision: the worst that bfloat16 can do to a network."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,12 +41,12 @@ def test_bf16_is_taken_only_if_its_attack_is_no_weaker(
     batch = Batch(x, judged(x).argmax(1), tuple(range(64)))
     clock = iter([0.0, 10.0, 10.0, 11.0])  # fp32 takes 10 s, bf16 then 1 s
     monkeypatch.setattr("fdbench.evaluation.precision.time.perf_counter", lambda: next(clock))
-    found = precision.compare(judged, batch, PGD(), pgd_spec(eps=0.5, iters=(10,)), seed=0)
-    assert found["seconds"]["bf16"] < found["seconds"]["fp32"]
-    assert found["chosen"] == ("bf16" if net == "as it is" else "fp32"), found
+    comparison = precision.compare(judged, batch, PGD(), pgd_spec(eps=0.5, iters=(10,)), seed=0)
+    assert comparison["seconds"]["bf16"] < comparison["seconds"]["fp32"]
+    assert comparison["chosen"] == ("bf16" if net == "as it is" else "fp32"), comparison
 
 
-def test_the_first_process_settles_it_for_all(tmp_path: Path) -> None:
+def test_the_first_process_decides_for_all(tmp_path: Path) -> None:
     def never() -> dict[str, Any]:
         raise AssertionError("measured twice")
 
@@ -55,7 +55,7 @@ def test_the_first_process_settles_it_for_all(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["precision.json"]
 
 
-def test_a_process_that_measured_too_takes_what_the_first_one_wrote(tmp_path: Path) -> None:
+def test_a_late_process_takes_the_first_ones_precision(tmp_path: Path) -> None:
     def late() -> dict[str, Any]:
         (tmp_path / "precision.json").write_text('{"chosen": "fp32"}')
         return {"chosen": "bf16"}

@@ -21,22 +21,22 @@ def plain(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     return torch.einsum("bnd,bmd->bnm", query, key).mul(scale).softmax(-1) @ value
 
 
-# Positions that take the map, and that end in a whole and in a broken block of rows.
+# Positions that use the map, and that end in a full and in a partial block of rows.
 SIZES = [9, MAP_LIMIT, MAP_LIMIT + 1, 2 * ROWS, 2 * ROWS + 7]
 
 
 @pytest.mark.parametrize("narrow", [0, 10**9], ids=["rows", "tiles"])
 @pytest.mark.parametrize("positions", SIZES)
-def test_every_way_is_attention_and_so_is_its_gradient(
+def test_every_implementation_matches_plain_attention_and_its_gradient(
     monkeypatch: pytest.MonkeyPatch, positions: int, narrow: int
 ) -> None:
     monkeypatch.setattr(attention, "NARROW", narrow)
-    given = triple(positions, 6)
-    weight = torch.randn(given[2].shape, generator=torch.Generator().manual_seed(0)).double()
-    wanted, got = plain(*given, scale=0.6), attend(*given, scale=0.6)
+    inputs = triple(positions, 6)
+    weight = torch.randn(inputs[2].shape, generator=torch.Generator().manual_seed(0)).double()
+    wanted, got = plain(*inputs, scale=0.6), attend(*inputs, scale=0.6)
     torch.testing.assert_close(got, wanted)
-    wanted_grads = torch.autograd.grad((wanted * weight).sum(), given)
-    got_grads = torch.autograd.grad((got * weight).sum(), given)
+    wanted_grads = torch.autograd.grad((wanted * weight).sum(), inputs)
+    got_grads = torch.autograd.grad((got * weight).sum(), inputs)
     for mine, theirs in zip(got_grads, wanted_grads, strict=True):
         torch.testing.assert_close(mine, theirs)
 
@@ -47,8 +47,8 @@ def test_the_gradient_of_rows_is_that_of_finite_differences(
     monkeypatch.setattr(attention, "NARROW", 0)
     monkeypatch.setattr(attention, "MAP_LIMIT", 1)
     monkeypatch.setattr(attention, "ROWS", 3)
-    given = triple(8, 4)
-    assert torch.autograd.gradcheck(lambda q, k, v: attend(q, k, v, 0.7), given)
+    inputs = triple(8, 4)
+    assert torch.autograd.gradcheck(lambda q, k, v: attend(q, k, v, 0.7), inputs)
 
 
 def test_rows_in_bfloat16_are_as_close_as_the_map_in_bfloat16() -> None:

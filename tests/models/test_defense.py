@@ -1,4 +1,4 @@
-"""A competition's defence is a victim like any network, but for gradients."""
+"""A competition's defense is a victim like any network, but has no gradients."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ BROKEN = "#!/bin/sh\necho sorry; exit 3\n"
 
 
 class Brightness(nn.Module):
-    """The same in torch."""
+    """The same defense in torch."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         tenth = (10 * (255 * x).round().mean((1, 2, 3)).double() / 255).int().clamp(max=9)
@@ -48,22 +48,22 @@ def folder(where: Path, script: str = DEFENSE) -> Path:
     return where
 
 
-def verdicts(model: Model, found: AdvSet, results: Path) -> list[tuple[int, dict[str, int]]]:
+def verdicts(model: Model, adv_set: AdvSet, results: Path) -> list[tuple[int, dict[str, int]]]:
     data = open_data("fashion-mini", "test")
     job = Evaluation(
-        model, data, Replay(found), found.spec, Workspace(results), torch.device("cpu"), limit=20,
-        batch_size=10,
+        model, data, Replay(adv_set), adv_set.spec, Workspace(results), torch.device("cpu"),
+        limit=20, batch_size=10,
     )  # fmt: skip
     rows, _ = read_rows(evaluate(job, silent))
     return [(row["clean"], row["pred"]) for row in sorted(rows, key=lambda row: row["image"])]
 
 
-def test_a_defense_gets_the_verdicts_of_the_network_it_is(tmp_path: Path) -> None:
-    found = AdvSet.open(Workspace(tmp_path), make_set(plan(tmp_path, limit=20), silent).name)
+def test_a_defense_gets_the_verdicts_of_the_same_network_in_torch(tmp_path: Path) -> None:
+    adv_set = AdvSet.open(Workspace(tmp_path), make_set(plan(tmp_path, limit=20), silent).name)
     theirs = open_model(f"defense:{folder(tmp_path / 'bright')}", Workspace(tmp_path))
     net = Model("bright", "test:Brightness", Brightness().eval(), "0" * 64, None)
-    wanted = verdicts(net, found, tmp_path)
-    assert verdicts(theirs, found, tmp_path) == wanted
+    wanted = verdicts(net, adv_set, tmp_path)
+    assert verdicts(theirs, adv_set, tmp_path) == wanted
     assert len({clean for clean, _ in wanted}) > 2
 
 
@@ -77,14 +77,14 @@ def test_an_image_without_an_answer_is_wrong_whatever_its_label_is(
     assert "1 images without an answer count as wrong" in capsys.readouterr().err
 
 
-def test_a_defense_is_known_by_its_files_and_not_by_its_place(tmp_path: Path) -> None:
+def test_a_defense_is_identified_by_its_files_not_by_its_path(tmp_path: Path) -> None:
     one = open_model(f"defense:{folder(tmp_path / 'one')}", Workspace(tmp_path))
     same = open_model(f"defense:{folder(tmp_path / 'same')}", Workspace(tmp_path))
     other = open_model(f"defense:{folder(tmp_path / 'other', DEFENSE + '#')}", Workspace(tmp_path))
     assert one.weights == same.weights != other.weights
 
 
-def test_what_can_not_be_asked_of_a_defense_is_refused(tmp_path: Path) -> None:
+def test_unsupported_uses_of_a_defense_are_refused(tmp_path: Path) -> None:
     model = open_model(f"defense:{folder(tmp_path / 'd')}", Workspace(tmp_path))
     with pytest.raises(BadValue, match="no gradients"):
         model.net(torch.zeros(1, 3, 4, 4, requires_grad=True))

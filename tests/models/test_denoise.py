@@ -74,8 +74,8 @@ def slow_gauss(x: Tensor, theta: Tensor, phi: Tensor, region: Callable[..., Any]
 def slow_dot(x: Tensor, region: Callable[..., Any]) -> Tensor:
     def vector(b: int, i: Place) -> Tensor:
         others = [x[(b, slice(None), *j)] for j in region(x, i)]
-        here = x[(b, slice(None), *i)]
-        return torch.stack([(here @ other) * other for other in others]).sum(0) / len(others)
+        centre = x[(b, slice(None), *i)]
+        return torch.stack([(centre @ other) * other for other in others]).sum(0) / len(others)
 
     return slowly(x, vector)
 
@@ -223,7 +223,7 @@ def test_no_map_of_all_pairs_exists_at_the_first_stage_of_imagenet(
     assert largest_of_a_step(denoise.NonlocalGauss(256), x) == x.numel() < (56 * 56) ** 2
 
 
-def test_the_watch_for_large_tensors_sees_a_map_of_all_pairs() -> None:
+def test_the_largest_tensor_of_a_small_input_is_the_map_of_all_pairs() -> None:
     x = torch.ones(1, 2, 16, 16)
     assert largest_of_a_step(denoise.NonlocalGauss(2), x) == MAP_LIMIT**2
 

@@ -42,7 +42,7 @@ def test_a_refreshed_copy_follows_new_weights_and_statistics(batch: Batch) -> No
 
 
 class Branching(Small):
-    """Uses a convolution's output beside its batch norm, so the two can't be folded."""
+    """Uses a convolution's output outside its batch norm, so the two can't be folded."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         made = self.conv1(x)
@@ -50,7 +50,7 @@ class Branching(Small):
         return self.head(torch.relu(self.bn2(self.conv2(y))))
 
 
-def test_a_network_that_cannot_be_folded_is_attacked_as_it_is_and_says_so(batch: Batch) -> None:
+def test_a_network_that_cannot_be_folded_is_returned_with_the_reason(batch: Batch) -> None:
     net = frozen(Branching())
     fast, why_not = accelerate(net, batch.x)
     assert fast is net
@@ -74,7 +74,7 @@ def test_a_convolution_that_runs_twice_keeps_its_batch_norm(batch: Batch) -> Non
     assert torch.allclose(fast(batch.x), net(batch.x), atol=1e-6)
 
 
-def test_the_original_is_left_as_it_was(tiny_net: nn.Module, batch: Batch) -> None:
+def test_the_original_is_unchanged(tiny_net: nn.Module, batch: Batch) -> None:
     before = copy.deepcopy(tiny_net.state_dict())
     accelerate(tiny_net, batch.x)
     assert all(torch.equal(before[name], t) for name, t in tiny_net.state_dict().items())
@@ -117,17 +117,17 @@ class Doubled(nn.Module):
 def test_a_compiled_copy_is_taken_only_if_it_computes_the_same(
     tiny_net: nn.Module, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[nn.Module] = []
+    compiled: list[nn.Module] = []
 
     def compiler(net: nn.Module) -> nn.Module:
-        asked.append(net)
+        compiled.append(net)
         return nn.Sequential(net)
 
     monkeypatch.setattr(torch, "compile", compiler)
     fast, why_not = accelerate(tiny_net, batch.x, compiled=True)
     assert why_not is None
     assert isinstance(fast, nn.Sequential)
-    assert norms(asked[0]) == 0, "folded first"
+    assert norms(compiled[0]) == 0, "folded first"
     monkeypatch.setattr(torch, "compile", Doubled)
     fast, why_not = accelerate(tiny_net, batch.x, compiled=True)
     assert why_not == "attacked uncompiled: the compiled copy differs"

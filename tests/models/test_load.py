@@ -22,14 +22,14 @@ from fdbench.store import Workspace
 
 
 def saved(results: Path, spec: ModelSpec, name: str = "mine") -> nn.Module:
-    """A network with odd weights, written as `train` writes it."""
+    """A network with unusual weights, saved as `train` saves it."""
     net = resnet.build(spec)
     rng = torch.Generator().manual_seed(5)
     for tensor in net.state_dict().values():
         if tensor.is_floating_point():
             tensor.copy_(torch.rand(tensor.shape, generator=rng) / 9 + 0.1)
         else:
-            tensor.fill_(17)  # batches that were seen
+            tensor.fill_(17)  # batches seen
     state = net.state_dict()
     path = results / "checkpoints" / f"{name}.safetensors"
     save_card(path, state, Card(name, spec, weights=weights_hash(state)))
@@ -45,7 +45,7 @@ def tiny(**fields: object) -> ModelSpec:
 
 @pytest.fixture
 def filled_with_nan() -> Iterator[None]:
-    """Memory that nobody wrote to reads as NaN, not as whatever lay there."""
+    """Uninitialised memory reads as NaN, not as leftover values."""
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
@@ -61,17 +61,17 @@ SPECS += [
 @pytest.mark.usefixtures("filled_with_nan")
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.name}-{spec.px}")
 def test_what_is_loaded_is_what_was_saved(spec: ModelSpec, tmp_path: Path) -> None:
-    assert torch.empty(1).isnan().all(), "this test sees what is left unwritten"
+    assert torch.empty(1).isnan().all(), "this test detects unwritten memory"
     net = saved(tmp_path, spec)
-    found = open_model("mine", Workspace(tmp_path))
+    model = open_model("mine", Workspace(tmp_path))
     for tensors in (nn.Module.named_parameters, nn.Module.named_buffers):  # not only the state dict
-        theirs = dict(tensors(found.net))
-        assert theirs.keys() == dict(tensors(net)).keys()
+        loaded = dict(tensors(model.net))
+        assert loaded.keys() == dict(tensors(net)).keys()
         for name, tensor in tensors(net):
-            assert torch.equal(theirs[name], tensor), name
+            assert torch.equal(loaded[name], tensor), name
     x = torch.rand((2, 3, 16, 16), generator=torch.Generator().manual_seed(0))
-    assert torch.equal(found.net(x), net(x))
-    assert found.weights == weights_hash(net.state_dict())
+    assert torch.equal(model.net(x), net(x))
+    assert model.weights == weights_hash(net.state_dict())
 
 
 def test_a_loaded_network_is_frozen_and_in_inference_mode(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:
         open_model("mine", Workspace(tmp_path))
 
 
-def test_a_checkpoint_says_its_preprocessing(tmp_path: Path) -> None:
+def test_a_checkpoint_describes_its_preprocessing(tmp_path: Path) -> None:
     saved(tmp_path, tiny(order="bgr", std=(0.25, 0.5, 0.5)))
     assert open_model("mine", Workspace(tmp_path)).preprocessing == (
         "no resize, BGR, mean 0.5 0.5 0.5, std 0.25 0.5 0.5"
@@ -114,7 +114,7 @@ def test_a_checkpoint_says_its_preprocessing(tmp_path: Path) -> None:
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, str]) -> None:
-    """As if packages were installed that offer these models."""
+    """Pretends that installed packages offer these models."""
 
     def entry_points(*, group: str) -> list[EntryPoint]:
         offered = entries if group == OFFERED.group else ()
@@ -136,11 +136,11 @@ def not_a_network() -> int:
     return 3
 
 
-HERE = "test_load"
+MODULE = "test_load"
 
 
 def test_a_package_can_offer_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    offer(monkeypatch, ("theirs", f"{HERE}:wrapped"), ("another", f"{HERE}:raw"))
+    offer(monkeypatch, ("theirs", f"{MODULE}:wrapped"), ("another", f"{MODULE}:raw"))
     assert OFFERED.names == ("another", "theirs")
     model = open_model("theirs", Workspace(tmp_path))
     assert (model.name, model.ref, model.card) == ("theirs", "theirs", None)
@@ -157,7 +157,7 @@ def test_the_group_of_the_entry_points_is_fdbench_models() -> None:
 def test_weights_on_this_disk_come_before_a_package(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    offer(monkeypatch, ("mine", f"{HERE}:raw"), ("r152", f"{HERE}:raw"))
+    offer(monkeypatch, ("mine", f"{MODULE}:raw"), ("r152", f"{MODULE}:raw"))
     saved(tmp_path, tiny())
     assert open_model("mine", Workspace(tmp_path)).card is not None
     with pytest.raises(FdbenchError, match="model 'r152' has no weights"):
@@ -167,17 +167,17 @@ def test_weights_on_this_disk_come_before_a_package(
 def test_two_packages_may_not_offer_one_name(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    offer(monkeypatch, ("theirs", f"{HERE}:raw"), ("theirs", f"{HERE}:wrapped"))
+    offer(monkeypatch, ("theirs", f"{MODULE}:raw"), ("theirs", f"{MODULE}:wrapped"))
     with pytest.raises(FdbenchError, match="two installed packages offer the model 'theirs'"):
         open_model("theirs", Workspace(tmp_path))
-    offer(monkeypatch, ("theirs", f"{HERE}:raw"), ("theirs", f"{HERE}:raw"))
-    assert open_model("theirs", Workspace(tmp_path)).name == "theirs", "one package, found twice"
+    offer(monkeypatch, ("theirs", f"{MODULE}:raw"), ("theirs", f"{MODULE}:raw"))
+    assert open_model("theirs", Workspace(tmp_path)).name == "theirs", "one package, listed twice"
 
 
 def test_a_misspelt_model_of_a_package_is_proposed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    offer(monkeypatch, ("theirs", f"{HERE}:raw"))
+    offer(monkeypatch, ("theirs", f"{MODULE}:raw"))
     with pytest.raises(BadValue, match=r"Did you mean 'theirs'\?(.|\n)*tv:NAME"):
         open_model("their", Workspace(tmp_path))
 
@@ -186,28 +186,29 @@ def test_a_misspelt_model_of_a_package_is_proposed(
 
 
 @pytest.mark.parametrize(
-    ("function", "said"), [("raw", ""), ("wrapped", "resize to 8x8 (bicubic, antialias), mean")]
+    ("function", "preprocessing"),
+    [("raw", ""), ("wrapped", "resize to 8x8 (bicubic, antialias), mean")],
 )
-def test_a_function_says_its_preprocessing_if_it_can(
-    function: str, said: str, tmp_path: Path
+def test_a_function_describes_its_preprocessing_if_it_has_any(
+    function: str, preprocessing: str, tmp_path: Path
 ) -> None:
-    model = open_model(f"{HERE}:{function}", Workspace(tmp_path))
-    assert model.name == f"{HERE}:{function}"
-    assert model.preprocessing.startswith(said)
-    assert bool(model.preprocessing) == bool(said)
+    model = open_model(f"{MODULE}:{function}", Workspace(tmp_path))
+    assert model.name == f"{MODULE}:{function}"
+    assert model.preprocessing.startswith(preprocessing)
+    assert bool(model.preprocessing) == bool(preprocessing)
 
 
 def test_a_function_must_return_a_network(tmp_path: Path) -> None:
     with pytest.raises(FdbenchError, match=r"returned int, not a torch\.nn\.Module"):
-        open_model(f"{HERE}:not_a_network", Workspace(tmp_path))
+        open_model(f"{MODULE}:not_a_network", Workspace(tmp_path))
 
 
 def test_a_misspelt_function_is_proposed(tmp_path: Path) -> None:
     with pytest.raises(BadValue, match="Did you mean 'wrapped'"):
-        open_model(f"{HERE}:wraped", Workspace(tmp_path))
+        open_model(f"{MODULE}:wraped", Workspace(tmp_path))
 
 
-def test_a_module_is_found_where_the_user_stands(
+def test_a_module_is_imported_from_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "my_own_networks.py").write_text(
@@ -229,7 +230,7 @@ def test_a_module_that_lacks_an_import_keeps_its_traceback(
 
 
 @pytest.mark.parametrize("ref", ["rb:Carmon2019", "hf:org/name", "TV:resnet18", ":x", "x:", "tv:"])
-def test_an_unknown_form_is_answered_with_those_there_are(ref: str, tmp_path: Path) -> None:
+def test_an_unknown_form_is_refused_with_the_known_ones(ref: str, tmp_path: Path) -> None:
     with pytest.raises(BadValue, match=r"tv:NAME.*timm:NAME, defense:DIR or module:function"):
         open_model(ref, Workspace(tmp_path))
 
@@ -261,6 +262,6 @@ def test_what_a_function_prints_stays_off_stdout(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     open_model("talkative:net", Workspace(tmp_path))
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "loaded" in said.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "loaded" in captured.err

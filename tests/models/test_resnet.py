@@ -1,4 +1,4 @@
-"""The ResNet family: parameter counts, initialisation, padding, and what goes in and comes out."""
+"""The ResNet family: parameter counts, initialisation, padding, inputs and outputs."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fdbench.errors import BadValue
+from fdbench.errors import BadValue, FdbenchError
 from fdbench.models.catalogue import DENOISERS, denoise_choices
 from fdbench.models.denoise import DenoiseBlock, Embedding
 from fdbench.models.resnet import ConvBN, SamePad, build, same_tf
@@ -60,7 +60,7 @@ def test_a_denoiser_costs_r152_what_the_paper_says(denoiser: str, millions: str)
         (ModelSpec("x101", denoise="nonlocal-dot", denoise_at="all"), 127_069_608),
     ],
 )
-def test_the_released_networks_have_these_many_numbers(spec: ModelSpec, count: int) -> None:
+def test_the_released_networks_have_this_many_values(spec: ModelSpec, count: int) -> None:
     assert with_statistics(spec) == count
 
 
@@ -83,13 +83,33 @@ def test_every_denoiser_fits_every_kind_of_residual_block(arch: str, denoiser: s
         assert logits_shape(spec) == (2, 7)
 
 
+class Scaled(nn.Module):
+    """A denoiser whose scale no initialisation knows."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale[:, None, None]
+
+
+def test_a_denoiser_with_tensors_that_nothing_initialises_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offered = {**DENOISERS.built_in, "scaled": lambda: Scaled}
+    monkeypatch.setattr("fdbench.models.resnet.DENOISERS", replace(DENOISERS, built_in=offered))
+    with pytest.raises(FdbenchError, match=r"Scaled.*'scale'.*\n.*compute it in forward"):
+        build(ModelSpec("r20", denoise="scaled", classes=10, px=32))
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_every_architecture_gives_logits(arch: str) -> None:
     assert logits_shape(ModelSpec(arch, denoise="nonlocal-gauss")) == (2, 1000)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_denoising_blocks_stand_where_they_were_asked(arch: str) -> None:
+def test_denoising_blocks_are_placed_as_specified(arch: str) -> None:
     for place in PLACES:
         net = build(ModelSpec(arch, denoise="null", denoise_at=place), device="meta")
         names = [[name for name, _ in stage.named_children()] for stage in net.stages]
@@ -131,7 +151,7 @@ def test_a_strided_convolution_with_same_padding_looks_down_and_right() -> None:
     layer = ConvBN(1, 1, 3, 2, same=True)
     nn.init.ones_(layer.conv.weight)
     x = torch.arange(16.0).view(1, 1, 4, 4)  # rows 0..3, 4..7, 8..11, 12..15
-    # Windows start at rows and columns 0 and 2; what lies at index 4 is zero.
+    # Windows start at rows and columns 0 and 2; index 4 is padding, zero.
     wanted = torch.tensor([[45.0, 39.0], [66.0, 50.0]])
     assert torch.equal(layer.conv(layer.pad(x))[0, 0], wanted)
 
@@ -170,7 +190,7 @@ def test_scaling_is_not_part_of_the_weights() -> None:
 
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("denoiser", DENOISING)
-def test_a_fresh_denoiser_leaves_the_function_of_the_baseline(denoiser: str, block: str) -> None:
+def test_a_fresh_denoiser_computes_the_baselines_function(denoiser: str, block: str) -> None:
     spec = replace(TINY, denoise=denoiser, denoise_at="all", block=block)
     same = torch.equal(build(spec, seed=3).eval()(images()), build(TINY, seed=3).eval()(images()))
     assert same == (block != "no-residual")
@@ -227,7 +247,7 @@ def test_only_the_last_gamma_of_each_branch_starts_at_zero() -> None:
                 assert (module.eps, module.momentum) == (1e-5, 0.1)
 
 
-def test_batch_norms_stand_directly_behind_their_convolutions() -> None:
+def test_every_batch_norm_directly_follows_a_convolution() -> None:
     net = build(replace(TINY, denoise="nonlocal-gauss", denoise_at="all")).eval()
     made: dict[int, Tensor] = {}  # outputs of convolutions, alive so that no id comes twice
     followed = []
@@ -260,7 +280,7 @@ def test_x50_has_32_groups_of_8_channels() -> None:
     assert block.conv2.conv.weight.shape == (256, 8, 3, 3)
 
 
-def test_a_width_that_splits_a_group_is_refused_with_one_that_does_not() -> None:
+def test_a_width_that_splits_a_group_is_refused_with_a_valid_one() -> None:
     with pytest.raises(
         BadValue, match=r"--width 12 .*1\.5 channels.*\n.*multiple of 8.*--width 16"
     ):
@@ -279,7 +299,7 @@ def test_a_block_is_its_formula_with_the_shortcut_inside_the_relu() -> None:
 
 
 def _awake(spec: ModelSpec) -> nn.Module:
-    """A network in inference mode whose residual and denoising branches say something."""
+    """A network in inference mode whose residual and denoising branches are not zero."""
     net = build(spec).eval()
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):

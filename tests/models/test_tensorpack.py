@@ -1,4 +1,4 @@
-"""The authors' networks are the same functions here, and no other file passes for one."""
+"""The authors' networks compute the same once imported, and other files are refused."""
 
 import json
 import resource
@@ -44,11 +44,11 @@ def fdbench(*words: str) -> Result:
 
 @dataclass(frozen=True)
 class Golden:
-    """A golden network as `fdbench import` left it, and what the authors' code says of it."""
+    """A golden network imported by `fdbench import`, and the authors' code's outputs for it."""
 
     spec: ModelSpec
     model: Model
-    said: dict[str, torch.Tensor]
+    outputs: dict[str, torch.Tensor]
     x: torch.Tensor  # RGB in [0, 1]
     target: torch.Tensor
 
@@ -65,17 +65,17 @@ def golden(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     x = torch.from_numpy(bgr[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
     with np.load(GOLDEN / f"{name}.npz") as file:
         keys = [key for key in file.files if key not in ("names", "shapes")]
-        said = {key: torch.from_numpy(file[key]) for key in keys}
+        outputs = {key: torch.from_numpy(file[key]) for key in keys}
     return Golden(
         NETWORKS[name],
         open_model(name, Workspace(folder)),
-        said,
+        outputs,
         x,
         torch.from_numpy(target).long(),
     )
 
 
-def test_the_card_says_what_the_network_is(golden: Golden) -> None:
+def test_the_card_describes_the_network(golden: Golden) -> None:
     card = golden.model.card
     assert card is not None
     assert card.spec == golden.spec
@@ -87,13 +87,13 @@ def test_the_card_says_what_the_network_is(golden: Golden) -> None:
 def test_logits_loss_and_gradient_are_the_authors(golden: Golden) -> None:
     x = golden.x.clone().requires_grad_()
     logits = golden.model.net(x)
-    assert (logits - golden.said["logits"]).abs().max() < 1e-4
+    assert (logits - golden.outputs["logits"]).abs().max() < 1e-4
     loss = F.cross_entropy(logits, golden.target, reduction="none")
-    assert (loss - golden.said["loss"]).abs().max() < 1e-4
+    assert (loss - golden.outputs["loss"]).abs().max() < 1e-4
     (grad,) = torch.autograd.grad(loss.sum(), x)
     grad = grad.flip(1) / 2  # with respect to BGR in [-1, 1], which is 2 x - 1
-    assert grad.abs().mean((1, 2, 3)) == pytest.approx(golden.said["grad_absmean"], rel=1e-3)
-    ours, authors = grad[:, :, ::16, ::16].flatten(1), golden.said["grad_corner"].flatten(1)
+    assert grad.abs().mean((1, 2, 3)) == pytest.approx(golden.outputs["grad_absmean"], rel=1e-3)
+    ours, authors = grad[:, :, ::16, ::16].flatten(1), golden.outputs["grad_corner"].flatten(1)
     assert torch.cosine_similarity(ours, authors).min() > 0.999
 
 
@@ -113,8 +113,8 @@ def test_three_steps_of_pgd_reach_the_authors_logits(golden: Golden) -> None:
     check(adv, golden.x, threat)
     with torch.no_grad():
         logits = golden.model.net(adv)
-    assert (logits - golden.said["advlogits"]).abs().max() < 2e-3
-    assert (logits - golden.said["logits"]).abs().max() > 0.05, "the attack moved nothing"
+    assert (logits - golden.outputs["advlogits"]).abs().max() < 2e-3
+    assert (logits - golden.outputs["logits"]).abs().max() > 0.05, "the attack moved nothing"
 
 
 # The smallest network of the format: no golden outputs, but every kind of variable.
@@ -123,12 +123,12 @@ SMALL = ModelSpec("r26", denoise="nonlocal-gauss", padding="same-tf", order="bgr
 
 def variables(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     """The authors' names and shapes of a network, from ours."""
-    found = {}
+    sizes = {}
     for name, tensor in build(spec, device="meta").state_dict().items():
         if not name.endswith("num_batches_tracked"):
             axes = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}[tensor.ndim]
-            found[theirs(name, spec)] = tuple(tensor.permute(axes).shape)
-    return found
+            sizes[theirs(name, spec)] = tuple(tensor.permute(axes).shape)
+    return sizes
 
 
 Change = Callable[[dict[str, Array]], object]
@@ -162,9 +162,9 @@ DETECTED = {
 
 @pytest.mark.parametrize("name", DETECTED)
 def test_a_network_is_recognised_by_its_variables(name: str) -> None:
-    found = detect(variables(DETECTED[name]), "a file")
-    assert found.name == name
-    assert (found.padding, found.order) == ("same-tf", "bgr")
+    spec = detect(variables(DETECTED[name]), "a file")
+    assert spec.name == name
+    assert (spec.padding, spec.order) == ("same-tf", "bgr")
 
 
 RELEASED = {
@@ -180,7 +180,7 @@ def test_the_released_networks_have_the_authors_number_of_variables(name: str) -
     assert sum(int(np.prod(shape)) for shape in variables(spec).values()) == 1e6 * RELEASED[name]
 
 
-def test_suffixes_and_what_training_saved_beside_the_network_change_nothing(tmp_path: Path) -> None:
+def test_suffixes_and_training_variables_change_nothing(tmp_path: Path) -> None:
     def as_saved(arrays: dict[str, Array]) -> None:
         for name in list(arrays):
             arrays[f"{name}:0"] = arrays.pop(name) + 1
@@ -230,7 +230,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     ),
     "a block missing": (
         lambda arrays: [arrays.pop(name) for name in list(arrays) if "group3/block1" in name],
-        "(2, 2, 2, 1) residual blocks a stage",
+        "(2, 2, 2, 1) residual blocks per stage",
     ),
     "mean and variance swapped": (
         put("conv0/bn/variance/EMA", np.full(64, -0.1, np.float32)),
@@ -244,7 +244,7 @@ WRONG: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_file_that_is_not_a_whole_network_is_one_clear_error(tmp_path: Path, what: str) -> None:
+def test_a_file_without_a_whole_network_gives_one_clear_error(tmp_path: Path, what: str) -> None:
     change, text = WRONG[what]
     path = packed(tmp_path / "wrong.npz", change)
     result = fdbench("import", str(path), "--results", str(tmp_path / "results"))
@@ -288,7 +288,7 @@ def a_torch_file(path: Path) -> None:
         (a_torch_file, "not one of the authors' networks"),
     ],
 )
-def test_a_file_of_something_else_is_one_clear_error(
+def test_a_file_of_another_kind_gives_one_clear_error(
     tmp_path: Path, make: Callable[[Path], None], text: str
 ) -> None:
     make(tmp_path / "f.npz")
@@ -314,7 +314,7 @@ def test_flags_that_contradict_the_file_are_refused(tmp_path: Path, words: str, 
     assert not (tmp_path / "results").exists()
 
 
-def test_dry_run_says_what_is_there_and_writes_nothing(tmp_path: Path) -> None:
+def test_dry_run_describes_the_file_and_writes_nothing(tmp_path: Path) -> None:
     path = packed(tmp_path / "f.npz")
     result = fdbench("import", str(path), "--dry-run", "--results", str(tmp_path / "results"))
     assert result.exit_code == 0
@@ -329,7 +329,7 @@ def test_dry_run_says_what_is_there_and_writes_nothing(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["f.npz"]
 
 
-def test_a_checkpoint_of_other_weights_is_kept_unless_replace_is_typed(tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_weights_is_kept_without_replace(tmp_path: Path) -> None:
     words = ["--name", "mine", "--results", str(tmp_path)]
     card = tmp_path / "checkpoints" / "mine.json"
     first = packed(tmp_path / "first.npz")
@@ -345,7 +345,7 @@ def test_a_checkpoint_of_other_weights_is_kept_unless_replace_is_typed(tmp_path:
     assert json.loads(card.read_text())["source_sha256"] == read_pack(second).sha256
 
 
-def test_an_imported_network_is_attacked_as_the_paper_does_where_nothing_is_said(
+def test_an_imported_network_is_attacked_as_in_the_paper_by_default(
     tmp_path: Path,
 ) -> None:
     arrays = {name: weight(name, shape) for name, shape in variables(SMALL).items()}

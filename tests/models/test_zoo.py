@@ -56,7 +56,7 @@ def test_an_image_of_the_right_size_is_only_scaled(px: int | None) -> None:
     assert torch.equal(Preprocessed(nn.Flatten(), px, MEAN, STD)(x), scaled(x).flatten(1))
 
 
-def test_pixels_less_127_over_128_is_one_line() -> None:
+def test_pixels_can_be_scaled_by_127_and_128() -> None:
     x = images(1, 3, 8, 8)
     net = Preprocessed(nn.Flatten(), 8, (127 / 255,) * 3, (128 / 255,) * 3)
     torch.testing.assert_close(net(x), (x * 255 - 127).flatten(1) / 128)
@@ -90,7 +90,7 @@ def test_a_bf16_copy_takes_images_of_another_size(tiny_net: nn.Module) -> None:
     assert low.grad.abs().sum() > 0
 
 
-def test_the_description_says_size_kind_and_scale() -> None:
+def test_the_description_names_size_interpolation_and_scale() -> None:
     assert Preprocessed(nn.Identity(), 224, MEAN, STD).description == (
         "resize to 224x224 (bicubic, antialias), mean 0.485 0.456 0.406, std 0.229 0.224 0.225"
     )
@@ -103,7 +103,7 @@ def test_another_scale_is_another_network_by_its_hash() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"interpolation": "bicubik"}, "Did you mean 'bicubic'"),
         ({"px": 0}, "px must be 1 or more"),
@@ -112,10 +112,8 @@ def test_another_scale_is_another_network_by_its_hash() -> None:
         ({"mean": (0.5,)}, "three values"),
     ],
 )
-def test_preprocessing_that_can_not_be_meant_is_refused(
-    settings: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(BadValue, match=said):
+def test_invalid_preprocessing_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadValue, match=message):
         Preprocessed(nn.Identity(), **{"px": 8, "mean": MEAN, "std": STD, **settings})
 
 
@@ -144,7 +142,7 @@ def weights(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def store(hub: Path, weights: Any, content: object) -> Path:
-    """`content` as torchvision's file: its name carries its hash, and the table names it."""
+    """Writes `content` as torchvision's file, named by its hash and listed in the table."""
     torch.save(content, hub / "new")
     digits = hashlib.sha256((hub / "new").read_bytes()).hexdigest()[:8]
     path = (hub / "new").rename(hub / f"made-up-{digits}.pth")
@@ -166,20 +164,20 @@ def trained() -> nn.Module:
     return net
 
 
-def test_a_torchvision_network_computes_what_its_weights_say(
+def test_a_torchvision_network_computes_with_the_stored_weights(
     hub: Path, weights: Any, trained: nn.Module
 ) -> None:
     store(hub, weights, trained.state_dict())
     before = torch.get_rng_state()
-    found = from_torchvision(NAME)
+    loaded = from_torchvision(NAME)
     assert torch.equal(torch.get_rng_state(), before)
-    assert found.name == f"tv:{NAME}:IMAGENET1K_V1", "a default is replaced by what it stands for"
-    assert "resize to 224x224 (bilinear, antialias), mean 0.485" in found.net.description
-    state = found.net.net.state_dict()
+    assert loaded.name == f"tv:{NAME}:IMAGENET1K_V1", "the default weights are named"
+    assert "resize to 224x224 (bilinear, antialias), mean 0.485" in loaded.net.description
+    state = loaded.net.net.state_dict()
     assert weights_hash(state) == weights_hash(trained.state_dict())
     x = images(2, 3, 224, 224)
-    torch.testing.assert_close(found.net.eval()(x), trained(scaled(x)))
-    assert "get_state_dict" not in vars(weights), "torchvision is as it was"
+    torch.testing.assert_close(loaded.net.eval()(x), trained(scaled(x)))
+    assert "get_state_dict" not in vars(weights), "torchvision is unchanged"
 
 
 def test_weights_may_be_named(hub: Path, weights: Any, trained: nn.Module) -> None:
@@ -194,7 +192,7 @@ def test_an_unknown_torchvision_network_is_refused_with_the_nearest_name() -> No
         from_torchvision("resnet15")
 
 
-def test_every_torchvision_classifier_says_what_to_fetch_and_fetches_nothing(
+def test_every_torchvision_classifier_names_its_file_and_downloads_nothing(
     hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from torchvision import models
@@ -207,16 +205,22 @@ def test_every_torchvision_classifier_says_what_to_fetch_and_fetches_nothing(
     entries = [(name, entry) for name, table in tables.items() for entry in table]
     assert len(entries) > 100
     for name, entry in entries:
-        own = entry.transforms()
-        Preprocessed(nn.Identity(), own.crop_size[0], own.mean, own.std, own.interpolation.value)
+        transforms = entry.transforms()
+        Preprocessed(
+            nn.Identity(),
+            transforms.crop_size[0],
+            transforms.mean,
+            transforms.std,
+            transforms.interpolation.value,
+        )
         ref = f"{name}:{entry.name}"
-        said = "no classifier" if ref == "vgg16:IMAGENET1K_FEATURES" else entry.url
-        with pytest.raises(FdbenchError, match=said):
+        message = "not a classifier" if ref == "vgg16:IMAGENET1K_FEATURES" else entry.url
+        with pytest.raises(FdbenchError, match=message):
             from_torchvision(ref)
     assert not list(hub.iterdir())
 
 
-def test_the_missing_file_is_named_with_its_place(hub: Path) -> None:
+def test_the_missing_file_is_named_with_its_path(hub: Path) -> None:
     with pytest.raises(FdbenchError) as caught:
         from_torchvision("resnet18")
     file = "resnet18-f37072fd.pth"
@@ -234,7 +238,7 @@ def test_a_damaged_file_is_refused(hub: Path, weights: Any, trained: nn.Module) 
 
 
 class Evil:
-    """Unpickled, it leaves a file behind."""
+    """Makes a folder when unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -252,7 +256,7 @@ def test_a_pickle_that_runs_code_is_refused_whatever_its_name(
     assert not (tmp_path / "ran").exists()
 
 
-# --- timm, made up: the package is not among our dependencies
+# --- timm, faked: the package is not a dependency
 
 
 class FakeNet(nn.Module):
@@ -265,7 +269,7 @@ class FakeNet(nn.Module):
 
 
 class FakeHub(ModuleType):
-    """As much of huggingface_hub as is used: its look into the local cache."""
+    """The part of huggingface_hub that is used: the look-up in its local cache."""
 
     def __init__(self, files: dict[tuple[str, str], str]) -> None:
         super().__init__("huggingface_hub")
@@ -276,7 +280,7 @@ class FakeHub(ModuleType):
 
 
 class FakeTimm(ModuleType):
-    """As much of timm as is used: one network, `tiny.a1`."""
+    """The part of timm that is used, with one network, `tiny.a1`."""
 
     def __init__(self) -> None:
         super().__init__("timm")
@@ -285,7 +289,7 @@ class FakeTimm(ModuleType):
             "hf_hub_filename": None, "num_classes": 4, "input_size": (3, 12, 12),
             "interpolation": "bilinear", "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6),
         }  # fmt: skip
-        self.asked: dict[str, Any] = {}
+        self.arguments: dict[str, Any] = {}
 
     def is_model_pretrained(self, name: str) -> bool:
         return name in ("tiny", "tiny.a1")
@@ -296,12 +300,12 @@ class FakeTimm(ModuleType):
     def get_pretrained_cfg(self, name: str) -> SimpleNamespace:
         return SimpleNamespace(**self.cfg)
 
-    def create_model(self, name: str, **asked: Any) -> nn.Module:
+    def create_model(self, name: str, **arguments: Any) -> nn.Module:
         from safetensors.torch import load_file
 
-        self.asked = asked
+        self.arguments = arguments
         net = FakeNet()
-        net.load_state_dict(load_file(asked["pretrained_cfg_overlay"]["file"]))
+        net.load_state_dict(load_file(arguments["pretrained_cfg_overlay"]["file"]))
         return net
 
 
@@ -319,16 +323,16 @@ def timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeTimm:
 @pytest.mark.parametrize("name", ["tiny", "tiny.a1"])
 def test_a_timm_network_has_the_preprocessing_of_its_cfg(name: str, timm: FakeTimm) -> None:
     before = torch.get_rng_state()
-    found = from_timm(name)
+    loaded = from_timm(name)
     assert torch.equal(torch.get_rng_state(), before)
-    assert found.name == "timm:tiny.a1"
-    assert found.net.description == (
+    assert loaded.name == "timm:tiny.a1"
+    assert loaded.net.description == (
         "resize to 12x12 (bilinear, antialias), mean 0.1 0.2 0.3, std 0.4 0.5 0.6"
     )
     x = torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1).expand(1, 3, 20, 20)
-    torch.testing.assert_close(found.net(x), torch.arange(4.0)[None], atol=1e-5, rtol=0)
-    assert timm.asked["pretrained"] is True
-    overlay = timm.asked["pretrained_cfg_overlay"]
+    torch.testing.assert_close(loaded.net(x), torch.arange(4.0)[None], atol=1e-5, rtol=0)
+    assert timm.arguments["pretrained"] is True
+    overlay = timm.arguments["pretrained_cfg_overlay"]
     assert overlay["custom_load"] is False, "the Hub's file is not in the authors' own format"
 
 
@@ -336,33 +340,33 @@ def test_timm_weights_come_from_the_local_cache_only(
     timm: FakeTimm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", FakeHub({}))
-    said = r"nothing is downloaded unasked.\nFetch them: hf download timm/tiny.a1 model.safetensors"
-    with pytest.raises(FdbenchError, match=said):
+    message = r"does not download them.\nFetch them: hf download timm/tiny.a1 model.safetensors"
+    with pytest.raises(FdbenchError, match=message):
         from_timm("tiny")
-    assert not timm.asked
+    assert not timm.arguments
 
 
 @pytest.mark.parametrize(
-    ("cfg", "said"),
+    ("cfg", "message"),
     [
         ({"hf_hub_filename": "pytorch_model.bin"}, "other files can run code"),
         ({"hf_hub_id": None}, "no .safetensors on the Hugging Face Hub"),
-        ({"num_classes": 0}, "is no classifier"),
+        ({"num_classes": 0}, "is not a classifier"),
         ({"input_size": (1, 12, 12)}, "square RGB"),
         ({"input_size": (3, 12, 16)}, "square RGB"),
         ({"interpolation": "lanczos"}, "no interpolation 'lanczos'"),
     ],
 )
-def test_a_timm_network_that_does_not_fit_is_refused(
-    cfg: dict[str, Any], said: str, timm: FakeTimm
+def test_an_unsupported_timm_network_is_refused(
+    cfg: dict[str, Any], message: str, timm: FakeTimm
 ) -> None:
     timm.cfg.update(cfg)
-    with pytest.raises(FdbenchError, match=said):
+    with pytest.raises(FdbenchError, match=message):
         from_timm("tiny")
 
 
 @pytest.mark.parametrize(("given", "proposed"), [("tiny.zz", "tiny.a1"), ("othr.b2", "other.b2")])
-def test_an_unknown_timm_network_is_answered_with_weights_of_the_same_or_the_nearest(
+def test_an_unknown_timm_network_is_refused_with_the_nearest_weights(
     given: str, proposed: str, timm: FakeTimm
 ) -> None:
     with pytest.raises(BadValue, match=f"Allowed: {proposed}\\.\ntimm.list_pretrained"):
@@ -370,7 +374,7 @@ def test_an_unknown_timm_network_is_answered_with_weights_of_the_same_or_the_nea
 
 
 @pytest.mark.parametrize("content", [b"cut short", None])
-def test_a_timm_file_that_does_not_fit_is_refused(
+def test_a_timm_file_of_other_weights_is_refused(
     content: bytes | None, timm: FakeTimm, tmp_path: Path
 ) -> None:
     path = tmp_path / "model.safetensors"

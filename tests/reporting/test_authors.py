@@ -1,4 +1,4 @@
-"""The authors' table: error / success, from rows alone, under their protocol alone."""
+"""The authors' table: error / success, counted from rows, under their protocol only."""
 
 import json
 from dataclasses import replace
@@ -22,7 +22,7 @@ ROBUST = {0: 65, 10: 56, 100: 45, 1000: 43, 2000: 42}  # of 100 images
 
 
 def imagenet(model: str, iters: tuple[int, ...], **attack: object) -> RunInfo:
-    """A run on 100 images of ImageNet under the authors' protocol, or what `attack` makes of it."""
+    """A run on 100 images of ImageNet under the authors' protocol; `attack` overrides it."""
     settings: dict[str, Any] = {"eps": 16 / 255, "targeted": True, "iters": iters, **attack}
     run = info(model, iters)
     data = replace(run.data, name="imagenet", classes=1000)
@@ -32,14 +32,14 @@ def imagenet(model: str, iters: tuple[int, ...], **attack: object) -> RunInfo:
 def rows(robust: dict[int, int]) -> list[Row]:
     """Images lost at the first budget whose count they exceed; half of them to the target."""
     budgets = tuple(b for b in robust if b)
-    found = []
+    image_rows = []
     for image in range(100):
         falls = next((b for b in budgets if image >= robust[b]), None)
         one = row(image, falls, budgets, clean=image < robust[0])
         if image % 2:
-            one["pred"] = {b: 7 if said == 5 else said for b, said in one["pred"].items()}
-        found.append(one)
-    return found
+            one["pred"] = {b: 7 if answer == 5 else answer for b, answer in one["pred"].items()}
+        image_rows.append(one)
+    return image_rows
 
 
 @pytest.fixture
@@ -64,25 +64,25 @@ def printed(results: Path, capsys: pytest.CaptureFixture[str], fmt: str = "table
 def test_errors_and_successes_are_those_of_the_rows(results: Path) -> None:
     lines = table(results)
     assert tuple(lines.columns) == COLUMNS
-    own = lines[lines["model"] == "r152"].set_index("iters")
-    assert own["error"].to_dict() == {0: 35, 10: 44, 100: 55, 1000: 57, 2000: 58}
-    assert own["success"].dropna().to_dict() == {10: 22, 100: 27, 1000: 28, 2000: 29}
-    assert (own["error_low"] < own["error"]).all()
-    assert (own["error_high"] > own["error"]).all()
+    r152 = lines[lines["model"] == "r152"].set_index("iters")
+    assert r152["error"].to_dict() == {0: 35, 10: 44, 100: 55, 1000: 57, 2000: 58}
+    assert r152["success"].dropna().to_dict() == {10: 22, 100: 27, 1000: 28, 2000: 29}
+    assert (r152["error_low"] < r152["error"]).all()
+    assert (r152["error_high"] > r152["error"]).all()
 
 
 def test_differences_are_from_the_released_model_table(results: Path) -> None:
-    own = table(results).set_index(["model", "iters"]).loc["r152-nonlocal-gauss"]
-    assert own["published_error"].round(1).to_dict() == {
+    gauss = table(results).set_index(["model", "iters"]).loc["r152-nonlocal-gauss"]
+    assert gauss["published_error"].round(1).to_dict() == {
         0: 34.7,
         10: 44.3,
         100: 54.5,
         1000: 57.2,
         2000: 57.4,
     }
-    assert own["published_success"].dropna().to_dict() == {10: 4.9, 100: 26.6, 1000: 32.7}
-    assert own.loc[100, "difference_error"] == pytest.approx(0.5)
-    assert own.loc[100, "difference_success"] == pytest.approx(0.4)
+    assert gauss["published_success"].dropna().to_dict() == {10: 4.9, 100: 26.6, 1000: 32.7}
+    assert gauss.loc[100, "difference_error"] == pytest.approx(0.5)
+    assert gauss.loc[100, "difference_success"] == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_other_data_have_no_published_numbers(tmp_path: Path) -> None:
     assert lines["published_error"].isna().all()
 
 
-def test_a_cleanly_trained_network_stands_beside_its_own_published_number(tmp_path: Path) -> None:
+def test_a_cleanly_trained_network_gets_its_own_published_number(tmp_path: Path) -> None:
     mine = imagenet("r152", (10,))
     clean = replace(mine, model=replace(mine.model, train={"clean": True}))
     store(tmp_path, clean, rows({0: 79, 10: 1}))
@@ -126,7 +126,7 @@ def test_a_cleanly_trained_network_stands_beside_its_own_published_number(tmp_pa
     assert published.isna().to_list() == [False, True]
 
 
-def test_black_box_numbers_stand_beside_no_white_box_measurement(tmp_path: Path) -> None:
+def test_published_black_box_numbers_are_not_compared_with_white_box_runs(tmp_path: Path) -> None:
     assert [one.attack for one in model_recipe("r152-null").published] == ["caad2017"]
     attacks: tuple[dict[str, object], ...] = ({}, {"eps": 32 / 255, "targeted": False})
     for attack in attacks:
@@ -135,7 +135,7 @@ def test_black_box_numbers_stand_beside_no_white_box_measurement(tmp_path: Path)
     assert lines[["published", "published_clean"]].isna().all(axis=None)
 
 
-def test_of_two_runs_the_one_with_more_images_counts(tmp_path: Path) -> None:
+def test_the_run_with_more_images_counts(tmp_path: Path) -> None:
     mine = imagenet("r152", (10,))
     store(tmp_path, mine, rows({0: 65, 10: 56})[:10])
     store(tmp_path, replace(mine, seed=3), rows({0: 65, 10: 56}))
@@ -157,7 +157,7 @@ def test_budgets_that_were_not_run_have_no_column(tmp_path: Path) -> None:
     assert part.cells.headings == ["model", "reading", "clean", "10 it", "100 it"]
 
 
-def test_printed_table_fits_the_screen_and_says_how_to_read_it(
+def test_printed_table_fits_the_screen_and_explains_itself(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = printed(results, capsys)
@@ -169,10 +169,10 @@ def test_printed_table_fits_the_screen_and_says_how_to_read_it(
 
 
 def test_files_and_json_hold_the_table(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = json.loads(printed(results, capsys, "json"))
-    assert len(said["zoo"]) == 15
+    report = json.loads(printed(results, capsys, "json"))
+    assert len(report["zoo"]) == 15
     assert pd.read_csv(results / "zoo.csv")["error"].to_list() == [
-        one["error"] for one in said["zoo"]
+        one["error"] for one in report["zoo"]
     ]
     assert (
         "| r152 | published | 37.7 | 47.5 / 5.5 | 58.3 / 31.0 | 61.0 / 36.1 | 60.8 |"
@@ -182,7 +182,7 @@ def test_files_and_json_hold_the_table(results: Path, capsys: pytest.CaptureFixt
     assert "Zoo: imagenet" in (results / "report.html").read_text()
 
 
-def test_images_are_counted_a_column_where_they_differ(results: Path) -> None:
+def test_the_number_of_images_is_shown_where_it_differs(results: Path) -> None:
     store(results, imagenet("r101", (10,)), rows({0: 65, 10: 56})[:10])
     (part,) = parts(table(results))
     assert part.same == ""

@@ -30,7 +30,7 @@ from fdbench.stats import wilson
 from fdbench.store import Row, RunInfo, read_runs
 
 NAMES = ("noise", "momentum", "smooth", "phases")
-# Of six images of class 3: what four attackers make of them, and whether the clean one is right.
+# Six images of class 3: broken (x) or not by four attackers, and whether right when clean.
 FATES = ("....", "x...", "x.x.", "xxx.", "..x.", "xxxx")
 CLEAN = (True, True, True, True, False, True)
 
@@ -51,7 +51,7 @@ BATTERY = "summary = 'made up'\n" + "".join(
 )
 
 
-def told(
+def run_info(
     model: str = "r20", images: int = len(FATES), names: tuple[str, ...] = NAMES, **attack: object
 ) -> RunInfo:
     """A black-box run's description; `attack` are fields of its AttackSpec."""
@@ -84,8 +84,10 @@ def scores(results: Path, denominator: str = DENOMINATORS[0]) -> DataFrame:
     return table[table["denominator"] == denominator].reset_index(drop=True)
 
 
-def test_each_attackers_accuracy_and_all_or_nothing_are_those_of_the_rows(tmp_path: Path) -> None:
-    store(tmp_path, told(), rows())
+def test_each_attackers_accuracy_and_all_or_nothing_are_counted_from_the_rows(
+    tmp_path: Path,
+) -> None:
+    store(tmp_path, run_info(), rows())
     (line,) = scores(tmp_path).to_dict("records")
     right = {"noise": 2, "momentum": 4, "smooth": 2, "phases": 5, ALL: 1, "clean": 5}
     for name, count in right.items():
@@ -100,7 +102,7 @@ def test_each_attackers_accuracy_and_all_or_nothing_are_those_of_the_rows(tmp_pa
 def test_clean_mistakes_count_only_in_the_other_denominator(tmp_path: Path) -> None:
     """Image 4 is wrong when clean and broken; image 0 is the only survivor."""
     survivor_wrong_when_clean = [{**rows()[0], "clean": 4}, *rows()[1:]]
-    store(tmp_path, told(), survivor_wrong_when_clean)
+    store(tmp_path, run_info(), survivor_wrong_when_clean)
     assert scores(tmp_path).loc[0, ALL] == pytest.approx(100 / 6, abs=1e-4)
     of_clean = scores(tmp_path, DENOMINATORS[1])
     assert of_clean.loc[0, "n"] == 4
@@ -109,14 +111,14 @@ def test_clean_mistakes_count_only_in_the_other_denominator(tmp_path: Path) -> N
 
 
 def test_the_two_strongest_are_spared_and_ties_keep_the_sets_order(tmp_path: Path) -> None:
-    store(tmp_path, told(), rows())
+    store(tmp_path, run_info(), rows())
     (one,) = victims(read_runs(tmp_path))
     assert [NAMES[i] for i in one.by_strength] == ["noise", "smooth", "momentum", "phases"]
     assert scores(tmp_path).loc[0, SPARE] == pytest.approx(100 * 4 / 6, abs=1e-4)
 
 
 def test_all_or_nothing_is_at_most_the_weakest_link_and_falls_with_k(tmp_path: Path) -> None:
-    store(tmp_path, told(), rows())
+    store(tmp_path, run_info(), rows())
     lines = curve(read_runs(tmp_path))
     assert tuple(lines.columns) == CURVE
     of_all = lines[lines["denominator"] == DENOMINATORS[0]]
@@ -134,21 +136,21 @@ def test_all_or_nothing_is_at_most_the_weakest_link_and_falls_with_k(tmp_path: P
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 6])
-def test_mean_over_k_attackers_is_that_of_all_choices_enumerated(k: int) -> None:
+def test_mean_over_k_attackers_is_that_of_all_subsets(k: int) -> None:
     survived = np.random.default_rng(0).random((40, 6)) < 0.7
     choices = [survived[:, list(some)].all(1).mean() for some in combinations(range(6), k)]
     assert any_k(survived, k) == pytest.approx(float(np.mean(choices)), abs=1e-12)
 
 
-def test_choices_too_many_to_enumerate_are_still_exact() -> None:
+def test_mean_over_too_many_subsets_to_enumerate_is_exact() -> None:
     survived = np.ones((3, 48), bool)
     survived[0, 0] = False
     assert any_k(survived, 24) == pytest.approx((0.5 + 1 + 1) / 3, abs=1e-15)
 
 
-def test_another_sets_attackers_are_empty_in_this_sets_line(tmp_path: Path) -> None:
-    store(tmp_path, told(), rows())
-    other = told(names=("one",), options={"set": "zother", "digest": "f" * 16})
+def test_the_columns_of_another_sets_attackers_are_empty(tmp_path: Path) -> None:
+    store(tmp_path, run_info(), rows())
+    other = run_info(names=("one",), options={"set": "zother", "digest": "f" * 16})
     store(tmp_path, other, rows(("x",) * 6, ("one",)))
     table = scores(tmp_path).set_index("set")
     assert missing(table.loc["madeup", "one"])
@@ -157,9 +159,9 @@ def test_another_sets_attackers_are_empty_in_this_sets_line(tmp_path: Path) -> N
     assert table.loc["zother", ALL] == 0
 
 
-def test_an_attacker_may_be_called_like_a_column(tmp_path: Path) -> None:
+def test_an_attacker_may_have_the_name_of_a_column(tmp_path: Path) -> None:
     names = ("model", "n", "clean", "other")
-    store(tmp_path, told(names=names), rows(names=names))
+    store(tmp_path, run_info(names=names), rows(names=names))
     table = scores(tmp_path)
     assert table.loc[0, "model"] == "r20"
     assert table.loc[0, "n (attacker)"] == pytest.approx(100 * 4 / 6, abs=1e-4)
@@ -170,12 +172,12 @@ def test_an_attacker_may_be_called_like_a_column(tmp_path: Path) -> None:
     ]
 
 
-def test_hits_are_of_targeted_sets_only_and_of_any_attacker(tmp_path: Path) -> None:
-    store(tmp_path, told(), rows())
+def test_success_is_for_targeted_sets_only_and_counts_any_attacker(tmp_path: Path) -> None:
+    store(tmp_path, run_info(), rows())
     assert "success" not in scores(tmp_path)
     missed = rows()
     missed[1]["pred"]["noise"] = 7
-    store(tmp_path, told(targeted=True), missed)
+    store(tmp_path, run_info(targeted=True), missed)
     table = scores(tmp_path).set_index("targeted")
     assert table.loc["targeted", "success"] == pytest.approx(100 * 4 / 6, abs=1e-4)
     assert missing(table.loc["untargeted", "success"])
@@ -194,8 +196,8 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "madeup"
 
 
-def test_published_number_stands_beside_the_same_conditions(tmp_path: Path, recipe: str) -> None:
-    store(tmp_path, told(recipe), rows())
+def test_published_number_is_shown_under_the_same_conditions(tmp_path: Path, recipe: str) -> None:
+    store(tmp_path, run_info(recipe), rows())
     line = scores(tmp_path).loc[0]
     assert line["published"] == 10.5
     assert line["difference"] == pytest.approx(100 / 6 - 10.5, abs=1e-3)
@@ -209,39 +211,39 @@ def test_published_number_stands_beside_the_same_conditions(tmp_path: Path, reci
 def test_published_number_is_left_out_under_other_attackers(
     tmp_path: Path, recipe: str, change: dict[str, object]
 ) -> None:
-    store(tmp_path, told(recipe, **change), rows())  # type: ignore[arg-type]
+    store(tmp_path, run_info(recipe, **change), rows())  # type: ignore[arg-type]
     assert scores(tmp_path)["published"].isna().all()
 
 
 def test_published_number_is_left_out_for_clean_training_and_other_data(
     tmp_path: Path, recipe: str
 ) -> None:
-    mine = told(recipe)
+    mine = run_info(recipe)
     store(tmp_path, replace(mine, model=replace(mine.model, train={"clean": True})), rows())
     elsewhere = replace(mine, data=replace(mine.data, name="cifar10"), seed=1)
     store(tmp_path, elsewhere, rows())
     assert scores(tmp_path)["published"].isna().all()
 
 
-def test_two_victims_are_compared_on_the_same_set_alone(tmp_path: Path) -> None:
+def test_two_victims_are_compared_on_the_same_set_only(tmp_path: Path) -> None:
     better = ("....", "....", "..x.", "xxx.", "....", "xxxx")
-    store(tmp_path, told("r20"), rows())
-    store(tmp_path, told("r20-mean"), rows(better))
+    store(tmp_path, run_info("r20"), rows())
+    store(tmp_path, run_info("r20-mean"), rows(better))
     lines = paired(read_runs(tmp_path)).set_index("attack")
     assert set(PAIRED) == {*lines.columns, "attack"}
     assert sorted(lines.index) == sorted([*NAMES, ALL])
     assert lines.loc[ALL, "difference"] == pytest.approx(100 * 2 / 6, abs=1e-3)
     assert (lines.loc[ALL, "only_model"], lines.loc[ALL, "only_against"]) == (2, 0)
     other = tmp_path / "other"
-    store(other, told("r20"), rows())
-    store(other, told("r20-mean", options={"set": "madeup", "digest": "f" * 16}), rows(better))
+    store(other, run_info("r20"), rows())
+    store(other, run_info("r20-mean", options={"set": "madeup", "digest": "f" * 16}), rows(better))
     assert paired(read_runs(other)).empty
 
 
 def test_matrix_is_the_competitions_attacks_by_defenses(tmp_path: Path) -> None:
-    store(tmp_path, told("r20"), rows())
-    store(tmp_path, told("r20-mean"), rows(("....",) * 6))
-    store(tmp_path, told("r18"), rows()[:2])
+    store(tmp_path, run_info("r20"), rows())
+    store(tmp_path, run_info("r20-mean"), rows(("....",) * 6))
+    store(tmp_path, run_info("r18"), rows()[:2])
     files = matrices(read_runs(tmp_path))
     (name,) = files
     assert name == "blackbox/madeup-01234567/accuracy_on_attacks.csv"
@@ -255,14 +257,14 @@ def test_matrix_is_the_competitions_attacks_by_defenses(tmp_path: Path) -> None:
 
 
 def test_targeted_sets_have_the_matrices_of_targeted_attacks(tmp_path: Path) -> None:
-    store(tmp_path, told(targeted=True), rows())
+    store(tmp_path, run_info(targeted=True), rows())
     files = {Path(name).name: text for name, text in matrices(read_runs(tmp_path)).items()}
     assert set(files) == {"accuracy_on_targeted_attacks.csv", "hit_target_class.csv"}
     assert files["hit_target_class.csv"].splitlines()[1] == "noise,4"
 
 
-def test_two_networks_of_one_name_and_one_network_twice(tmp_path: Path) -> None:
-    mine = told()
+def test_networks_of_one_name_are_kept_apart_and_repeated_runs_merged(tmp_path: Path) -> None:
+    mine = run_info()
     for digit in "ab":
         store(tmp_path, other_weights(mine, digit, "2025"), rows())
     store(tmp_path, replace(other_weights(mine, "b", "2026"), seed=1), rows()[:2])
@@ -273,9 +275,9 @@ def test_two_networks_of_one_name_and_one_network_twice(tmp_path: Path) -> None:
     assert text.splitlines()[0] == ",r20@aaaaaaaa,r20@bbbbbbbb"
 
 
-def test_a_run_just_begun_or_unfinished_is_marked(tmp_path: Path) -> None:
-    store(tmp_path, told("r18"), [])
-    store(tmp_path, told("r20"), rows()[:2])
+def test_a_run_without_rows_or_unfinished_is_marked(tmp_path: Path) -> None:
+    store(tmp_path, run_info("r18"), [])
+    store(tmp_path, run_info("r20"), rows()[:2])
     table = scores(tmp_path).set_index("model")
     assert table["note"].to_dict() == {"r18": "no rows yet", "r20": "incomplete"}
     assert missing(table.loc["r18", ALL])
@@ -285,7 +287,7 @@ def test_a_run_just_begun_or_unfinished_is_marked(tmp_path: Path) -> None:
 
 
 def test_same_tables_give_the_same_figure(tmp_path: Path) -> None:
-    store(tmp_path, told(), rows())
+    store(tmp_path, run_info(), rows())
     runs = read_runs(tmp_path)
     drawn = picture.render(curve(runs), blackbox(runs))
     assert drawn["png"].startswith(b"\x89PNG")
@@ -295,10 +297,12 @@ def test_same_tables_give_the_same_figure(tmp_path: Path) -> None:
 
 def test_one_attacker_makes_no_curve(tmp_path: Path) -> None:
     options = {"set": "one", "digest": "fedcba9876543210"}
-    store(tmp_path / "one", told(names=("noise",), options=options), rows((".",) * 6, ("noise",)))
+    store(
+        tmp_path / "one", run_info(names=("noise",), options=options), rows((".",) * 6, ("noise",))
+    )
     alone = read_runs(tmp_path / "one")
     assert picture.render(curve(alone), blackbox(alone)) == {}
-    store(tmp_path / "five", told(), rows())
+    store(tmp_path / "five", run_info(), rows())
     five = read_runs(tmp_path / "five")
     both = [*alone, *five]
     assert picture.render(curve(both), blackbox(both)) == picture.render(
@@ -310,7 +314,7 @@ def test_one_attacker_makes_no_curve(tmp_path: Path) -> None:
 def test_narrow_screen_keeps_all_or_nothing(tmp_path: Path, attackers: int, width: int) -> None:
     names = tuple(f"attacker-{i}" for i in range(attackers))
     fates = ("." * attackers,) * 6
-    store(tmp_path, told("r20-nonlocal-gauss", names=names), rows(fates, names))
+    store(tmp_path, run_info("r20-nonlocal-gauss", names=names), rows(fates, names))
     part = next(blackbox_parts(blackbox(read_runs(tmp_path))))
     cells, below = fit(part.cells, part.kind, width)
     assert ALL in cells.headings

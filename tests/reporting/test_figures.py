@@ -1,4 +1,4 @@
-"""The figure shows every line and its place, the same way each time."""
+"""The figure shows and labels every curve, and is the same each time."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
     assert b"<svg" in first["svg"]
 
 
-def test_every_network_is_named_and_no_date_is(tmp_path: Path) -> None:
+def test_every_network_is_named_and_no_date_is_written(tmp_path: Path) -> None:
     for model in ("r20", "r20-mean", "r20-null"):
         decaying(tmp_path, model, ROBUST)
     svg = render(lines(tmp_path))["svg"].decode()
@@ -39,7 +39,7 @@ def test_every_network_is_named_and_no_date_is(tmp_path: Path) -> None:
     assert "<dc:date>" not in svg
 
 
-def test_lines_of_one_network_are_told_apart_by_what_differs(tmp_path: Path) -> None:
+def test_curves_of_one_network_are_labelled_by_what_differs(tmp_path: Path) -> None:
     decaying(tmp_path, "r20", ROBUST)
     decaying(tmp_path, "r20", ROBUST, loss="margin")
     svg = render(lines(tmp_path))["svg"].decode()
@@ -65,7 +65,7 @@ def test_one_budget_is_drawn_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("attack", ["pgd", "transfer"])
-def test_nothing_is_drawn_where_there_is_no_curve(tmp_path: Path, attack: str) -> None:
+def test_nothing_is_drawn_without_a_curve(tmp_path: Path, attack: str) -> None:
     rows = [] if attack == "pgd" else [{**row(0, None, ()), "pred": {"one": 3}}]
     iters = (10, 100) if attack == "pgd" else ()
     store(tmp_path, info(iters=iters, attack=attack), rows)

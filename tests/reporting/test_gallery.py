@@ -1,4 +1,4 @@
-"""The picture shows the stored images, what the network says, and their difference at scale."""
+"""The picture shows the stored images, the network's predictions and the magnified difference."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from madeup import store
 from safetensors.numpy import save
-from test_blackbox import FATES, NAMES, rows, told
+from test_blackbox import FATES, NAMES, rows, run_info
 
 from fdbench.errors import FdbenchError
 from fdbench.reporting.blackbox import Victim, victims
@@ -20,7 +20,7 @@ from fdbench.store.runs import read_runs
 
 U8 = npt.NDArray[np.uint8]
 X: U8 = np.random.default_rng(0).integers(60, 200, (len(FATES), 3, 8, 8)).astype(np.uint8)
-SHIFT = {name: i + 1 for i, name in enumerate(NAMES)}  # pixels by which an attacker moves all
+SHIFT = {name: i + 1 for i, name in enumerate(NAMES)}  # by how much an attacker moves every pixel
 
 
 def stored(folder: Path, clean: bool = True, images: int = len(FATES)) -> Path:
@@ -40,11 +40,11 @@ def stored(folder: Path, clean: bool = True, images: int = len(FATES)) -> Path:
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Victim:
-    store(tmp_path, told(), rows())
+    store(tmp_path, run_info(), rows())
     return victims(read_runs(tmp_path))[0]
 
 
-def test_difference_is_grey_where_nothing_moved_and_full_at_the_balls_face() -> None:
+def test_difference_is_grey_where_nothing_moved_and_full_at_eps() -> None:
     clean: U8 = np.full((1, 3, 2, 2), 100, np.uint8)
     adv = clean.copy()
     adv[0, 0, 0, 0], adv[0, 1, 1, 1], adv[0, 2, 0, 0] = 108, 92, 104
@@ -83,7 +83,7 @@ def test_examples_run_from_the_most_broken_image_to_an_unbroken_one(
     assert (broken[0], broken[-1]) == (4, 0)
 
 
-def test_images_that_are_not_on_this_disk_are_not_shown(tmp_path: Path, victim: Victim) -> None:
+def test_images_that_are_not_stored_are_not_shown(tmp_path: Path, victim: Victim) -> None:
     assert examples(victim, tmp_path / "absent") is None
     assert examples(victim, stored(tmp_path / "unclean", clean=False)) is None
     some = examples(victim, stored(tmp_path / "two", images=2))
@@ -94,7 +94,7 @@ def test_images_that_are_not_on_this_disk_are_not_shown(tmp_path: Path, victim: 
     assert examples(victim, full) is None
 
 
-def test_an_index_that_is_none_is_named(tmp_path: Path, victim: Victim) -> None:
+def test_a_malformed_index_is_named(tmp_path: Path, victim: Victim) -> None:
     folder = stored(tmp_path / "set")
     (folder / "index-0.jsonl").write_text("[]\n")
     with pytest.raises(FdbenchError, match=r"index-0\.jsonl is not a set's index"):
@@ -102,15 +102,15 @@ def test_an_index_that_is_none_is_named(tmp_path: Path, victim: Victim) -> None:
 
 
 def texts(figure: Any) -> list[tuple[str, str]]:
-    found = [axes.xaxis.label for axes in figure.axes]
-    return [(text.get_text(), text.get_color()) for text in found if text.get_text()]
+    labels = [axes.xaxis.label for axes in figure.axes]
+    return [(text.get_text(), text.get_color()) for text in labels if text.get_text()]
 
 
 @pytest.mark.parametrize("px", [32, 299])
 def test_wrong_predictions_are_red_and_crossed(px: int) -> None:
     clean: U8 = np.zeros((2, 3, px, px), np.uint8)
-    said = {"clean": (0, 1), "one": (0, 0), "two": (1, 1)}
-    shown = Examples((0, 1), clean, {"one": clean, "two": clean}, (0, 1), said)
+    predictions = {"clean": (0, 1), "one": (0, 0), "two": (1, 1)}
+    shown = Examples((0, 1), clean, {"one": clean, "two": clean}, (0, 1), predictions)
     figure = pictures(shown, 8 / 255, names=("cat", "dog"))
     captions = texts(figure)
     words = [text for text, _ in captions]
@@ -126,11 +126,11 @@ def test_wrong_predictions_are_red_and_crossed(px: int) -> None:
     assert how == {"nearest" if px == 32 else "antialiased"}
 
 
-def test_each_set_that_is_here_has_its_picture(tmp_path: Path) -> None:
-    store(tmp_path, told("r20"), rows())
+def test_each_stored_set_has_its_picture(tmp_path: Path) -> None:
+    store(tmp_path, run_info("r20"), rows())
     assert render(victims(read_runs(tmp_path)), tmp_path) == {}
     stored(tmp_path / "sets" / "madeup")
-    store(tmp_path, told("r20", options={"set": "other", "digest": "f" * 16}), rows())
+    store(tmp_path, run_info("r20", options={"set": "other", "digest": "f" * 16}), rows())
     drawn = render(victims(read_runs(tmp_path)), tmp_path)
     assert list(drawn) == ["blackbox-examples-madeup.png"]
     assert drawn["blackbox-examples-madeup.png"].startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""Every format is a renderer of the same model, and the command offers exactly those there are."""
+"""Every format renders the same report, and the command offers exactly these formats."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from madeup import decaying, info, store
-from test_blackbox import rows, told
+from test_blackbox import rows, run_info
 from test_gallery import stored
 
 from fdbench.commands.report import report as command
@@ -36,7 +36,7 @@ def report(results: Path) -> Report:
     return build(results, read_runs(results))
 
 
-def test_the_command_offers_the_formats_that_there_are() -> None:
+def test_the_command_offers_every_format() -> None:
     (option,) = (one for one in command.params if one.name == "fmt")
     assert isinstance(option.type, click.Choice)
     assert list(option.type.choices) == list(RENDERERS)
@@ -57,7 +57,7 @@ def test_every_renderer_shows_the_numbers_of_the_one_report(report: Report, fmt:
 
 
 @pytest.mark.parametrize("fmt", ["table", "md", "html"])
-def test_renderers_of_cells_show_every_text_of_every_part(report: Report, fmt: str) -> None:
+def test_renderers_of_cells_show_the_text_of_every_part(report: Report, fmt: str) -> None:
     text = RENDERERS[fmt].load()(report)
     for chapter in report.chapters:
         assert chapter.reading.split(". ")[0] in " ".join(text.split())
@@ -70,20 +70,20 @@ def summary(report: Report) -> str:
     return "".join(f"{chapter.heading}\n" for chapter in report.chapters)
 
 
-def test_another_format_is_one_line_of_the_table(
+def test_a_new_format_is_one_line_of_the_table(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renderer = Renderer(lambda: summary)
     monkeypatch.setitem(formats.RENDERERS, "summary", renderer)
     (option,) = (one for one in command.params if one.name == "fmt")
     monkeypatch.setattr(option, "type", click.Choice(list(RENDERERS)))
-    found = CliRunner().invoke(command, ["--format", "summary", "--results", str(results)])
-    assert found.stdout == "Robust accuracy\n"
+    result = CliRunner().invoke(command, ["--format", "summary", "--results", str(results)])
+    assert result.stdout == "Robust accuracy\n"
 
 
-def test_a_renderer_with_a_file_prints_where_it_is(results: Path) -> None:
-    found = CliRunner().invoke(command, ["--format", "html", "--results", str(results)])
-    assert found.stdout == f"{results / 'report.html'}\n"
+def test_a_renderer_with_a_file_prints_its_path(results: Path) -> None:
+    result = CliRunner().invoke(command, ["--format", "html", "--results", str(results)])
+    assert result.stdout == f"{results / 'report.html'}\n"
     assert "Robust accuracy" in (results / "report.html").read_text()
 
 
@@ -96,7 +96,7 @@ def test_words_align_left_numbers_right_and_commands_are_code(report: Report) ->
     assert "| :-- | --: |" in text
 
 
-def test_cells_can_lose_columns_and_lines() -> None:
+def test_cells_can_drop_columns_and_lines() -> None:
     cells = Cells((Column("model", ("a", "b"), "words"), Column("n", ("1", "2"))))
     assert cells["n"] == ("1", "2")
     assert cells.lines == [("a", "1"), ("b", "2")]
@@ -104,9 +104,8 @@ def test_cells_can_lose_columns_and_lines() -> None:
     assert cells.where([False, True]).lines == [("b", "2")]
 
 
-def test_pictures_are_within_the_page(tmp_path: Path) -> None:
-
-    store(tmp_path, told(), rows())
+def test_pictures_are_embedded_in_the_page(tmp_path: Path) -> None:
+    store(tmp_path, run_info(), rows())
     stored(tmp_path / "sets" / "madeup")
     page = page_text(build(tmp_path, read_runs(tmp_path)))
     assert page.count('src="data:image/png;base64,') == 1

@@ -37,7 +37,7 @@ def printed(
     return capsys.readouterr().out
 
 
-def test_no_runs_says_what_to_type(tmp_path: Path) -> None:
+def test_without_runs_the_error_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(FdbenchError, match=r"(?s)no runs.*fdbench train.*fdbench attack pgd"):
         write_report(tmp_path)
 
@@ -49,12 +49,12 @@ def test_unknown_format_is_refused_before_anything_is_written(results: Path) -> 
 
 
 def test_files_hold_the_tables_and_the_figure(results: Path) -> None:
-    found = write_report(results, "csv")
+    report = write_report(results, "csv")
     names = {path.name for path in results.iterdir()}
     stem = {f"whitebox.{ending}" for ending in ("csv", "md", "png", "svg")}
     assert names == {*stem, "paired.csv", "runs"}
     read = pd.read_csv(results / "whitebox.csv")
-    assert read["robust"].to_list() == found.tables["whitebox"]["robust"].to_list()
+    assert read["robust"].to_list() == report.tables["whitebox"]["robust"].to_list()
     assert len(pd.read_csv(results / "paired.csv")) == 2
 
 
@@ -90,7 +90,7 @@ def test_columns_that_never_change_go_to_the_caption(
     assert "restarts" in header
 
 
-def test_what_a_narrow_screen_loses_is_said_and_stays_in_the_markdown(
+def test_shortening_to_a_narrow_screen_is_noted_and_spares_the_markdown(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "Shortened" not in printed(results, capsys, width=100)
@@ -108,8 +108,8 @@ def test_wide_table_is_not_shortened(results: Path) -> None:
 def test_unfinished_runs_and_warnings_are_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = replace(info(), warnings=("the gradient vanishes",))
-    store(tmp_path, told, [row(0, None, (10, 100))])
+    run_info = replace(info(), warnings=("the gradient vanishes",))
+    store(tmp_path, run_info, [row(0, None, (10, 100))])
     store(tmp_path, info("r18"), [])
     text = printed(tmp_path, capsys)
     for word in ("1/100", "0/100", "incomplete", "no rows yet", "r20: the gradient vanishes"):
@@ -129,7 +129,7 @@ def test_weights_are_shown_only_where_a_name_repeats(
         assert word in text
 
 
-def test_markdown_says_how_to_make_each_run_again(results: Path) -> None:
+def test_markdown_holds_the_command_of_each_run(results: Path) -> None:
     write_report(results, "csv")
     text = (results / "whitebox.md").read_text()
     for word in ("`fdbench attack pgd --model r20`", "torch 2.11.0", "cpu a processor"):
@@ -142,7 +142,7 @@ def test_bars_in_names_do_not_break_the_markdown(tmp_path: Path) -> None:
     assert "| a\\|b | 10 |" in (tmp_path / "whitebox.md").read_text()
 
 
-def test_page_needs_no_other_file_and_trusts_no_name(
+def test_page_is_self_contained_and_escapes_names(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     decaying(tmp_path, "<b>$x</b>", ROBUST)
@@ -156,10 +156,10 @@ def test_page_needs_no_other_file_and_trusts_no_name(
 
 
 def test_json_is_the_tables(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = json.loads(printed(results, capsys, "json"))
-    assert [line["robust"] for line in said["whitebox"]] == [60, 40, 60, 40]
-    assert said["paired"][0]["difference"] == 0
-    assert said["warnings"] == []
+    output = json.loads(printed(results, capsys, "json"))
+    assert [line["robust"] for line in output["whitebox"]] == [60, 40, 60, 40]
+    assert output["paired"][0]["difference"] == 0
+    assert output["warnings"] == []
 
 
 def test_only_some_of_many_comparisons_are_printed_and_all_are_kept(
@@ -173,7 +173,7 @@ def test_only_some_of_many_comparisons_are_printed_and_all_are_kept(
 
 
 @pytest.mark.parametrize("fmt", RENDERERS)
-def test_run_just_begun_crashes_no_format(tmp_path: Path, fmt: str) -> None:
+def test_a_run_without_rows_crashes_no_format(tmp_path: Path, fmt: str) -> None:
     store(tmp_path, info(), [])
     write_report(tmp_path, fmt)
     assert not (tmp_path / "whitebox.png").exists()
@@ -184,12 +184,12 @@ def both(results: Path) -> Path:
     """White-box runs of two networks, and black-box ones of the same."""
     for model in ("r20", "r20-nonlocal-gauss"):
         options = {"set": "madeup", "digest": "0123456789abcdef"}
-        told = info(model, (), 4, attack="transfer", options=options)
+        run_info = info(model, (), 4, attack="transfer", options=options)
         further = {"attackers": ["noise", "momentum", "smooth"]}
-        says = [(3, 3, 3), (3, 5, 3), (5, 5, 3), (5, 5, 5)]
-        pred = [dict(zip(further["attackers"], said, strict=True)) for said in says]
+        answers = [(3, 3, 3), (3, 5, 3), (5, 5, 3), (5, 5, 5)]
+        pred = [dict(zip(further["attackers"], image, strict=True)) for image in answers]
         rows = [{**row(i, None, ()), "pred": pred[i]} for i in range(4)]
-        store(results, replace(told, further=further), rows)
+        store(results, replace(run_info, further=further), rows)
     return results
 
 
@@ -209,9 +209,9 @@ def test_black_box_has_tables_and_files_of_its_own(
     counts = both / "blackbox" / "madeup-01234567" / "accuracy_on_attacks.csv"
     assert counts.read_text().startswith(",r20,r20-nonlocal-gauss\nnoise,2,2\n")
     assert (both / "blackbox.png").is_file()
-    said = (both / "blackbox.md").read_text()
-    assert "![All-or-nothing accuracy against the number of attackers](blackbox.png)" in said
-    assert "| model | clean | noise | momentum | smooth | all-or-nothing | all but 2 |" in said
+    markdown = (both / "blackbox.md").read_text()
+    assert "![All-or-nothing accuracy against the number of attackers](blackbox.png)" in markdown
+    assert "| model | clean | noise | momentum | smooth | all-or-nothing | all but 2 |" in markdown
     assert "Black box" not in (both / "whitebox.md").read_text()
 
 
@@ -228,19 +228,19 @@ def test_every_format_has_both_chapters(
 
 
 def test_black_box_alone_writes_no_empty_white_box(tmp_path: Path) -> None:
-    told = info("r20", (), 1, attack="transfer", options={"set": "s", "digest": "d"})
-    store(tmp_path, told, [{**row(0, None, ()), "pred": {"one": 3}}])
+    run_info = info("r20", (), 1, attack="transfer", options={"set": "s", "digest": "d"})
+    store(tmp_path, run_info, [{**row(0, None, ()), "pred": {"one": 3}}])
     write_report(tmp_path, "table")
     assert (tmp_path / "blackbox.csv").is_file()
     assert not list(tmp_path.glob("whitebox*"))
 
 
-def test_what_the_doctor_found_stands_under_each_table_of_that_network(
+def test_the_doctors_failures_are_shown_under_each_table_of_that_network(
     both: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ill = Check("noise", "fail", "random noise does as well as PGD")
-    write_findings(both, Findings("r20", info().model.weights, "cifar10", (ill,), "2025"))
-    write_findings(both, Findings("r18", "9" * 64, "cifar10", (ill,), "2025"))
+    failure = Check("noise", "fail", "random noise does as well as PGD")
+    write_findings(both, Findings("r20", info().model.weights, "cifar10", (failure,), "2025"))
+    write_findings(both, Findings("r18", "9" * 64, "cifar10", (failure,), "2025"))
     line = "r20 on cifar10: doctor: noise: random noise does as well as PGD"
     text = printed(both, capsys)
     assert text.count(line) == 5, "two chapters' tables, and their comparisons"

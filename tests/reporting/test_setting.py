@@ -1,18 +1,18 @@
-"""A setting is spelled once: lines are cut where it changes, and its title names all of it."""
+"""Lines are split by setting, and the title of a setting names all of it."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from madeup import decaying, info, store
-from test_blackbox import rows, told
+from test_blackbox import rows, run_info
 
 from fdbench.reporting.blackbox import blackbox
 from fdbench.reporting.setting import BLACK_BOX, THREAT, WHITE_BOX, Setting, by_setting
 from fdbench.reporting.whitebox import whitebox
 from fdbench.store.runs import read_runs
 
-THERE = ("cifar10", "test", "linf", "8/255", "untargeted")
+CIFAR10 = ("cifar10", "test", "linf", "8/255", "untargeted")
 
 
 @pytest.mark.parametrize(
@@ -26,23 +26,23 @@ THERE = ("cifar10", "test", "linf", "8/255", "untargeted")
         ),
     ],
 )
-def test_title_names_the_threat_and_what_is_known_of_the_network(
+def test_title_names_the_threat_and_the_attackers_knowledge(
     known: dict[str, str], title: str
 ) -> None:
-    assert Setting(*THERE, **known).title == title
+    assert Setting(*CIFAR10, **known).title == title
 
 
-def test_setting_of_a_run_is_the_one_of_its_lines(tmp_path: Path) -> None:
+def test_setting_of_a_run_is_that_of_its_lines(tmp_path: Path) -> None:
     decaying(tmp_path / "white", "r20", {0: 90, 10: 60}, targeted=True, norm="l2", eps=0.5)
     (run,) = read_runs(tmp_path / "white")
-    (found,) = by_setting(whitebox([run]), WHITE_BOX)
-    assert found[0] == Setting.of(run)
-    assert found[0].title == "fashion-mini test, l2 0.5, targeted, white-box"
-    store(tmp_path / "black", told(), rows())
+    ((setting, _),) = by_setting(whitebox([run]), WHITE_BOX)
+    assert setting == Setting.of(run)
+    assert setting.title == "fashion-mini test, l2 0.5, targeted, white-box"
+    store(tmp_path / "black", run_info(), rows())
     (run,) = read_runs(tmp_path / "black")
-    (found,) = by_setting(blackbox([run]), BLACK_BOX)
-    assert found[0] == replace(Setting.of(run), knowledge="")
-    assert found[0].title == "fashion-mini test, linf 32/255, untargeted, set madeup (01234567)"
+    ((setting, _),) = by_setting(blackbox([run]), BLACK_BOX)
+    assert setting == replace(Setting.of(run), knowledge="")
+    assert setting.title == "fashion-mini test, linf 32/255, untargeted, set madeup (01234567)"
 
 
 @pytest.mark.parametrize("change", [{"eps": 4 / 255}, {"targeted": True}, {"norm": "l2"}])

@@ -39,7 +39,7 @@ def table(results: Path) -> DataFrame:
     return whitebox(read_runs(results))
 
 
-def test_accuracies_and_intervals_are_those_of_the_rows(tmp_path: Path) -> None:
+def test_accuracies_and_intervals_are_counted_from_the_rows(tmp_path: Path) -> None:
     decaying(tmp_path, "r20", ROBUST)
     lines = table(tmp_path)
     assert list(lines.columns) == list(WHITEBOX)
@@ -60,13 +60,15 @@ def test_any_iterate_counts_an_image_that_was_wrong_and_recovered(tmp_path: Path
     assert lines["any_iterate"].to_list() == [100, 50]
 
 
-def test_any_iterate_reads_the_budgets_own_trajectory_where_rows_have_it(tmp_path: Path) -> None:
+def test_any_iterate_reads_the_first_wrong_of_each_budget_where_rows_have_it(
+    tmp_path: Path,
+) -> None:
     first = {"first_wrong": 42, "first_wrong_by": {"10": 4, "100": 42}}
     store(tmp_path, info(images=1), [{**row(0, None, (10, 100)), **first}])
     assert table(tmp_path)["any_iterate"].to_list() == [0, 0]
 
 
-def test_success_is_of_targeted_runs_only_and_counts_the_target_alone(tmp_path: Path) -> None:
+def test_success_is_for_targeted_runs_only_and_counts_the_target_only(tmp_path: Path) -> None:
     missed = {**row(0, 1, (10,)), "pred": {"10": 7}}
     store(tmp_path, info(iters=(10,), images=2, targeted=True), [missed, row(1, 1, (10,))])
     decaying(tmp_path, "r18", {0: 90, 100: 40})
@@ -95,7 +97,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "madeup"
 
 
-def test_published_number_stands_beside_the_same_conditions(tmp_path: Path, recipe: str) -> None:
+def test_published_number_is_shown_under_the_same_conditions(tmp_path: Path, recipe: str) -> None:
     decaying(tmp_path, recipe, ROBUST, targeted=True)
     lines = table(tmp_path).set_index("iters")
     assert lines.loc[100, "published"] == 41.5
@@ -204,14 +206,14 @@ def test_accuracy_that_rises_with_iterations_is_suspicious_beyond_noise_only(
     assert "rises by 20.0 points from 10 to 100" in text
 
 
-def test_accuracy_above_the_clean_one_suspicions(tmp_path: Path) -> None:
+def test_accuracy_above_the_clean_one_is_suspicious(tmp_path: Path) -> None:
     rows = [row(i, None, (10,), clean=i >= 20) for i in range(100)]
     store(tmp_path, info(iters=(10,)), rows)
     (text,) = suspicions(read_runs(tmp_path)[0])
     assert "20.0 points above clean" in text
 
 
-def test_warning_of_many_runs_is_said_once_with_their_models(tmp_path: Path) -> None:
+def test_a_warning_of_many_runs_is_shown_once_with_their_models(tmp_path: Path) -> None:
     for model in ("r20", "r18"):
         store(tmp_path, replace(info(model), warnings=("too hot",)), [])
     assert warnings(read_runs(tmp_path)) == ["r18, r20: too hot"]

@@ -43,7 +43,7 @@ def test_a_shard_comes_back_bit_for_bit(tmp_path: Path) -> None:
         assert got.tensors[name].dtype == torch.float32
 
 
-def test_images_come_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_images_come_in_the_requested_order(tmp_path: Path) -> None:
     got = read_shard(tmp_path / write_shard(tmp_path, shard()))
     wanted = shard().tensors["100"]
     assert torch.equal(got.images("100", [9, "cat/0003"]), wanted[[3, 1]])
@@ -88,7 +88,7 @@ def test_a_changed_cut_or_missing_shard_is_refused(tmp_path: Path) -> None:
     [b"", b"no shard", save({"10": images()}), save({"10": images()}, {"ids": "3"})],
     ids=["empty", "text", "no ids", "ids no list"],
 )
-def test_bytes_that_fit_their_name_and_are_no_shard_are_refused(
+def test_bytes_that_fit_their_name_but_are_no_shard_are_refused(
     tmp_path: Path, content: bytes
 ) -> None:
     path = tmp_path / (hashlib.sha256(content).hexdigest()[:32] + ".safetensors")
@@ -97,7 +97,7 @@ def test_bytes_that_fit_their_name_and_are_no_shard_are_refused(
         read_shard(path)
 
 
-def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
+def test_a_failed_write_is_reported(tmp_path: Path) -> None:
     (tmp_path / "adv").write_text("a file where the folder should be")
     with pytest.raises(FdbenchError, match="can't write"):
         write_shard(tmp_path / "adv", shard())
@@ -119,14 +119,14 @@ def test_whole_pixels_are_legal_whatever_the_eps(eps: float, seed: int, whole: b
 
 @settings(max_examples=100, deadline=None)
 @given(pixels=st.integers(1, 32), off=st.floats(-ROUNDING, ROUNDING))
-def test_an_eps_typed_almost_whole_never_leaves_the_ball(pixels: int, off: float) -> None:
+def test_rounding_to_an_almost_whole_eps_never_leaves_the_ball(pixels: int, off: float) -> None:
     x = torch.arange(192).reshape(1, 3, 8, 8) / 255
     threat = Threat("linf", pixels / 255 + off)
     check(as_images(whole_pixels((x + 1).clamp(0, 1), x, threat.eps)), x, threat)
 
 
 @pytest.mark.parametrize("eps", [1, 2, 4, 8, 16, 32])
-def test_rounding_gives_the_whole_of_a_whole_eps(eps: int) -> None:
+def test_rounding_keeps_all_of_a_whole_eps(eps: int) -> None:
     x = torch.arange(192).reshape(1, 3, 8, 8) / 255
     wanted = (torch.arange(192) + eps).reshape(1, 3, 8, 8)
     adv = Threat("linf", eps / 255).project((x + 1).clamp(0, 1), x)
@@ -147,14 +147,14 @@ def test_no_whole_pixel_in_the_ball_is_an_error() -> None:
         whole_pixels(x, x, 0.4 / 255)
 
 
-def test_a_png_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_png_comes_back_unchanged(tmp_path: Path) -> None:
     pixels = (255 * images(1)[0]).to(torch.uint8)
     write_png(tmp_path / "10" / "cat" / "0003.png", pixels)
     assert torch.equal(read_png(tmp_path / "10" / "cat" / "0003.png"), pixels)
 
 
 @pytest.mark.parametrize("kind", ["missing", "JPEG", "grey", "cut"])
-def test_what_is_not_an_rgb_png_is_refused(tmp_path: Path, kind: str) -> None:
+def test_anything_but_an_rgb_png_is_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "1.png"
     image = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
     if kind != "missing":

@@ -1,4 +1,4 @@
-"""The schema of a row stands once: what is written passes it, what does not is refused anywhere."""
+"""Rows have one schema: writer, reader and audit all refuse what does not fit it."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from fdbench.store.rows import (
 )
 from fdbench.store.runs import read_runs
 
-# Lines as fdbench has written them, of each attack; a reader takes them for good.
+# Lines as fdbench has written them, of each attack; readers must always accept them.
 LINES = {
     "pgd": b'{"image": 0, "label": 9, "target": null, "clean": 5, "pred": {"10": 5, "20": 9}, '
     b'"distance": 0.0156863, "first_wrong": 12, "first_wrong_by": {"10": null, "20": 12}}',
@@ -66,7 +66,7 @@ def test_the_lines_above_hold_every_field_of_the_schema() -> None:
     assert {name for line in LINES.values() for name in json.loads(line)} >= set(ROW_FIELDS)
 
 
-def test_the_schema_is_the_type_and_says_what_each_field_means() -> None:
+def test_the_schema_matches_the_type_and_explains_each_field() -> None:
     assert {name: field.kind for name, field in ROW_FIELDS.items()} == get_type_hints(Row)
     assert {name for name, field in ROW_FIELDS.items() if field.required} == {
         "image", "label", "clean", "pred", "distance"
@@ -128,19 +128,19 @@ def test_a_wrong_field_is_refused_by_reader_audit_and_writer(
 
 
 @pytest.mark.parametrize("line", [b"", b"nonsense", b"[]", b"null", b'{"image": 1', b"\xff"])
-def test_a_line_that_is_no_table_is_not_a_row(line: bytes) -> None:
+def test_a_line_that_is_no_json_object_is_not_a_row(line: bytes) -> None:
     with pytest.raises(BadRow, match="is not a row"):
         decode_row(line)
 
 
-def test_what_json_does_not_know_is_not_written() -> None:
+def test_values_that_json_lacks_are_not_written() -> None:
     row = decode_row(LINES["pgd"])
     for value in (float("nan"), float("inf")):
         with pytest.raises(BadRow, match="can't be written"):
             encode_row({**row, "distance": value})
 
 
-def test_only_a_strict_reader_asks_for_the_bytes_and_the_check() -> None:
+def test_only_a_strict_reader_checks_the_bytes_and_the_digest() -> None:
     loose = LINES["kept images"].replace(b": ", b":")
     changed = LINES["kept images"].replace(b'"label": 9', b'"label": 8')
     bare = LINES["kept images"].replace(b', "check": "fcb159ac737487b7"', b"")
@@ -178,7 +178,7 @@ def test_any_further_field_is_kept_and_comes_back_with_the_same_bytes(
     assert encode_row(decode_row(line)) == line
 
 
-def test_an_attack_may_not_write_over_what_every_row_has() -> None:
+def test_an_attack_may_not_overwrite_a_field_of_every_row() -> None:
     row = decode_row(LINES["pgd"])
     with pytest.raises(ValueError, match="label: every row has that"):
         add_fields(row, {"broken_by": None, "label": 3})

@@ -1,4 +1,4 @@
-"""What is on the disk survives kills, full disks, second writers and other ranks."""
+"""Runs on the disk survive kills, full disks, second writers and other ranks."""
 
 import errno
 import json
@@ -29,7 +29,7 @@ def rows(*images: int) -> list[Row]:
     return [row(i, None, BUDGETS) for i in images]
 
 
-def test_what_is_appended_is_read_back_and_done(tmp_path: Path) -> None:
+def test_appended_rows_are_read_back_and_done(tmp_path: Path) -> None:
     with RunFolder.open(Workspace(tmp_path), info(images=3)) as folder:
         folder.append(rows(0, 1))
         folder.append(rows(2))
@@ -105,7 +105,7 @@ def test_torn_tail_of_another_rank_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_image_judged_twice_counts_once_its_first_time_and_is_told(tmp_path: Path) -> None:
+def test_an_image_judged_twice_counts_the_first_time_and_gives_a_warning(tmp_path: Path) -> None:
     path = store(tmp_path, info(), rows(0, 1))
     again = row(1, 5, BUDGETS)
     (path / "rows-1.jsonl").write_text(json.dumps(again) + "\n")
@@ -168,7 +168,7 @@ def test_full_disk_leaves_whole_rows_only(
     assert [r["image"] for r in read_runs(tmp_path)[0].rows] == [0, 4]
 
 
-def test_folder_that_cant_be_written_is_named_with_a_way_out(tmp_path: Path) -> None:
+def test_folder_that_cant_be_written_is_named_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FdbenchError, match=r"(?s)can't write .*file/runs.*--results DIR"):
         RunFolder.open(Workspace(tmp_path / "file"), info())
@@ -210,7 +210,7 @@ def test_wall_time_is_on_disk_while_a_run_is_under_way(
         assert run_json(folder.path)["seconds"] == 100
 
 
-def test_warnings_merge_and_another_environment_is_one(tmp_path: Path) -> None:
+def test_warnings_are_merged_and_another_environment_adds_one(tmp_path: Path) -> None:
     with RunFolder.open(Workspace(tmp_path), info()) as folder:
         folder.warn("first")
         folder.append(rows(0))
@@ -223,7 +223,7 @@ def test_warnings_merge_and_another_environment_is_one(tmp_path: Path) -> None:
     )
 
 
-def test_finished_run_opened_elsewhere_is_not_touched(tmp_path: Path) -> None:
+def test_finished_run_opened_elsewhere_is_unchanged(tmp_path: Path) -> None:
     path = store(tmp_path, info(images=1), rows(0)) / "run.json"
     before = path.read_bytes()
     RunFolder.open(Workspace(tmp_path), replace(info(images=1), environment={})).close()
@@ -233,14 +233,14 @@ def test_finished_run_opened_elsewhere_is_not_touched(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda said: "{",
-        lambda said: "[]",
-        lambda said: json.dumps(said | {"format": 99}),
-        lambda said: json.dumps(said | {"surprise": 1}),
-        lambda said: json.dumps(said | {"seed": "zero"}),
-        lambda said: json.dumps(said | {"attack": None}),
-        lambda said: json.dumps({k: v for k, v in said.items() if k != "images"}),
-        lambda said: json.dumps(said | {"data": {"name": "x"}}),
+        lambda fields: "{",
+        lambda fields: "[]",
+        lambda fields: json.dumps(fields | {"format": 99}),
+        lambda fields: json.dumps(fields | {"surprise": 1}),
+        lambda fields: json.dumps(fields | {"seed": "zero"}),
+        lambda fields: json.dumps(fields | {"attack": None}),
+        lambda fields: json.dumps({k: v for k, v in fields.items() if k != "images"}),
+        lambda fields: json.dumps(fields | {"data": {"name": "x"}}),
     ],
 )
 def test_malformed_run_json_is_refused_by_name(tmp_path: Path, spoil: Any) -> None:
@@ -266,7 +266,7 @@ def test_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         RunFolder.open(Workspace(tmp_path), other)
 
 
-def test_no_results_are_no_runs_and_a_run_just_begun_has_no_rows(tmp_path: Path) -> None:
+def test_an_absent_folder_has_no_runs_and_a_new_run_has_no_rows(tmp_path: Path) -> None:
     assert read_runs(tmp_path) == []
     RunFolder.open(Workspace(tmp_path), info()).close()
     (run,) = read_runs(tmp_path)
@@ -274,11 +274,11 @@ def test_no_results_are_no_runs_and_a_run_just_begun_has_no_rows(tmp_path: Path)
     assert not run.finished
 
 
-def test_run_json_holds_all_it_was_given(tmp_path: Path) -> None:
+def test_run_json_holds_all_of_a_runs_info(tmp_path: Path) -> None:
     path = store(tmp_path, info(targeted=True, eps=16 / 255), rows(0))
-    said = read_info(path / "run.json")
-    assert isinstance(said, RunInfo)
-    assert replace(said, seconds=0.0) == info(targeted=True, eps=16 / 255)
+    stored = read_info(path / "run.json")
+    assert isinstance(stored, RunInfo)
+    assert replace(stored, seconds=0.0) == info(targeted=True, eps=16 / 255)
 
 
 def test_reading_runs_and_reports_needs_no_torch() -> None:
@@ -295,7 +295,7 @@ def test_reading_runs_and_reports_needs_no_torch() -> None:
         (["my script.py", "--eps", "8/255"], "'my script.py' --eps 8/255"),
     ],
 )
-def test_a_command_is_kept_as_it_can_be_typed_again(
+def test_the_stored_command_can_be_typed_again(
     monkeypatch: pytest.MonkeyPatch, argv: list[str], words: str
 ) -> None:
     monkeypatch.setattr("sys.argv", argv)

@@ -6,7 +6,7 @@ import torch
 from fdbench.store.scratch import BatchScratch
 
 
-def test_what_was_saved_of_a_batch_comes_back(tmp_path: Path) -> None:
+def test_the_saved_tensors_of_a_batch_come_back(tmp_path: Path) -> None:
     scratch = BatchScratch(tmp_path / "scratch-0", [3, "four"])
     assert scratch.load() is None
     scratch.save({"adv": torch.full((2, 3), 0.25), "stage": torch.tensor([2])})
@@ -16,12 +16,12 @@ def test_what_was_saved_of_a_batch_comes_back(tmp_path: Path) -> None:
     assert again["stage"].item() == 2
 
 
-def test_another_batchs_scratch_is_as_good_as_none(tmp_path: Path) -> None:
+def test_another_batchs_scratch_is_ignored(tmp_path: Path) -> None:
     BatchScratch(tmp_path / "scratch-0", [3, 4]).save({"adv": torch.zeros(1)})
     assert BatchScratch(tmp_path / "scratch-0", [4, 3]).load() is None
 
 
-def test_another_versions_scratch_is_as_good_as_none(
+def test_another_versions_scratch_is_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     BatchScratch(tmp_path / "scratch-0", [3, 4]).save({"adv": torch.zeros(1)})

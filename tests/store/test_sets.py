@@ -38,20 +38,20 @@ def stored(results: Path) -> Path:
         return folder.path
 
 
-def test_what_was_stored_is_read_back_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_stored_images_are_read_back_in_the_requested_order(tmp_path: Path) -> None:
     stored(tmp_path)
-    found = AdvSet.open(Workspace(tmp_path), "toys")
-    assert found.info == INFO
+    adv_set = AdvSet.open(Workspace(tmp_path), "toys")
+    assert adv_set.info == INFO
     wanted = torch.stack([(PIXELS + 2)[1], PIXELS[0]]).float() / 255
-    assert torch.equal(found.images("mi", (3, 0)), wanted)
+    assert torch.equal(adv_set.images("mi", (3, 0)), wanted)
 
 
 def test_seconds_counts_and_unattacked_are_sums_over_lines(tmp_path: Path) -> None:
     stored(tmp_path)
-    found = AdvSet.open(Workspace(tmp_path), "toys")
-    assert found.seconds == {"mi": 3.0, "coin": 3.0}
-    assert found.counts == {"mi": {"clipped": 2}, "coin": {"clipped": 4}}
-    assert found.unattacked == {"mi": {2, 3}, "coin": {0, 2, 3}}
+    adv_set = AdvSet.open(Workspace(tmp_path), "toys")
+    assert adv_set.seconds == {"mi": 3.0, "coin": 3.0}
+    assert adv_set.counts == {"mi": {"clipped": 2}, "coin": {"clipped": 4}}
+    assert adv_set.unattacked == {"mi": {2, 3}, "coin": {0, 2, 3}}
 
 
 CHANGES: list[dict[str, Any]] = [
@@ -70,7 +70,9 @@ CHANGES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: next(iter(change)))
-def test_what_can_change_a_pixel_makes_another_set(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_anything_that_can_change_a_pixel_makes_another_set(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
     other = replace(INFO, **change)
     assert other.digest != INFO.digest
     assert other.name != INFO.name
@@ -81,7 +83,7 @@ def test_what_can_change_a_pixel_makes_another_set(tmp_path: Path, change: dict[
     assert (folder / "set.json").read_bytes() == before
 
 
-def test_what_can_change_no_pixel_is_the_same_set(tmp_path: Path) -> None:
+def test_fields_that_change_no_pixel_keep_the_set(tmp_path: Path) -> None:
     folder = stored(tmp_path)
     other = replace(INFO, images=9, environment={"python": "3.13"}, command="x", warnings=("w",))
     assert other.name == INFO.name
@@ -92,22 +94,22 @@ def test_what_can_change_no_pixel_is_the_same_set(tmp_path: Path) -> None:
     assert kept.warnings == ("w", "resumed in another environment: python 3.11.7 -> 3.13")
 
 
-def test_a_touched_shard_is_found(tmp_path: Path) -> None:
+def test_a_changed_or_missing_shard_is_refused(tmp_path: Path) -> None:
     folder = stored(tmp_path)
-    found = AdvSet.open(Workspace(tmp_path), "toys")
-    shard = folder / "adv" / found.shards["mi", 0]
+    adv_set = AdvSet.open(Workspace(tmp_path), "toys")
+    shard = folder / "adv" / adv_set.shards["mi", 0]
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
     with pytest.raises(FdbenchError, match="is not what was written"):
-        found.images("mi", (1,))
+        adv_set.images("mi", (1,))
     shard.unlink()
     with pytest.raises(FdbenchError, match="can't be read"):
-        found.images("mi", (1,))
-    assert len(found.images("coin", (0, 1))) == 2
+        adv_set.images("mi", (1,))
+    assert len(adv_set.images("coin", (0, 1))) == 2
 
 
-def test_an_edited_description_is_found(tmp_path: Path) -> None:
+def test_an_edited_description_is_refused(tmp_path: Path) -> None:
     path = stored(tmp_path) / "set.json"
     path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
     with pytest.raises(FdbenchError, match="was edited"):
@@ -145,35 +147,35 @@ def test_two_processes_never_write_the_same_lines(tmp_path: Path) -> None:
         pass
 
 
-def test_missing_images_are_counted_and_the_way_out_is_named(tmp_path: Path) -> None:
+def test_missing_images_are_counted_and_a_remedy_is_named(tmp_path: Path) -> None:
     stored(tmp_path)
-    found = AdvSet.open(Workspace(tmp_path), "toys")
-    found.check_complete((3, 1))
+    adv_set = AdvSet.open(Workspace(tmp_path), "toys")
+    adv_set.check_complete((3, 1))
     with pytest.raises(FdbenchError, match=r"has 4 of these 6 images under mi.\n.*--limit"):
-        found.check_complete(range(6))
+        adv_set.check_complete(range(6))
 
 
-def test_a_set_is_found_by_its_name_or_its_printed_folder(tmp_path: Path) -> None:
+def test_a_set_is_opened_by_its_name_or_its_printed_folder(tmp_path: Path) -> None:
     folder = stored(tmp_path)
     assert AdvSet.open(Workspace(tmp_path), str(folder)).name == "toys"
     with pytest.raises(BadValue, match=r"no set 'toy'\. Did you mean 'toys'"):
         AdvSet.open(Workspace(tmp_path), "toy")
 
 
-def test_targets_are_kept_by_image_and_the_attack_is_a_targeted_one(tmp_path: Path) -> None:
+def test_targets_are_stored_by_image_and_make_the_attack_targeted(tmp_path: Path) -> None:
     with SetFolder.open(Workspace(tmp_path), replace(INFO, targets="random"), "aimed") as folder:
         for name in ("mi", "coin"):
             folder.append(Line(name, (0, 1), "", targets=(7, 3)), PIXELS)
-    found = AdvSet.open(Workspace(tmp_path), "aimed")
-    assert found.targets((1, 0)).tolist() == [3, 7]
-    assert found.spec.targeted
+    adv_set = AdvSet.open(Workspace(tmp_path), "aimed")
+    assert adv_set.targets((1, 0)).tolist() == [3, 7]
+    assert adv_set.spec.targeted
     with pytest.raises(FdbenchError, match="has 1 of these 2 images"):
-        found.targets((1, 2))
+        adv_set.targets((1, 2))
     stored(tmp_path)
     assert not AdvSet.open(Workspace(tmp_path), "toys").spec.targeted
 
 
-def test_an_untargeted_set_keeps_the_name_it_always_had() -> None:
+def test_an_untargeted_set_keeps_its_name_across_versions() -> None:
     assert "targets" not in INFO.identity
     assert INFO.name.startswith("toys-fashion-mini-linf-8-")
     assert replace(INFO, targets="random").name.startswith("toys-fashion-mini-t-linf-8-")
@@ -185,15 +187,15 @@ def test_an_open_set_needs_only_its_shards_and_can_be_shared_by_all_batches(tmp_
             for i, ids in enumerate(((0, 1), (2, 3))):
                 line = Line(name, ids, "", unattacked=ids[i:], warnings=("w",), targets=(7, 3))
                 folder.append(line, PIXELS + i)
-    stored = AdvSet.open(Workspace(tmp_path), "aimed")
+    adv_set = AdvSet.open(Workspace(tmp_path), "aimed")
     (folder.path / "set.json").unlink()
     (folder.path / "index-0.jsonl").unlink()
     for ids in ((0, 1), (2, 3)):
-        stored.check_complete(ids)
-        stored.check_fit(DATA, ids)
-        assert stored.images("coin", ids).shape == (2, 3, 28, 28)
-        assert stored.targets(ids).tolist() == [7, 3]
-    assert stored.unattacked == {"mi": {0, 1, 3}, "coin": {0, 1, 3}}
-    assert stored.warnings == ("w",)
-    assert stored.spec.parameters.plain == {"set": "aimed", "digest": stored.info.digest}
-    assert stored.unattacked is stored.unattacked
+        adv_set.check_complete(ids)
+        adv_set.check_fit(DATA, ids)
+        assert adv_set.images("coin", ids).shape == (2, 3, 28, 28)
+        assert adv_set.targets(ids).tolist() == [7, 3]
+    assert adv_set.unattacked == {"mi": {0, 1, 3}, "coin": {0, 1, 3}}
+    assert adv_set.warnings == ("w",)
+    assert adv_set.spec.parameters.plain == {"set": "aimed", "digest": adv_set.info.digest}
+    assert adv_set.unattacked is adv_set.unattacked

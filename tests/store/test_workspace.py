@@ -1,4 +1,4 @@
-"""What lies where under results/: names that commands, scripts and older results rely on."""
+"""The layout of results/: paths that commands, scripts and older results rely on."""
 
 from pathlib import Path
 
@@ -6,16 +6,16 @@ import pytest
 
 from fdbench.store.workspace import RunPaths, SetPaths, Workspace
 
-HERE = Workspace(Path("results"))
-RUN, SET = RunPaths(HERE.run("a")), SetPaths(HERE.adversarial_set("b"))
+WORKSPACE = Workspace(Path("results"))
+RUN, SET = RunPaths(WORKSPACE.run("a")), SetPaths(WORKSPACE.adversarial_set("b"))
 
 PATHS = {
-    "checkpoints/n0.safetensors": HERE.checkpoint("n0"),
-    "checkpoints/n0.resume": HERE.unfinished("n0"),
-    "attackers/g.safetensors": HERE.attacker("g"),
-    "attackers/g.resume": HERE.unfinished_attacker("g"),
-    "doctor/resnet50-abababab-b.json": HERE.findings("a/resnet50", "ab" * 32, "npz:a/b"),
-    "whitebox.csv": HERE.table("whitebox.csv"),
+    "checkpoints/n0.safetensors": WORKSPACE.checkpoint("n0"),
+    "checkpoints/n0.resume": WORKSPACE.unfinished("n0"),
+    "attackers/g.safetensors": WORKSPACE.attacker("g"),
+    "attackers/g.resume": WORKSPACE.unfinished_attacker("g"),
+    "doctor/resnet50-abababab-b.json": WORKSPACE.findings("a/resnet50", "ab" * 32, "npz:a/b"),
+    "whitebox.csv": WORKSPACE.table("whitebox.csv"),
     "runs/a/run.json": RUN.description,
     "runs/a/rows-3.jsonl": RUN.rows(3),
     "runs/a/scratch-3": RUN.scratch(3),
@@ -28,7 +28,7 @@ PATHS = {
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_path_is_what_it_has_always_been(path: str) -> None:
+def test_no_path_changes_across_versions(path: str) -> None:
     assert PATHS[path] == Path("results", path)
 
 
@@ -39,23 +39,26 @@ def test_an_absent_folder_holds_nothing(tmp_path: Path) -> None:
     assert absent.described_runs() == absent.described_sets() == []
 
 
-def test_what_is_there_is_listed_by_name(tmp_path: Path) -> None:
-    here = Workspace(tmp_path)
+def test_existing_files_are_listed_by_name(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
     files = [
-        here.checkpoint("n"),
-        RunPaths(here.run("b")).description,
-        RunPaths(here.run("a")).rows(0),
+        workspace.checkpoint("n"),
+        RunPaths(workspace.run("b")).description,
+        RunPaths(workspace.run("a")).rows(0),
     ]
-    files += [SetPaths(here.adversarial_set("s")).description, here.findings("n", "0" * 8, "d")]
+    files += [
+        SetPaths(workspace.adversarial_set("s")).description,
+        workspace.findings("n", "0" * 8, "d"),
+    ]
     for path in files:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert here.weights() == {"n": here.checkpoint("n")}
-    assert here.all_runs() == [here.run("a"), here.run("b")]
-    assert here.described_runs() == ["b"]
-    assert here.described_sets() == ["s"]
-    assert here.all_findings() == files[-1:]
+    assert workspace.weights() == {"n": workspace.checkpoint("n")}
+    assert workspace.all_runs() == [workspace.run("a"), workspace.run("b")]
+    assert workspace.described_runs() == ["b"]
+    assert workspace.described_sets() == ["s"]
+    assert workspace.all_findings() == files[-1:]
 
 
 def test_a_workspace_may_be_given_by_its_folder() -> None:
-    assert Workspace.of(Path("results")) == Workspace.of(HERE) == HERE
+    assert Workspace.of(Path("results")) == Workspace.of(WORKSPACE) == WORKSPACE

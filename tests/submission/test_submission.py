@@ -1,4 +1,4 @@
-"""Anyone's attack and defence, in any language: whatever they do, each image gets its due."""
+"""Attacks and defenses in any language: whatever they do, every image gets a result."""
 
 import json
 import os
@@ -34,7 +34,7 @@ from fdbench.submission import (
 )
 from fdbench.types import Batch
 
-IDS = ("a", "b b", "cat/7")  # the last one's file is another name
+IDS = ("a", "b b", "cat/7")  # the last two are escaped in file names
 FILES = ("a.png", "b%20b.png", "cat%2F7.png")
 COPY = 'cp "$1"/*.png "$2"'
 
@@ -79,12 +79,10 @@ def pixels(outcome: Outcome) -> Array:
     return outcome.adv.permute(0, 2, 3, 1).numpy()
 
 
-# --- the attack's side
+# --- attacks
 
 
-def test_an_attack_gets_every_image_and_the_size_and_is_read_back(
-    attack: Attack, clean: Array
-) -> None:
+def test_an_attack_gets_every_image_and_eps_and_is_read_back(attack: Attack, clean: Array) -> None:
     outcome = attack(f'[ "$3" = 8 ] || exit 3; [ "$#" = 3 ] || exit 4; {COPY}')
     assert outcome.status == ("attacked",) * 3
     assert np.array_equal(pixels(outcome), clean)
@@ -94,7 +92,7 @@ def test_an_attack_gets_every_image_and_the_size_and_is_read_back(
     assert summary(outcome.counts) == ["3 of 3 images attacked"]
 
 
-def test_it_starts_in_its_own_folder_and_what_it_writes_there_is_not_kept(
+def test_an_attack_starts_in_its_own_folder_and_its_files_there_are_not_kept(
     attack: Attack, tmp_path: Path
 ) -> None:
     for _ in range(2):
@@ -110,9 +108,9 @@ def test_a_submission_sees_nothing_of_our_environment(
     monkeypatch.setenv("PYTHONPATH", "/ours")
     outcome = attack("env; exit 5")
     assert outcome.run is not None
-    found = dict(line.split("=", 1) for line in outcome.run.log.splitlines())
-    assert set(found) <= {"PATH", "HOME", "LANG", "PWD", "OLDPWD", "SHLVL", "_"}
-    assert found["HOME"] != os.environ.get("HOME")
+    environment = dict(line.split("=", 1) for line in outcome.run.log.splitlines())
+    assert set(environment) <= {"PATH", "HOME", "LANG", "PWD", "OLDPWD", "SHLVL", "_"}
+    assert environment["HOME"] != os.environ.get("HOME")
 
 
 def test_pixels_outside_eps_are_clipped_and_counted(tmp_path: Path, images: Batch) -> None:
@@ -137,7 +135,7 @@ def test_pixels_outside_eps_are_clipped_and_counted(tmp_path: Path, images: Batc
     assert "13 pixels in 2 images were outside eps and had to be clipped" in summary(outcome.counts)
 
 
-def test_a_hanging_attack_is_stopped_with_all_it_started_and_keeps_what_it_wrote(
+def test_a_hanging_attack_is_stopped_with_its_children_and_keeps_its_images(
     attack: Attack, tmp_path: Path, clean: Array
 ) -> None:
     beat = tmp_path / "beat"
@@ -151,15 +149,15 @@ def test_a_hanging_attack_is_stopped_with_all_it_started_and_keeps_what_it_wrote
     assert outcome.run is not None
     assert outcome.run.timed_out
     assert outcome.run.seconds >= 1
-    (said,) = outcome.run.messages()
-    assert "its time up" in said
-    assert "begun" in said
+    (message,) = outcome.run.messages()
+    assert "timed out" in message
+    assert "begun" in message
     size = beat.stat().st_size
     time.sleep(0.3)
     assert beat.stat().st_size == size > 0
 
 
-def test_what_an_attack_leaves_running_ends_with_it(attack: Attack, tmp_path: Path) -> None:
+def test_background_processes_end_with_the_attack(attack: Attack, tmp_path: Path) -> None:
     beat = tmp_path / "beat"
     attack(f"(while :; do echo x >> '{beat}'; sleep 0.02; done) & sleep 0.1")
     size = beat.stat().st_size
@@ -167,15 +165,15 @@ def test_what_an_attack_leaves_running_ends_with_it(attack: Attack, tmp_path: Pa
     assert beat.stat().st_size == size > 0
 
 
-def test_an_attack_that_crashes_half_way_keeps_what_it_wrote(attack: Attack, clean: Array) -> None:
+def test_an_attack_that_crashes_half_way_keeps_its_images(attack: Attack, clean: Array) -> None:
     half = 'head -c 60 "$1/b%20b.png" > "$2/b%20b.png"'
     outcome = attack(f'cp "$1/a.png" "$2"; {half}; echo no more memory >&2; exit 7')
     assert outcome.status == ("attacked", "unreadable", "missing")
     assert np.array_equal(pixels(outcome), clean)
     assert outcome.run is not None
-    (said,) = outcome.run.messages()
-    assert "failed with exit code 7" in said
-    assert "no more memory" in said
+    (message,) = outcome.run.messages()
+    assert "failed with exit code 7" in message
+    assert "no more memory" in message
     assert summary(outcome.counts)[1] == "counted as unattacked: 1 missing, 1 unreadable"
 
 
@@ -194,7 +192,7 @@ def test_only_the_end_of_a_long_log_is_kept(attack: Attack) -> None:
     assert outcome.run.log.endswith("the end\n")
 
 
-# --- what may stand in a file
+# --- the files of an attack
 
 
 def save(image: Image.Image, path: Path, kind: str) -> None:
@@ -244,9 +242,7 @@ def test_a_file_counts_if_it_is_a_png_of_the_right_size(
         assert len(summary(outcome.counts)) == 2
 
 
-def test_damaged_pngs_are_never_more_than_unreadable(
-    tmp_path: Path, images: Batch, clean: Array
-) -> None:
+def test_damaged_pngs_are_at_worst_unreadable(tmp_path: Path, images: Batch, clean: Array) -> None:
     Image.fromarray(clean[0]).save(tmp_path / "a.png")
     whole = (tmp_path / "a.png").read_bytes()
     rng = np.random.default_rng(0)
@@ -262,7 +258,7 @@ def test_damaged_pngs_are_never_more_than_unreadable(
     assert seen["unreadable"] > 50
 
 
-def test_images_made_elsewhere_are_found_by_id_folders_included(
+def test_images_of_a_folder_are_matched_by_id_in_subfolders_too(
     tmp_path: Path, images: Batch, clean: Array
 ) -> None:
     (tmp_path / "cat").mkdir()
@@ -301,12 +297,12 @@ def test_targets_for_an_untargeted_attack_are_refused(tmp_path: Path, images: Ba
 
 
 @pytest.mark.parametrize("whole", [1, 8, 16, 255])
-def test_eps_goes_to_a_submission_in_whole_pixels(whole: int) -> None:
+def test_a_submission_gets_eps_in_whole_pixels(whole: int) -> None:
     assert eps_in_pixels(whole / 255) == whole
 
 
 @pytest.mark.parametrize("eps", [0.5 / 255, 8.5 / 255, 0.03])
-def test_an_eps_of_no_whole_pixels_is_refused(eps: float) -> None:
+def test_an_eps_between_whole_pixels_is_refused(eps: float) -> None:
     with pytest.raises(BadValue, match="whole pixels"):
         eps_in_pixels(eps)
 
@@ -314,7 +310,7 @@ def test_an_eps_of_no_whole_pixels_is_refused(eps: float) -> None:
 # --- folders that can't be run
 
 
-def test_a_folder_that_can_not_be_run_is_refused_by_name(tmp_path: Path, images: Batch) -> None:
+def test_a_folder_that_cannot_be_run_is_refused_by_name(tmp_path: Path, images: Batch) -> None:
     folder = tmp_path / "theirs"
     with pytest.raises(FdbenchError, match="there is no folder"):
         open_submission(folder, "attack")
@@ -335,16 +331,14 @@ def test_a_folder_that_can_not_be_run_is_refused_by_name(tmp_path: Path, images:
     [
         ('{"type": "defense"}', "is of type 'defense'"),
         ('{"type": "atack"}', "Did you mean 'attack'"),
-        ('{"type": 3}', "must hold texts"),
-        ("[]", "must hold texts"),
+        ('{"type": 3}', "must hold strings"),
+        ("[]", "must hold strings"),
         ("{", "can't be read"),
         ('{"entry_point": "../outside.sh"}', r"has no \.\./outside\.sh"),
         ('{"entry_point": "go.sh"}', r"has no go\.sh"),
     ],
 )
-def test_metadata_that_say_something_else_are_refused(
-    tmp_path: Path, metadata: str, message: str
-) -> None:
+def test_invalid_metadata_are_refused(tmp_path: Path, metadata: str, message: str) -> None:
     write_script(tmp_path, COPY, "outside.sh")
     folder = write_script(tmp_path / "theirs", COPY)
     (folder / "metadata.json").write_text(metadata)
@@ -395,7 +389,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 
 
-def test_a_new_defense_of_no_model_writes_nothing(tmp_path: Path) -> None:
+def test_a_new_defense_of_an_unknown_model_writes_nothing(tmp_path: Path) -> None:
     result = new("defense", str(tmp_path / "mine"), "--model", "r20x", "--results", str(tmp_path))
     assert result.exit_code == 2
     assert "no model 'r20x'" in result.output
@@ -439,15 +433,15 @@ def test_a_new_defense_carries_its_weights_and_works_from_anywhere(tmp_path: Pat
     assert result.exit_code == 0, result.output
     assert (mine / "model.safetensors").read_bytes() == weights.read_bytes()
     stub = write_script(tmp_path / "bin", 'printf "%s\\n" "$@"', "fdbench")
-    said = subprocess.run(
+    arguments = subprocess.run(
         ["./my defence/run_defense.sh", "the images", "out.csv"],
         cwd=tmp_path, env={"PATH": f"{stub}:{os.defpath}"}, capture_output=True, check=True,
     ).stdout.decode()  # fmt: skip
     model = f"--model\n{mine}/model.safetensors\n"
-    assert said == f"classify\n{model}--label-base\n1\nthe images\nout.csv\n"
+    assert arguments == f"classify\n{model}--label-base\n1\nthe images\nout.csv\n"
 
 
-def test_a_defense_that_writes_nothing_is_an_error_with_its_last_words(tmp_path: Path) -> None:
+def test_a_defense_that_writes_nothing_is_an_error_with_its_output(tmp_path: Path) -> None:
     folder = write_script(tmp_path / "theirs", "echo no weights; exit 2", "run_defense.sh")
     with pytest.raises(FdbenchError, match=r"wrote no .*\n.*exit code 2.*no weights"):
         run_defense(open_submission(folder, "defense"), tmp_path, tmp_path / "out.csv")

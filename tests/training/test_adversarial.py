@@ -38,7 +38,7 @@ SPEC = TrainSpec(
 
 @cache
 def part(split: str, count: int) -> Dataset:
-    """The first images of a split: a training that takes a second."""
+    """The first images of a split: training takes a second."""
     whole = open_data("fashion-mini", split)
     return replace(whole, ids=whole.ids[:count], labels=whole.labels[:count])
 
@@ -100,7 +100,7 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("step", [1, 3, 5, 7])
-def test_a_training_stopped_at_any_step_ends_bit_identical_to_one_left_alone(
+def test_a_training_stopped_at_any_step_ends_bit_identical_to_an_unstopped_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     wanted = train(tiny(tmp_path / "calm"), fresh=False, say=silent)
@@ -117,9 +117,9 @@ def test_a_training_stopped_at_any_step_ends_bit_identical_to_one_left_alone(
     with pytest.raises(Stop):
         train(tiny(tmp_path / "stopped"), fresh=False, say=silent, save_every=0.0)
     monkeypatch.setattr(NetworkLearner, "loss", inner)
-    said: list[str] = []
-    path = train(tiny(tmp_path / "stopped"), fresh=False, say=said.append)
-    assert "continuing tiny" in said[0]
+    messages: list[str] = []
+    path = train(tiny(tmp_path / "stopped"), fresh=False, say=messages.append)
+    assert "continuing tiny" in messages[0]
     assert equal(path, wanted)
     strip = ("images_per_second",)
     logs = [
@@ -129,12 +129,12 @@ def test_a_training_stopped_at_any_step_ends_bit_identical_to_one_left_alone(
     assert logs[0] == logs[1]
 
 
-def test_the_same_command_after_the_end_trains_nothing(tmp_path: Path) -> None:
+def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
     path = train(tiny(tmp_path), fresh=False, say=silent)
     before = path.stat().st_mtime_ns
-    said: list[str] = []
-    train(tiny(tmp_path), fresh=False, say=said.append)
-    assert "nothing left to do" in said[0]
+    messages: list[str] = []
+    train(tiny(tmp_path), fresh=False, say=messages.append)
+    assert "nothing left to do" in messages[0]
     assert path.stat().st_mtime_ns == before
 
 
@@ -146,7 +146,7 @@ def test_another_setting_under_the_same_name_is_refused_by_name(tmp_path: Path) 
     assert load_card(path)[1].epochs == 1
 
 
-def test_a_training_does_not_take_imported_weights_for_its_own(tmp_path: Path) -> None:
+def test_a_training_does_not_overwrite_imported_weights(tmp_path: Path) -> None:
     path = train(tiny(tmp_path), fresh=False, say=silent)
     tensors, card = load_card(path)
     imported = replace(card, train=None, data={"name": "imagenet"}, source="their release")
@@ -257,7 +257,7 @@ def test_kill_9_in_the_middle_of_training_changes_nothing(tmp_path: Path) -> Non
     assert equal(train(again, fresh=False, say=silent), wanted)
 
 
-def test_a_training_without_momentum_is_continued_too(tmp_path: Path) -> None:
+def test_a_training_without_momentum_is_resumed_too(tmp_path: Path) -> None:
     wanted = train(tiny(tmp_path / "calm", momentum=0.0), fresh=False, say=silent)
     stopped = tiny(tmp_path / "stopped", momentum=0.0)
     assert not stopped.optimiser.param_groups[0]["nesterov"]

@@ -89,7 +89,7 @@ def fooled(method: str, knobs: dict[str, Any], batch: Batch, eps: float) -> floa
     return float(changed.float().mean())
 
 
-def test_a_trained_generator_misleads_on_images_it_has_not_seen_and_noise_does_not(
+def test_a_trained_generator_fools_the_ensemble_on_unseen_images_more_than_noise(
     tmp_path: Path,
 ) -> None:
     path = train(tiny(tmp_path, data=part(160)), fresh=False, say=silent)
@@ -109,7 +109,7 @@ def test_a_trained_generator_misleads_on_images_it_has_not_seen_and_noise_does_n
     torch.testing.assert_close(torch.cat(halves), whole, atol=1e-6, rtol=0)
 
 
-def test_the_card_says_against_what_and_on_what_it_was_trained(tmp_path: Path) -> None:
+def test_the_card_names_the_surrogates_and_the_data(tmp_path: Path) -> None:
     path = train(tiny(tmp_path, limit=50), fresh=False, say=silent)
     net, card = load_painter(path)
     assert not net.training
@@ -142,7 +142,7 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("step", [0, 3, 4])
-def test_a_training_stopped_at_any_step_ends_bit_identical_to_one_left_alone(
+def test_a_training_stopped_at_any_step_ends_bit_identical_to_an_unstopped_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     wanted = train(tiny(tmp_path / "calm"), fresh=False, say=silent)
@@ -159,9 +159,9 @@ def test_a_training_stopped_at_any_step_ends_bit_identical_to_one_left_alone(
     with pytest.raises(Stop):
         train(tiny(tmp_path / "stopped"), fresh=False, say=silent, save_every=0.0)
     monkeypatch.setattr(GeneratorLearner, "loss", inner)
-    said: list[str] = []
-    path = train(tiny(tmp_path / "stopped"), fresh=False, say=said.append)
-    assert "continuing tiny" in said[0]
+    messages: list[str] = []
+    path = train(tiny(tmp_path / "stopped"), fresh=False, say=messages.append)
+    assert "continuing tiny" in messages[0]
     assert equal(path, wanted)
     assert load_painter(path)[1]["log"] == load_painter(wanted)[1]["log"]
 
@@ -192,12 +192,12 @@ def test_kill_9_changes_nothing(tmp_path: Path) -> None:
     assert equal(train(again, fresh=False, say=silent), wanted)
 
 
-def test_the_same_command_after_the_end_trains_nothing(tmp_path: Path) -> None:
+def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
     path = train(tiny(tmp_path, epochs=1), fresh=False, say=silent)
     before = path.stat().st_mtime_ns
-    said: list[str] = []
-    train(tiny(tmp_path, epochs=1), fresh=False, say=said.append)
-    assert "nothing left to do" in said[0]
+    messages: list[str] = []
+    train(tiny(tmp_path, epochs=1), fresh=False, say=messages.append)
+    assert "nothing left to do" in messages[0]
     assert path.stat().st_mtime_ns == before
 
 
@@ -235,7 +235,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_changes_a_weight(tmp_path: Pa
     assert torch.equal(before, learner.net.enter.weight)
 
 
-def test_conviction_is_minus_log_of_what_the_label_leaves() -> None:
+def test_conviction_is_minus_log_of_one_minus_the_labels_probability() -> None:
     logits = torch.randn((6, 4), generator=torch.Generator().manual_seed(0))
     label = torch.tensor([0, 1, 2, 3, 0, 1])
     p = logits.softmax(1)[range(6), label]
@@ -245,9 +245,9 @@ def test_conviction_is_minus_log_of_what_the_label_leaves() -> None:
 def test_the_painter_takes_any_size() -> None:
     eps = torch.full((2,), EPS)
     for size in ((8, 8), (29, 31), (64, 48)):
-        found = Painter()(torch.rand(2, 3, *size), eps, torch.ones(2, 3, *size))
-        assert found.shape == (2, 3, *size)
-        assert found.abs().max() <= 1
+        noise = Painter()(torch.rand(2, 3, *size), eps, torch.ones(2, 3, *size))
+        assert noise.shape == (2, 3, *size)
+        assert noise.abs().max() <= 1
 
 
 MODULE = """
@@ -271,7 +271,7 @@ def test_the_command_trains_and_prints_the_weights(
     words = ["--surrogate", "own_surrogate:net", "--epochs", "1", "--limit", "20", "--name", "mine"]
     refused = CliRunner().invoke(train_attacker, words)
     assert refused.exit_code == 1
-    assert "which data to learn from? they don't say." in refused.output
+    assert "no training data: the surrogates' cards do not name it." in refused.output
     done = CliRunner().invoke(train_attacker, [*words, "--data", "fashion-mini", "--eps", "8/255"])
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[-1] == "results/attackers/mine.safetensors"

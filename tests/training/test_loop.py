@@ -1,4 +1,4 @@
-"""A learner that is made here: all that a new kind of training needs."""
+"""A learner defined in this file: all that a new kind of training needs."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -81,7 +81,7 @@ class Brightness(Learner):
 
 
 class Selected(Brightness):
-    """The same, keeping the epoch that scores best by a list that the test gives."""
+    """The same, keeping the epoch with the best score in `given`."""
 
     given = (0.2, 0.7, 0.5)
 
@@ -106,13 +106,13 @@ def silent(text: str) -> None:
 def test_a_new_learner_trains_and_finishes_with_its_log_and_without_leftovers(
     tmp_path: Path,
 ) -> None:
-    said: list[str] = []
-    path = train(Brightness(tmp_path), fresh=False, say=said.append)
+    messages: list[str] = []
+    path = train(Brightness(tmp_path), fresh=False, say=messages.append)
     log = json.loads(read_tensors(path)[1]["log"])
     assert [entry["epoch"] for entry in log] == [1, 2, 3]
     assert [list(entry) for entry in log] == [["epoch", "loss", "close"]] * 3
     assert log[-1]["loss"] < log[0]["loss"] / 2
-    assert [line.split("  ")[0] for line in said] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert [line.split("  ")[0] for line in messages] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -121,7 +121,7 @@ class Stop(Exception):
 
 
 class Stopped(Brightness):
-    """The same, interrupted after so many batches."""
+    """The same, interrupted after `after` batches."""
 
     def __init__(self, folder: Path, after: int, lr: float = 0.01) -> None:
         super().__init__(folder, lr)
@@ -135,27 +135,27 @@ class Stopped(Brightness):
 
 
 @pytest.mark.parametrize("step", [0, 3, 4, 9])
-def test_a_new_learner_continues_bit_identically(tmp_path: Path, step: int) -> None:
+def test_a_new_learner_resumes_bit_identically(tmp_path: Path, step: int) -> None:
     for folder in ("calm", "stopped"):
         (tmp_path / folder).mkdir()
     wanted = train(Brightness(tmp_path / "calm"), fresh=False, say=silent)
     with pytest.raises(Stop):
         train(Stopped(tmp_path / "stopped", step), fresh=False, say=silent, save_every=0.0)
-    said: list[str] = []
-    path = train(Brightness(tmp_path / "stopped"), fresh=False, say=said.append)
-    assert said[0] == f"continuing bright at epoch {step // 4 + 1}, batch {step % 4} of 4"
-    (there, log), (here, same_log) = read_tensors(wanted), read_tensors(path)
-    assert log == same_log
-    assert all(torch.equal(there[name], here[name]) for name in there)
+    messages: list[str] = []
+    path = train(Brightness(tmp_path / "stopped"), fresh=False, say=messages.append)
+    assert messages[0] == f"continuing bright at epoch {step // 4 + 1}, batch {step % 4} of 4"
+    (wanted_weights, wanted_log), (weights, log) = read_tensors(wanted), read_tensors(path)
+    assert wanted_log == log
+    assert all(torch.equal(wanted_weights[name], weights[name]) for name in wanted_weights)
 
 
-def test_a_new_learners_finished_and_unfinished_files_are_refused_to_another_training(
+def test_finished_and_unfinished_files_of_another_training_are_refused(
     tmp_path: Path,
 ) -> None:
     train(Brightness(tmp_path), fresh=False, say=silent)
-    said: list[str] = []
-    train(Brightness(tmp_path), fresh=False, say=said.append)
-    assert "nothing left to do" in said[0]
+    messages: list[str] = []
+    train(Brightness(tmp_path), fresh=False, say=messages.append)
+    assert "nothing left to do" in messages[0]
     with pytest.raises(BadValue, match=r"lr is 0.01 there, 0.02 now"):
         train(Brightness(tmp_path, lr=0.02), fresh=False, say=silent)
     with pytest.raises(Stop):
@@ -165,13 +165,13 @@ def test_a_new_learners_finished_and_unfinished_files_are_refused_to_another_tra
 
 
 def test_the_epoch_with_the_best_score_is_kept(tmp_path: Path) -> None:
-    said: list[str] = []
-    path = train(Selected(tmp_path), fresh=False, say=said.append)
+    messages: list[str] = []
+    path = train(Selected(tmp_path), fresh=False, say=messages.append)
     assert read_tensors(path)[1]["epochs"] == "2"
-    assert [line.endswith("  kept") for line in said] == [True, True, False]
+    assert [line.endswith("  kept") for line in messages] == [True, True, False]
 
 
-def test_the_learning_rate_follows_the_share_of_the_training_that_is_done(tmp_path: Path) -> None:
+def test_the_learning_rate_follows_the_progress_of_the_training(tmp_path: Path) -> None:
     learner = Brightness(tmp_path)
     batch = next(learner.loader.batches(0))
     learn(learner, batch, Position(epoch=1, step=2), lambda: None)
@@ -193,14 +193,14 @@ OLD = {  # positions as the first version wrote them, of a network and of a gene
 
 
 @pytest.mark.parametrize("kind", OLD)
-def test_positions_of_the_first_version_are_read_and_written_again_as_they_were(kind: str) -> None:
+def test_positions_of_the_first_version_are_read_and_written_unchanged(kind: str) -> None:
     at = Position.of_json(json.dumps(OLD[kind]))
     assert at.step == OLD[kind]["step"]
     assert at.sums["loss"] == OLD[kind]["loss"]
     assert json.loads(at.to_json()) == OLD[kind]
 
 
-def test_an_epoch_leaves_out_what_fills_no_batch_and_continues_where_it_stopped() -> None:
+def test_an_epoch_drops_its_incomplete_batch_and_resumes_where_it_stopped() -> None:
     loader = Loader(part(), IMAGES, BATCH, 0, "order", augment=False)
     whole = [batch.ids for batch in loader.batches(1)]
     assert [len(ids) for ids in whole] == [16] * 4

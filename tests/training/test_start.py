@@ -22,7 +22,7 @@ def silent(text: str) -> None:
     pass
 
 
-def test_a_setting_can_be_asked_for_exactly_if_the_spec_has_it() -> None:
+def test_the_settings_are_the_fields_of_the_spec_but_the_data() -> None:
     wanted = {field.name for field in fields(TrainSpec)} - {"data"}
     assert set(get_type_hints(Settings)) == wanted
 
@@ -31,7 +31,7 @@ def test_every_setting_of_the_spec_but_the_data_is_an_option_of_the_command() ->
     assert set(get_type_hints(Settings)) <= {option.name for option in command.params}
 
 
-def test_what_is_asked_for_wins_over_the_recipe_and_the_recipe_over_the_profile(
+def test_given_settings_win_over_the_recipe_and_the_recipe_over_the_profile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert resolve(TINY, "fashion-mini", {}) == TrainSpec(data="fashion-mini", **SMALL)
@@ -50,20 +50,20 @@ def test_what_is_asked_for_wins_over_the_recipe_and_the_recipe_over_the_profile(
 
 
 @pytest.mark.parametrize("eps", ["auto", "8", 8, 0.0])
-def test_a_size_that_is_none_is_refused_as_text_and_as_a_number(eps: str | float) -> None:
+def test_an_invalid_size_is_refused_as_text_and_as_a_number(eps: str | float) -> None:
     with pytest.raises(BadValue, match="--eps"):
         resolve(TINY, "fashion-mini", {"eps": eps})
     assert resolve(TINY, "fashion-mini", {"eps": 8 / 255}).eps == 8 / 255
 
 
 def test_training_from_python_needs_no_command(tmp_path: Path) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     path = train_network(
         ModelSpec("r20", width=2),
         DataSource(),
         workspace=Workspace(tmp_path),
         device=torch.device("cpu"),
-        say=said.append,
+        say=messages.append,
         epochs=1,
         batch_size=500,
         clean=True,
@@ -71,7 +71,7 @@ def test_training_from_python_needs_no_command(tmp_path: Path) -> None:
     card = load_card(path)[1]
     assert path == tmp_path / "checkpoints" / "r20-w2.safetensors"
     assert card.spec == TINY
-    assert said[0].endswith("on clean images, without an attack")
+    assert messages[0].endswith("on clean images, without an attack")
     assert list(card.log[0]) == [
         "epoch",
         "loss",
@@ -81,7 +81,7 @@ def test_training_from_python_needs_no_command(tmp_path: Path) -> None:
     ]
 
 
-def test_settings_of_an_attack_are_refused_where_there_is_none_before_data_are_opened(
+def test_attack_settings_are_refused_in_clean_training_before_data_are_opened(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(BadValue, match="--attack-iters has nothing to act on"):

@@ -1,9 +1,9 @@
-"""AutoAttack: four attacks in a row, each on what the ones before it left unbroken.
+"""AutoAttack: four attacks in a row, each on the images still unbroken.
 
-Source: Croce and Hein 2020. The attacks are the package pyautoattack's, as they are; the cascade is
-ours, so that it can be stopped, resumed, judged and watched. Bit by bit the package's own
-`run_standard_evaluation`, for the same seed and batch size: of one batch, and with --reference of
-the whole run, as there the batches of each attack are filled with what the one before it left.
+Source: Croce and Hein 2020. The attacks are pyautoattack's, unchanged; the cascade is ours, so that
+it can be stopped, resumed, judged and watched. Equals the package's own `run_standard_evaluation`
+bit for bit, for the same seed and batch size: on one batch, and with --reference on the whole run,
+where each attack's batches are refilled with the images still unbroken.
 """
 
 import logging
@@ -38,8 +38,8 @@ from fdbench.types import Images, Labels
 
 _UNBROKEN, _CLEAN = -1, 0  # codes in the scratch; the attack of stage k has code k + 1
 
-# The attacks complain here of single zero gradients, without saying whose. Not the root logger's
-# child, so nothing reaches the screen: whether gradients can be trusted is the doctor's question.
+# Takes the attacks' complaints about single zero gradients, which name no image. Not a child of the
+# root logger, so nothing is printed: `fdbench doctor` checks whether gradients can be trusted.
 _SILENT = logging.Logger("autoattack")
 _SILENT.addHandler(logging.NullHandler())
 
@@ -53,10 +53,10 @@ def _cascade(spec: AttackSpec) -> Cascade:
 
 @contextmanager
 def untouched(net: nn.Module, seed: int) -> Iterator[None]:
-    """Within, `net` is frozen and every global generator starts from `seed`; after, all is as was.
+    """Freezes `net` and seeds every global generator with `seed`; restores all on exit.
 
     The package reseeds torch's global generators, draws from them, and accumulates gradients in
-    parameters. A network that draws its own numbers draws the same in every run.
+    parameters. A network that draws random numbers draws the same in every run.
     """
     thawed = [p for p in net.parameters() if p.requires_grad]
     numpy_state, python_state = np.random.get_state(), random.getstate()
@@ -79,7 +79,7 @@ def untouched(net: nn.Module, seed: int) -> Iterator[None]:
 def _attacker(
     stage: Stage, net: Callable[[Tensor], Tensor], threat: Threat, seed: int, device: torch.device
 ) -> Any:
-    """The package's object for a stage; its `perturb` takes images and labels."""
+    """Returns the package's object for a stage; its `perturb` takes images and labels."""
     from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
     from pyautoattack.fab_pt import FABAttack_PT
     from pyautoattack.square import SquareAttack
@@ -112,7 +112,7 @@ def _attacker(
 
 
 def _legal(adv: Images, x: Images, threat: Threat) -> Images:
-    """`adv`, brought back where rounding left the box, or the ball by more than verify forgives."""
+    """Clamps `adv` to the box, and projects it where verify would reject it."""
     adv = adv.clamp(0, 1)
     outside = threat.distance(adv, x) > verdict.limit(threat)
     if not outside.any():
@@ -136,10 +136,10 @@ def _perturb(
 def square(
     net: nn.Module, x: Images, label: Labels, threat: Threat, seed: int, n_queries: int
 ) -> Images:
-    """What Square Attack alone makes of the images: black box, no gradients.
+    """Runs Square Attack alone: black box, no gradients.
 
-    Images that it could not break, or that were wrong before, come back as they were. Source:
-    Andriushchenko et al. 2020.
+    Images that it could not break, or that were misclassified before, are returned unchanged.
+    Source: Andriushchenko et al. 2020.
     """
     if threat.norm not in NORMS:
         raise unknown("norm of Square Attack", threat.norm, NORMS)
@@ -150,12 +150,12 @@ def square(
 
 @dataclass(frozen=True)
 class _State:
-    """How far the images have come: as they are so far, what broke each, the stages behind them."""
+    """Progress: the images so far, what broke each, the stage, and the images it has left."""
 
     adv: Images
     broken_by: Int64[Tensor, " B"]
     stage: int
-    left: Int64[Tensor, " L"]  # indices of the images that the stage has still to attack
+    left: Int64[Tensor, " L"]  # indices of the images the stage has yet to attack
 
 
 def _unbroken(broken_by: Int64[Tensor, " B"]) -> Int64[Tensor, " L"]:
@@ -163,10 +163,10 @@ def _unbroken(broken_by: Int64[Tensor, " B"]) -> Int64[Tensor, " L"]:
 
 
 class _Progress:
-    """Shares what is left of a progress bar among the passes that are left.
+    """Spreads the rest of a progress bar over the remaining passes.
 
-    Images leave as they break, so the passes that were planned are far more than those to come: an
-    estimate by them would be hours too long.
+    Images leave as they break, so far fewer passes remain than were planned: an estimate from the
+    plan would be hours too long.
     """
 
     def __init__(self, plan: Sequence[Stage], tick: Tick) -> None:
@@ -174,7 +174,7 @@ class _Progress:
         self._left = float(sum(stage.cost for stage in plan))
 
     def watch(self, net: nn.Module, state: _State) -> Callable[[Tensor], Tensor]:
-        """`net`, telling of each forward pass; `state` says what there is to do."""
+        """Returns `net` wrapped to tick at each forward pass; `state` gives the remaining work."""
         stage, *later = self._plan[state.stage :]
         ahead = sum(other.cost for other in later) * len(_unbroken(state.broken_by))
         worth = self._left / (stage.cost * len(state.left) + ahead)
@@ -191,7 +191,7 @@ class _Progress:
 
 
 def _begin(subject: Subject, x: Images) -> _State:
-    """What was kept of this batch; else its clean images, those that are wrong already broken."""
+    """Returns the batch's saved state; else its clean images, misclassified ones as broken."""
     kept = subject.scratch.load()
     if kept is not None:
         names = ("adv", "broken_by", "left")
@@ -206,16 +206,16 @@ def _begin(subject: Subject, x: Images) -> _State:
 def _after(
     state: _State, stage: Stage, subject: Subject, x: Images, net: Callable[[Tensor], Tensor]
 ) -> _State:
-    """A batch further: images leave if the attacked network and the judge find them wrong."""
+    """Attacks one more batch; images leave if attacked network and judge both misclassify them."""
     left, later = state.left[: subject.most], state.left[subject.most :]
     label = subject.batch.label[left]
     with untouched(subject.net, subject.seed):
-        found = _perturb(stage, net, x[left], label, subject.threat, subject.seed)
-        # Both see the attack's whole batch: in another batch size a convolution may round
-        # otherwise, and a verdict on the boundary would be another.
-        wrong = (net(found).argmax(1) != label) & (subject.judge(found, left) != label)
+        attacked = _perturb(stage, net, x[left], label, subject.threat, subject.seed)
+        # Both see the attack's whole batch: at another batch size a convolution may round
+        # differently and flip a verdict on the boundary.
+        wrong = (net(attacked).argmax(1) != label) & (subject.judge(attacked, left) != label)
     adv, broken_by = state.adv.clone(), state.broken_by.clone()
-    adv[left[wrong]] = found[wrong]
+    adv[left[wrong]] = attacked[wrong]
     broken_by[left[wrong]] = state.stage + 1
     if len(later):
         return _State(adv, broken_by, state.stage, later)
@@ -223,8 +223,8 @@ def _after(
 
 
 def run_stages(subject: Subject, plan: Sequence[Stage]) -> Reading:
-    """The stages of a plan; after each batch of each, what was found goes to the scratch."""
-    x = subject.batch.x.contiguous()  # the package's attacks view images as rows of numbers
+    """Runs the stages of a plan; saves the state to the scratch after each batch."""
+    x = subject.batch.x.contiguous()  # the package's attacks flatten images with `view`
     state = _begin(subject, x)
     progress = _Progress(plan, subject.tick)
     while state.stage < len(plan) and len(state.left):
@@ -244,19 +244,19 @@ def run_stages(subject: Subject, plan: Sequence[Stage]) -> Reading:
 
 
 class AutoAttack(Attack):
-    """AutoAttack: four attacks in a row, each on what the earlier ones left."""
+    """AutoAttack: four attacks in a row, each on the images still unbroken."""
 
     name = "autoattack"
     parameters = AutoAttackParameters
     draws = "batch"
-    reference_draws = "run"  # as the package's own run, whose batches survivors fill
+    reference_draws = "run"  # as the package's own run, which fills batches with survivors
 
     def cost(self, spec: AttackSpec) -> int:
-        """In forward passes; a gradient counts as two."""
+        """Returns the most forward passes per image; a gradient counts as two."""
         return sum(stage.cost for stage in stages(_cascade(spec), spec.norm, CLASSES))
 
     def warnings(self, spec: AttackSpec, weights: str, classes: int) -> list[str]:
-        """Which of its attacks a network with so few classes can't be given.
+        """Names the attacks left out because the network has too few classes.
 
         Raises BadValue if none remains.
         """
@@ -264,10 +264,10 @@ class AutoAttack(Attack):
         return [left_out] if left_out else []
 
     def run(self, subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
-        """One reading, "autoattack", with the name of the attack that broke each image.
+        """Yields one reading, "autoattack", with the name of the attack that broke each image.
 
-        `broken_by` is "clean" where the image was wrong before any attack, None where it stands. A
-        network that draws random numbers needs the version rand.
+        `broken_by` is "clean" if the image was misclassified before any attack, None if no attack
+        broke it. A network that draws random numbers needs the version rand.
         """
         cascade, _ = reduced(_cascade(spec), subject.classes)
         yield run_stages(subject, stages(cascade, spec.norm, subject.classes, STANDARD))

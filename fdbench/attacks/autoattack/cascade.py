@@ -1,7 +1,7 @@
-"""Which attacks AutoAttack runs, in which order and with what: plain data, no network.
+"""AutoAttack's attacks, their order and their settings: plain data, no network.
 
 Source: Croce and Hein 2020 (AutoAttack), Croce and Hein 2021 (l1); the numbers are those of the
-package pyautoattack 0.2.0, whose own run a cascade repeats bit by bit.
+package pyautoattack 0.2.0, whose own run a cascade reproduces bit for bit.
 """
 
 from collections.abc import Callable
@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from fdbench.errors import BadValue
 from fdbench.specs import EOT, VERSIONS, AutoAttackParameters
 
-NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}  # ours: the package's
-TARGETS = 9  # wrong classes a targeted attack tries, the likeliest first; l1 standard: 5
-CLASSES = 10  # what progress is planned for; only fewer classes mean fewer passes
+NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}  # our name: the package's name
+TARGETS = 9  # wrong classes tried by a targeted attack, likeliest first; l1 standard: 5
+CLASSES = 10  # assumed for the progress bar; only fewer classes mean fewer passes
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long each attack may try (Croce and Hein 2020, Sec. 5 and 6)."""
+    """The budget of each attack (Croce and Hein 2020, Sec. 5 and 6)."""
 
-    iters: int = 100  # of APGD and FAB, each restart and target
+    iters: int = 100  # of APGD and FAB, per restart and target
     queries: int = 5000  # of Square
 
 
@@ -28,7 +28,7 @@ STANDARD = Effort()
 
 @dataclass(frozen=True)
 class Cascade:
-    """A version of AutoAttack: its attacks, in the order in which they get what is left."""
+    """A version of AutoAttack: its attacks in order, each run on the images still unbroken."""
 
     version: str
     attacks: tuple[str, ...]
@@ -44,20 +44,20 @@ class Stage:
     restarts: int = 1
     targets: int = 1  # wrong classes tried one by one, by apgd-t and fab-t
     eot: int = 1
-    # From three times the radius through twice to eps (Croce and Hein 2021, Sec. 4.3).
+    # The radius shrinks from 3 eps through 2 eps to eps (Croce and Hein 2021, Sec. 4.3).
     shrinking: bool = False
 
     @property
     def cost(self) -> int:
-        """What an image costs at most, in forward passes; one with its gradient counts as two.
+        """The most forward passes an image can cost; a pass with its gradient counts as two.
 
-        The pass that says what was broken is included.
+        Includes the pass that checks which images broke.
         """
         return KINDS[self.attack].cost(self) + 1
 
 
 def _apgd_run(stage: Stage) -> int:
-    starts = 3 if stage.shrinking else 1  # each radius begins with a gradient of its own
+    starts = 3 if stage.shrinking else 1  # each radius starts with one extra gradient
     return 2 * stage.eot * (stage.effort.iters + starts)
 
 
@@ -83,10 +83,10 @@ def _square_cost(stage: Stage) -> int:
 
 @dataclass(frozen=True)
 class Kind:
-    """One of the package's attacks: what it needs, what it costs."""
+    """One of the package's attacks: its cost and its requirements."""
 
     cost: Callable[[Stage], int]
-    classes: int = 2  # the fewest that its loss is defined for
+    classes: int = 2  # the fewest its loss is defined for
     why: str = ""
 
 
@@ -101,7 +101,7 @@ KINDS: dict[str, Kind] = {
 
 
 def cascade_of(parameters: AutoAttackParameters) -> Cascade:
-    """The attacks that the parameters ask for; none named is the standard version."""
+    """Returns the attacks that the parameters select; the standard version by default."""
     version = parameters.version or "standard"
     attacks = VERSIONS[version] if parameters.attacks is None else parameters.attacks
     eot = EOT if version == "rand" else 1
@@ -109,9 +109,9 @@ def cascade_of(parameters: AutoAttackParameters) -> Cascade:
 
 
 def reduced(plan: Cascade, classes: int) -> tuple[Cascade, str | None]:
-    """What of a plan a network with so few classes can be given, and what was left out.
+    """Drops attacks that need more classes; returns the rest and a warning, None if all stay.
 
-    Raises BadValue if nothing remains.
+    Raises BadValue if none remains.
     """
     out = [name for name in plan.attacks if KINDS[name].classes > classes]
     if not out:
@@ -124,17 +124,17 @@ def reduced(plan: Cascade, classes: int) -> tuple[Cascade, str | None]:
     if not left:
         raise BadValue(
             f"AutoAttack {plan.version} has no attack for {classes} classes: {reasons}.\n"
-            "The version standard has."
+            "The standard version has one: leave out --only and --version."
         )
     return replace(plan, attacks=left), f"AutoAttack {plan.version} (reduced): {reasons}"
 
 
 def stages(plan: Cascade, norm: str, classes: int, effort: Effort = STANDARD) -> tuple[Stage, ...]:
-    """The settings of each attack of a plan, for a network that has the classes it needs."""
+    """Returns the settings of each attack of a plan, for a network with enough classes."""
     standard_l1 = plan.version == "standard" and norm == "l1"
     apgd = 5 if standard_l1 or plan.version in ("plus", "custom") else 1
     names = plan.attacks
-    # In the package both are one object: a fab behind fab-t inherits its single restart.
+    # The package uses one object for both: fab after fab-t inherits its single restart.
     fab_t_first = "fab-t" in names and "fab" in names[names.index("fab-t") :]
     restarts = {"apgd-ce": apgd, "apgd-dlr": apgd, "fab": 1 if fab_t_first else 5}
     targets = {"apgd-t": 5 if standard_l1 else TARGETS, "fab-t": TARGETS}

@@ -1,4 +1,4 @@
-"""Foolbox's attacks in our loop (Rauber et al. 2017, 2020): what there is, and a run of one."""
+"""Foolbox's attacks in our loop (Rauber et al. 2017, 2020): the catalogue, and running one."""
 
 import lazy_loader
 

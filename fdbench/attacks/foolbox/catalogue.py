@@ -1,7 +1,7 @@
-"""Which attacks the installed Foolbox has, and whether what was asked of one makes sense.
+"""The attacks of the installed Foolbox, and checks of their settings, norms and goals.
 
-Names, norms, goals and knobs are read off the package's classes and their annotations; the tables
-below hold only what those don't say.
+Names, norms, goals and knobs are read from the package's classes and their annotations; the tables
+below hold only what is missing there.
 """
 
 import inspect
@@ -16,30 +16,30 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from fdbench.errors import BadValue, unknown
 
-# Attacks that are no attack on one network within a ball, each with the reason.
+# Attacks that don't attack one network within a ball, each with the reason.
 LEFT_OUT = {
     "SpatialAttack": "rotates and shifts images, which no norm measures",
     "DatasetAttack": "looks for its images in a data set that it must be fed first",
     "BinarizationRefinementAttack": "is only for networks that binarise their input",
 }
-# A family compiled by numba, which is no dependency of ours: there for those who have it.
+# A family compiled by numba, which we don't depend on: offered where numba is installed.
 _NEED_NUMBA = "BrendelBethgeAttack"
 _P = {math.inf: "linf", 2: "l2", 1: "l1", 0: "l0"}  # Foolbox's p of a distance
-# Of an attack whose class names no distance: it resets values one by one (Schott et al. 2019).
-_UNSAID = {"PointwiseAttack": ("l0",)}
-# Their annotations promise targets, their code refuses them.
+# Attacks that declare no distance. This one resets values one by one (Schott et al. 2019).
+_UNDECLARED_NORMS = {"PointwiseAttack": ("l0",)}
+# Their annotations allow targets, their code refuses them.
 _UNTARGETED = ("L1FastGradientAttack", "L2FastGradientAttack", "LinfFastGradientAttack")
-# What the threat and the images decide.
+# Set by the threat and the images.
 _OURS = ("constraint", "channel_axis")
-# Read only where an attack begins elsewhere than at the clean image, as these don't by default.
+# Read only if an attack starts away from the clean image, which these don't by default.
 _UNUSED = {f"{norm}FMNAttack": "binary_search_steps" for norm in ("L0", "L1", "L2", "LInf")}
-# What people may type as a --set, and what says it here.
+# What users may pass to --set, and the option that sets it.
 _FLAGS = {
     **dict.fromkeys(("eps", "epsilon", "epsilons"), "--eps"),
     **dict.fromkeys(("norm", "distance", "constraint"), "--norm"),
     **dict.fromkeys(("targeted", "criterion"), "--targeted or --untargeted"),
 }
-_LEAST = {"candidates": 2}  # whole numbers are 1 or more; DeepFool compares two classes at least
+_LEAST = {"candidates": 2}  # whole numbers are 1 or more; DeepFool compares at least two classes
 _WORDS: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
@@ -50,16 +50,16 @@ _WORDS: dict[Any, str] = {
 
 @dataclass(frozen=True)
 class Knob:
-    """A setting of an attack that plain data can say."""
+    """A setting of an attack that plain data can express."""
 
-    default: Any  # None where Foolbox decides by itself, or knows no default
+    default: Any  # None if Foolbox chooses it, or has no default
     kinds: tuple[type, ...]
-    choices: tuple[str, ...]  # the texts it may be, where it is one
-    needed: bool  # Foolbox knows no default
+    choices: tuple[str, ...]  # the allowed texts, if it takes text
+    needed: bool  # Foolbox has no default
 
     @property
     def allowed(self) -> str:
-        """What may be typed."""
+        """The allowed values, in words."""
         return " or ".join([*self.choices, *(_WORDS[kind] for kind in self.kinds)])
 
 
@@ -68,19 +68,19 @@ class FoolboxAttack:
     """One attack class of the installed Foolbox."""
 
     name: str
-    norms: tuple[str, ...]  # several: it measures in whichever is asked for
-    kind: str  # "at eps", or "smallest": looks for the smallest perturbation, cut off at eps
+    norms: tuple[str, ...]  # several: the user chooses one
+    kind: str  # "at eps", or "smallest": minimises the perturbation, clipped at eps
     goals: tuple[str, ...]  # "untargeted", "targeted"
     knobs: Mapping[str, Knob]
 
     @property
     def norm(self) -> str:
-        """The norms in one text, for tables."""
+        """The norms as one text, for tables."""
         return ", ".join(self.norms)
 
 
 def package() -> Any:
-    """Foolbox itself; slow to import."""
+    """Imports Foolbox, which is slow."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of a SciPy name that it imports
         import foolbox
@@ -89,7 +89,7 @@ def package() -> Any:
 
 
 def _leaves(hint: Any) -> tuple[Any, ...]:
-    """The types and texts that a union or a literal is made of."""
+    """Returns the types and texts that make up a union or a literal."""
     if get_origin(hint) is Literal:
         return get_args(hint)
     if get_origin(hint) is Union:
@@ -98,9 +98,9 @@ def _leaves(hint: Any) -> tuple[Any, ...]:
 
 
 def _norms(cls: type[Any], hints: Mapping[str, Any]) -> tuple[str, ...]:
-    """Those an attack can be asked for; Foolbox says it in one of three places."""
-    if cls.__name__ in _UNSAID:
-        return _UNSAID[cls.__name__]
+    """Returns the norms an attack supports; Foolbox declares them in one of three places."""
+    if cls.__name__ in _UNDECLARED_NORMS:
+        return _UNDECLARED_NORMS[cls.__name__]
     if "distance" in hints:
         return tuple(_P.values())
     if "constraint" in hints:
@@ -126,13 +126,13 @@ def _knobs(cls: type[Any], hints: Mapping[str, Any]) -> dict[str, Knob]:
 
 
 def _goals(cls: type[Any]) -> tuple[str, ...]:
-    """From the criteria that an attack's `run` says it takes."""
+    """Returns the goals that match the criteria accepted by an attack's `run`."""
     criteria = package().criteria
-    takes = _leaves(get_type_hints(cls.run)["criterion"])
-    any_at_all = criteria.Criterion in takes
+    accepted = _leaves(get_type_hints(cls.run)["criterion"])
+    any_at_all = criteria.Criterion in accepted
     possible = {
-        "untargeted": any_at_all or criteria.Misclassification in takes,
-        "targeted": (any_at_all or criteria.TargetedMisclassification in takes)
+        "untargeted": any_at_all or criteria.Misclassification in accepted,
+        "targeted": (any_at_all or criteria.TargetedMisclassification in accepted)
         and cls.__name__ not in _UNTARGETED,
     }
     return tuple(goal for goal in possible if possible[goal])
@@ -152,9 +152,9 @@ def _described(cls: type[Any]) -> FoolboxAttack:
 
 @cache
 def foolbox_attacks() -> tuple[FoolboxAttack, ...]:
-    """Every attack of the installed Foolbox that can run within a ball, by name.
+    """Returns every attack of the installed Foolbox that runs within a ball, by name.
 
-    All but LEFT_OUT and, where numba is not installed, the attacks compiled by it.
+    Excludes LEFT_OUT and, if numba is not installed, the attacks compiled by it.
     """
     attacks = package().attacks
     compiled = attacks.brendel_bethge.NUMBA_IMPORT_ERROR is None
@@ -171,7 +171,7 @@ def foolbox_attacks() -> tuple[FoolboxAttack, ...]:
 
 
 def named(name: str) -> FoolboxAttack:
-    """The attack of that name. Raises BadValue for any other, Foolbox's short names included."""
+    """Returns the attack of that name. Raises BadValue for unknown and Foolbox's short names."""
     table = {attack.name: attack for attack in foolbox_attacks()}
     if name in table:
         return table[name]
@@ -187,24 +187,24 @@ def named(name: str) -> FoolboxAttack:
 
 
 def foolbox_norm(name: str, norm: str | None = None) -> str:
-    """The norm that was asked for, or the attack's only one.
+    """Returns the given norm, or the attack's only one.
 
-    Raises BadValue if the attack has another, or several to choose from.
+    Raises BadValue for a norm the attack does not support, or if it supports several.
     """
     attack = named(name)
     if norm is None and len(attack.norms) == 1:
         return attack.norms[0]
     if norm is None:
-        raise BadValue(f"{name} can measure in {attack.norm}: give one as --norm.")
+        raise BadValue(f"{name} works in {attack.norm}: give one as --norm.")
     if norm not in attack.norms:
-        raise BadValue(f"{name} is no attack in {norm}: give --norm {' or '.join(attack.norms)}.")
+        raise BadValue(f"{name} does not work in {norm}: give --norm {' or '.join(attack.norms)}.")
     return norm
 
 
 def parse_foolbox_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """`--set key=value` as plain data: the value is a JSON scalar, else a text.
+    """Parses `--set key=value` into plain data: a JSON scalar, else text.
 
-    Raises BadValue where there is no `=`, or where a key comes twice.
+    Raises BadValue for a missing `=` or a repeated key.
     """
     settings: dict[str, Any] = {}
     for pair in pairs:
@@ -228,7 +228,7 @@ def _scalar(text: str) -> Any:
 def check_foolbox(
     name: str, settings: Mapping[str, Any], norm: str, targeted: bool | None = None
 ) -> dict[str, Any]:
-    """The settings as a run keeps them: each of its knob's type, in one order.
+    """Returns the settings as a run stores them: each of its knob's type, sorted by name.
 
     Raises BadValue, naming what is allowed, if attack, knobs, norm and goal don't fit each other.
     """
@@ -244,7 +244,7 @@ def check_foolbox(
 
 
 def _fitting(attack: FoolboxAttack, key: str, value: Any) -> Any:
-    """`value` as the knob's type: an int may stand for a float, nothing else for anything."""
+    """Returns `value` in the knob's type: an int may become a float, nothing else converts."""
     if key not in attack.knobs:
         if key in _FLAGS:
             raise BadValue(f"{key} is not set by --set: give {_FLAGS[key]}.")
@@ -254,8 +254,8 @@ def _fitting(attack: FoolboxAttack, key: str, value: Any) -> Any:
     if type(value) is int and float in knob.kinds and int not in knob.kinds:
         value = float(value)
     least = _LEAST.get(key, 1) if type(value) is int else 0
-    small = type(value) in (int, float) and not least <= value < math.inf
-    if small or not (type(value) in knob.kinds or value in knob.choices):
+    out_of_range = type(value) in (int, float) and not least <= value < math.inf
+    if out_of_range or not (type(value) in knob.kinds or value in knob.choices):
         least_of = f" from {_LEAST.get(key, 1)} on" if int in knob.kinds else ""
         raise BadValue(f"{key} can't be {value!r}. Allowed: {knob.allowed}{least_of}.")
     return value

@@ -1,8 +1,8 @@
-"""One of Foolbox's attacks on one batch, on the batch's device, within [0, 1] and the ball.
+"""Runs a Foolbox attack on one batch, on the batch's device, within [0, 1] and the ball.
 
-Its attacks draw random numbers from the global generators, for a batch at once: here from forked
-ones that start from (seed, the batch's first image), so the batch boundaries count and nothing
-else does (contract C3).
+Foolbox draws random numbers from the global generators, for a batch at once. Here these are forked
+and seeded by (seed, the batch's first image), so the numbers depend on the batch boundaries only
+(contract C3).
 """
 
 import inspect
@@ -28,7 +28,7 @@ from fdbench.threat import Threat
 from fdbench.types import Images, Labels
 
 _BLENDED = "LinearSearchBlendedUniformNoiseAttack"
-# Attacks that walk from a wrong image towards the clean one, and where Foolbox has each begin.
+# Attacks that walk from a misclassified image to the clean one, and Foolbox's start for each.
 _STARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "BoundaryAttack": (_BLENDED, {"steps": 50}),
     "HopSkipJumpAttack": (_BLENDED, {"steps": 50}),
@@ -49,22 +49,22 @@ _PASSES = (
 )
 
 
-def _asked(spec: AttackSpec) -> tuple[FoolboxAttack, dict[str, Any]]:
-    """Which attack, with which settings. A battery's come here unchecked."""
-    own = spec.parameters
-    if not isinstance(own, FoolboxParameters):
+def _selected(spec: AttackSpec) -> tuple[FoolboxAttack, dict[str, Any]]:
+    """Returns the attack and its settings; checks them, as a battery's are unchecked."""
+    parameters = spec.parameters
+    if not isinstance(parameters, FoolboxParameters):
         raise TypeError(f"{spec.attack} is not one of Foolbox's attacks")
-    name, settings = str(own.name), own.settings or {}
+    name, settings = str(parameters.name), parameters.settings or {}
     return named(name), check_foolbox(name, settings, spec.norm, spec.targeted)
 
 
 class _Watched(nn.Module):
-    """The network, ticking at each forward pass while ticks are left."""
+    """Ticks at each forward pass of the network while ticks are left."""
 
     def __init__(self, net: nn.Module, tick: Tick, ticks: int) -> None:
         super().__init__()
         self.net, self.tick, self.left = net, tick, ticks
-        self.training = False  # of this wrapper alone: Foolbox warns where it is not
+        self.training = False  # of this wrapper alone: Foolbox warns otherwise
 
     def forward(self, x: Tensor) -> Tensor:
         if self.left:
@@ -73,7 +73,7 @@ class _Watched(nn.Module):
         return self.net(x)
 
     def finish(self) -> None:
-        """An attack may stop before all its steps."""
+        """Uses up the ticks left: an attack may stop before its last step."""
         if self.left:
             self.tick(float(self.left))
             self.left = 0
@@ -81,13 +81,13 @@ class _Watched(nn.Module):
 
 @contextmanager
 def _own_numbers(seed: int, device: torch.device) -> Iterator[None]:
-    """The global generators, started from `seed`; afterwards they are as they were before."""
+    """Seeds the global generators with `seed`; restores them on exit."""
     cuda = [device] if device.type == "cuda" else []
     plain, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(cuda):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed all GPUs
-        for one in cuda:
-            with torch.cuda.device(one):
+        for gpu in cuda:
+            with torch.cuda.device(gpu):
                 torch.cuda.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed)
@@ -100,110 +100,110 @@ def _own_numbers(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _no_learning(net: nn.Module) -> Iterator[None]:
-    """Foolbox's backward passes would add to the gradient of every parameter that wants one."""
-    learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    for parameter in learning:
+    """Freezes the parameters: Foolbox's backward passes would add to their gradients."""
+    trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    for parameter in trainable:
         parameter.requires_grad_(False)
     try:
         with torch.enable_grad():
             yield
     finally:
-        for parameter in learning:
+        for parameter in trainable:
             parameter.requires_grad_(True)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Foolbox warns of images that it finds no start for: they have a field in their rows."""
+    """Silences Foolbox's warnings of images without a start: their rows record it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
 
 
 def _built(attack: FoolboxAttack, settings: Mapping[str, Any], norm: str) -> Any:
-    """The attack object, told the norm where it has several."""
+    """Builds the attack object, passing the norm if it supports several."""
     fb = package()
     cls = getattr(fb.attacks, attack.name)
-    told = {"constraint": norm, "distance": getattr(fb.distances, norm)}
-    takes = inspect.signature(cls).parameters
-    return cls(**settings, **{key: told[key] for key in told if key in takes})
+    options = {"constraint": norm, "distance": getattr(fb.distances, norm)}
+    accepted = inspect.signature(cls).parameters
+    return cls(**settings, **{key: options[key] for key in options if key in accepted})
 
 
 @dataclass(frozen=True)
 class _Starts:
-    """Wrong images to begin at; a clean image that is wrong already needs no attack."""
+    """Misclassified images to start from; images misclassified when clean need no attack."""
 
     image: Images
-    found: Bool[Tensor, " B"]
-    done: Bool[Tensor, " B"]
+    exists: Bool[Tensor, " B"]
+    done: Bool[Tensor, " B"]  # misclassified when clean
 
 
 @torch.no_grad()
 def _starts(model: Any, x: Images, wanted: Labels, targeted: bool, name: str) -> _Starts:
-    """Foolbox's own noise, which hits no target; else an image of the batch.
+    """Returns Foolbox's own noise, which reaches no target; else an image of the batch.
 
-    The first image of the batch that the network takes for what is wanted is a start too (Brendel
-    et al. 2018, Sec. 2.1, for targets).
+    That is the first image of the batch that the network classifies as required (Brendel et al.
+    2018, Sec. 2.1, for targets).
     """
-    same = model(x).argmax(1) == wanted[:, None]  # (B, B): is image j taken for what i names?
+    same = model(x).argmax(1) == wanted[:, None]  # (B, B): is image j classified as wanted[i]?
     fits = same if targeted else ~same
-    start, found = x[fits.int().argmax(1)], fits.any(1)
+    start, exists = x[fits.int().argmax(1)], fits.any(1)
     if not targeted:
         fb = package()
         starter, knobs = _STARTS[name]
         noise = getattr(fb.attacks, starter)(**knobs).run(model, x, fb.Misclassification(wanted))
         hit = model(noise).argmax(1) != wanted
-        start, found = torch.where(hit[:, None, None, None], noise, start), found | hit
-    return _Starts(start, found, fits.diagonal())
+        start, exists = torch.where(hit[:, None, None, None], noise, start), exists | hit
+    return _Starts(start, exists, fits.diagonal())
 
 
 def _attacked(
     model: Any, attack: Any, x: Images, wanted: Labels, targeted: bool, eps: float | None
 ) -> tuple[Images, Bool[Tensor, " B"]]:
-    """What Foolbox returns, clipped its way (not at all if eps is None), and where it gave up."""
+    """Returns Foolbox's images, clipped by it unless eps is None, and where it gave up."""
     fb = package()
     criterion = fb.TargetedMisclassification if targeted else fb.Misclassification
     name = type(attack).__name__
     if name not in _STARTS:
         return attack(model, x, criterion(wanted), epsilons=eps)[1], torch.zeros_like(wanted).bool()
     starts = _starts(model, x, wanted, targeted, name)
-    todo = starts.found & ~starts.done
+    todo = starts.exists & ~starts.done
     adv = x.clone()
     if todo.any():
         start = starts.image[todo]
         some = criterion(wanted[todo])
         adv[todo] = attack(model, x[todo], some, epsilons=eps, starting_points=start)[1]
-    return adv, ~(starts.found | starts.done)
+    return adv, ~(starts.exists | starts.done)
 
 
 def _legal(adv: Images, x: Images, threat: Threat) -> Images:
-    """`adv` to the last bit where it is in ball and box, else projected."""
+    """Returns `adv` unchanged where it is inside ball and box, else projected."""
     inside = threat.distance(adv, x) <= threat.eps
     inside &= ((adv >= 0) & (adv <= 1)).flatten(1).all(1)
     return torch.where(inside[:, None, None, None], adv, threat.project(adv, x))
 
 
 class Foolbox(Attack):
-    """Any of Foolbox's attacks, judged and recorded like ours (Rauber et al. 2020)."""
+    """Any Foolbox attack, judged and recorded like ours (Rauber et al. 2020)."""
 
     name = "foolbox"
     parameters = FoolboxParameters
     draws = "batch"
 
     def cost(self, spec: AttackSpec) -> int:
-        """About how many forward passes a batch takes; `run` ticks as often, no more."""
-        attack, settings = _asked(spec)
+        """Returns roughly the forward passes of a batch; the ticks of `run` add up to it."""
+        attack, settings = _selected(spec)
         values = {key: knob.default for key, knob in attack.knobs.items()} | settings
         return 1 + math.prod(values[key] or 1 for key in _PASSES if key in values)
 
     def run(self, subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
-        """One reading, named by the attack.
+        """Yields one reading, named after the attack.
 
-        Its rows say `gave_up` of images that a decision-based attack had no start for, or that came
-        back with NaN: they are judged clean. Raises BadValue if the attack, its settings, its norm
-        and its goal don't fit.
+        Its rows record `gave_up` for images that a decision-based attack had no start for, or that
+        came back with NaN: their clean images are judged. Raises BadValue if attack, settings, norm
+        and goal don't fit each other.
         """
-        attack, settings = _asked(spec)
+        attack, settings = _selected(spec)
         x, device = subject.batch.x.contiguous(), subject.batch.x.device
         wanted = subject.batch.label
         if spec.targeted:

@@ -1,6 +1,6 @@
 """Every transfer method by name, and its knobs. Free of torch.
 
-Whose method it is and what it adds: attacks/caad2017.toml and attacks/transfer-modern.toml.
+Sources, and what each method adds: attacks/caad2017.toml and attacks/transfer-modern.toml.
 """
 
 from typing import Any
@@ -31,13 +31,13 @@ METHODS: Registry[Method] = Registry(
 
 
 def complete(method: str, knobs: Knobs) -> dict[str, Any]:
-    """All knobs of the method: the given ones, and defaults for the rest.
+    """Returns all knobs of the method: the given ones, and defaults for the rest.
 
-    Raises BadValue for an unknown method or knob, or a value that a knob can't have.
+    Raises BadValue for an unknown method or knob, or an invalid value.
     """
     return METHODS[method].complete(method, knobs)
 
 
 def count_passes(method: str, knobs: Knobs, nets: int) -> int:
-    """Forward and backward passes of single networks that a batch costs."""
+    """Counts the single-network forward and backward passes that a batch costs."""
     return METHODS[method].cost(complete(method, knobs), nets)

@@ -1,4 +1,4 @@
-"""Adversarial images from surrogates alone, by any method of the table."""
+"""Crafts adversarial images from surrogates alone, by any method in the table."""
 
 from collections.abc import Callable
 
@@ -21,12 +21,12 @@ def craft(
     tick: Callable[[], None] = lambda: None,
     target: Labels | None = None,
 ) -> Images:
-    """Images inside the ball and the box that the surrogates, it is hoped, share with the victim.
+    """Returns images inside the ball and the box, made against the surrogates to fool the victim.
 
-    What they get away from is the ensemble's own prediction on the clean image: `batch.label` is
-    not looked at, as the competition gave none. `target` are classes to reach instead. Each image's
-    result depends on `seed` and its id, not on the batch it comes in. Raises BadValue for a
-    method, knob, norm or target that doesn't go together.
+    They move away from the ensemble's own prediction on the clean image: `batch.label` is not
+    used, as the competition gave none. `target` gives classes to reach instead. Each image's result
+    depends on `seed` and its id, not on its batch. Raises BadValue for an unknown method or knob,
+    and for a norm or target that the method does not support.
     """
     full = complete(method, knobs)
     entry = METHODS[method]

@@ -2,8 +2,8 @@
 
 Xie et al. 2019, "Improving Transferability of Adversarial Examples with Input Diversity", Sec. 3.3:
 with probability 0.5 the image is resized and padded, 299 px to between 299 and 330 in 330 px. Here
-the frame keeps its size and the image shrinks in it, by up to `shrink`: the same picture to a
-network that resizes its input.
+the frame keeps its size and the image shrinks in it, by up to `shrink`: equivalent for a network
+that resizes its input.
 """
 
 import torch
@@ -18,7 +18,7 @@ from fdbench.types import Images
 
 
 def shrunk(x: Images, knobs: Knobs, seed: int, stream: str, ids: tuple[ImageId, ...]) -> Images:
-    """`x` in a random size at a random place of its own frame, or as it is."""
+    """Shrinks `x` to a random size at a random place in its frame, or returns it unchanged."""
     chance, size, right, down = few(seed, stream, ids, 4, x).unbind(1)
     zoom = 1 / (1 - knobs["shrink"] * size)  # a position in the frame is `zoom` times as far in x
     zoom = torch.where(chance < knobs["probability"], zoom, 1.0)
@@ -29,7 +29,7 @@ def shrunk(x: Images, knobs: Knobs, seed: int, stream: str, ids: tuple[ImageId, 
 
 
 def diverse(task: Task) -> Images:
-    """The mean gradient of `copies` random views a step (1 in the paper)."""
+    """Follows the mean gradient over `copies` random views per step (1 in the paper)."""
     objective = task.objective()
 
     def show(x: Images, stream: str) -> Images:

@@ -15,15 +15,15 @@ from fdbench.types import Images
 def few(
     seed: int, stream: str, ids: Sequence[ImageId], count: int, like: Tensor
 ) -> Float32[Tensor, "B _"]:
-    """`count` uniform numbers in [0, 1) an image, on the device of `like`."""
+    """Returns `count` uniform numbers in [0, 1) per image, on the device of `like`."""
     return torch.from_numpy(randomness.uniform(seed, stream, ids, (count,))).to(like.device)
 
 
 def dense(seed: int, stream: str, ids: Sequence[ImageId], like: Images) -> Images:
-    """A uniform number in [0, 1) for each pixel and channel: 1.5 ms for 299 px on one core."""
+    """Returns a uniform number in [0, 1) per pixel and channel: 1.5 ms at 299 px on one core."""
     return few(seed, stream, ids, prod(like.shape[1:]), like).view_as(like)
 
 
 def dense_normal(seed: int, stream: str, ids: Sequence[ImageId], like: Images) -> Images:
-    """A standard normal number for each pixel and channel."""
+    """Returns a standard normal number per pixel and channel."""
     return torch.special.ndtri(dense(seed, stream, ids, like).clamp(1e-7, 1 - 1e-7))

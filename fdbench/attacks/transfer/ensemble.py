@@ -1,4 +1,4 @@
-"""Several surrogate networks as one, and what an attacker climbs on them."""
+"""Several surrogate networks as one, and the objective that attackers maximise on them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from fdbench.randomness import ImageId
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels, Logits
 
-View = Callable[[Images], Images]  # what a network is shown instead of the image; differentiable
+View = Callable[[Images], Images]  # transforms what a network sees; differentiable
 
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
     """Frozen networks, RGB (B, 3, H, W) in [0, 1] at the data's size -> logits, with weights.
 
-    Each network normalises and resizes for itself. Raises BadValue unless there is a positive
-    weight for each.
+    Each network normalises and resizes for itself. Raises BadValue unless each has a positive
+    weight.
     """
 
     nets: tuple[nn.Module, ...]
@@ -41,29 +41,29 @@ class Ensemble:
         return tuple(weight / sum(self.weights) for weight in self.weights)
 
     def logits(self, x: Images) -> list[Logits]:
-        """Each network's. Raises FdbenchError where they don't tell the same classes apart."""
-        found = [net(x) for net in self.nets]
-        classes = [logits.shape[1] for logits in found]
+        """Returns each network's logits. Raises FdbenchError if the numbers of classes differ."""
+        outputs = [net(x) for net in self.nets]
+        classes = [logits.shape[1] for logits in outputs]
         if len(set(classes)) > 1:
             raise FdbenchError(
                 f"the surrogates know {', '.join(map(str, classes))} classes: their logits can't "
-                "be fused.\nGive --surrogate networks of the same classes."
+                "be fused.\nGive --surrogate networks with the same classes."
             )
-        return found
+        return outputs
 
     def fused(self, x: Images) -> Logits:
-        """The weighted mean of the logits (Dong et al. 2018, Sec. 3.4)."""
+        """Returns the weighted mean of the logits (Dong et al. 2018, Sec. 3.4)."""
         pairs = zip(self.shares, self.logits(x), strict=True)
         return torch.stack([share * logits for share, logits in pairs]).sum(0)
 
     @torch.no_grad()
     def predict(self, x: Images) -> Labels:
-        """What the networks together take each image for."""
+        """Returns the class that the fused logits predict for each image."""
         return self.fused(x).argmax(1)
 
 
 def unchanged(x: Images) -> Images:
-    """The view that shows the image itself."""
+    """Returns the image itself: the identity view."""
     return x
 
 
@@ -80,18 +80,18 @@ class Objective:
     def of(
         cls, ensemble: Ensemble, batch: Batch, target: Labels | None, tick: Callable[[], None]
     ) -> "Objective":
-        """Away from the ensemble's own prediction on the clean images."""
+        """Takes the ensemble's own predictions on the clean images as labels."""
         return cls(ensemble, ensemble.predict(batch.x), target, tick)
 
     def gradient(self, x: Images, view: View = unchanged) -> Images:
-        """Of the fused logits' loss on a view of `x`: one forward and backward pass of each net."""
+        """Returns the gradient of the fused logits' loss on a view of `x`: one pass of each net."""
         grad = self._gradient(self.ensemble.fused, x, view)
         for _ in self.ensemble.nets:
             self.tick()
         return grad
 
     def gradient_of(self, index: int, x: Images, view: View = unchanged) -> Images:
-        """Of one network's loss."""
+        """Returns the gradient of one network's loss."""
         grad = self._gradient(self.ensemble.nets[index], x, view)
         self.tick()
         return grad
@@ -106,7 +106,7 @@ class Objective:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a method is given. It never looks at `batch.label`: the competition gave none."""
+    """The input of a method, which never uses `batch.label`: the competition gave none."""
 
     ensemble: Ensemble
     batch: Batch
@@ -123,9 +123,9 @@ class Task:
 
     @property
     def ids(self) -> tuple[ImageId, ...]:
-        """What their random numbers hang on."""
+        """The image ids, which seed each image's random numbers."""
         return self.batch.ids
 
     def objective(self) -> Objective:
-        """What to climb; asks every network once."""
+        """Returns the objective to maximise; queries every network once."""
         return Objective.of(self.ensemble, self.batch, self.target, self.tick)

@@ -2,7 +2,7 @@
 
 After iwiwi, fourth of the non-targeted track of NIPS 2017, who trained an adversarial
 transformation network (Baluja and Fischer 2017) on surrogates and gave it their gradient as a hint;
-much smaller here. `fdbench train-attacker` trains it (fdbench/generator.py).
+much smaller here. `fdbench train-attacker` trains it (fdbench/training/generator.py).
 """
 
 import json
@@ -21,9 +21,9 @@ from fdbench.models import fill, weights_hash
 from fdbench.store import read_tensors
 from fdbench.types import Images
 
-_EPS_SCALE = 16.0  # eps 16/255 reads as about 1 in the channel that tells the network of it
+_EPS_SCALE = 16.0  # maps eps 16/255 to about 1 in the input channel for eps
 
-# How much the hint weighs before training: tanh(1.5) = 0.9 of eps along it.
+# The weight of the hint before training: tanh(1.5) = 0.9 of eps along it.
 _HINT = 1.5
 
 
@@ -32,7 +32,7 @@ class _Residual(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        self.norm = nn.GroupNorm(8, width)  # per image: a batch's images don't meet
+        self.norm = nn.GroupNorm(8, width)  # per image: images of a batch don't interact
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv2(torch.relu(self.conv1(torch.relu(self.norm(x)))))
@@ -40,10 +40,10 @@ class _Residual(nn.Module):
 
 
 class Painter(nn.Module):
-    """RGB (B, 3, H, W) in [0, 1], an eps and a hint an image -> perturbation in units of eps.
+    """RGB (B, 3, H, W) in [0, 1], an eps and a hint per image -> perturbation in units of eps.
 
-    The hint is the sign of the surrogates' gradient: before training about a step along it comes
-    out. Residual blocks at half resolution between two convolutions at full: any image size.
+    The hint is the sign of the surrogates' gradient: before training the output is about a step
+    along it. Residual blocks at half resolution between two convolutions at full: any image size.
     """
 
     def __init__(self, width: int = 16, depth: int = 3) -> None:
@@ -55,17 +55,17 @@ class Painter(nn.Module):
         self.leave = nn.Conv2d(2 * width, 3, 3, padding=1)
 
     def forward(self, x: Images, eps: Float32[Tensor, " B"], hint: Images) -> Images:
-        told = (_EPS_SCALE * eps)[:, None, None, None].expand(-1, 1, *x.shape[2:])
-        fine = torch.relu(self.enter(torch.cat([2 * x - 1, told, hint], 1)))
+        eps_channel = (_EPS_SCALE * eps)[:, None, None, None].expand(-1, 1, *x.shape[2:])
+        fine = torch.relu(self.enter(torch.cat([2 * x - 1, eps_channel, hint], 1)))
         coarse = self.middle(self.down(fine))  # (B, 2 width, H/2, W/2)
         back = torch.relu(self.up(F.interpolate(coarse, size=x.shape[2:])))
         return torch.tanh(_HINT * hint + self.leave(torch.cat([fine, back], 1)))
 
 
 def load_painter(path: Path) -> tuple[Painter, dict[str, Any]]:
-    """A trained painter and its card.
+    """Loads a trained painter and its card.
 
-    Raises FdbenchError, saying how to train one, where there is none, and for any other file.
+    Raises FdbenchError for a missing file, with the command to train one, and for any other file.
     """
     if not path.is_file():
         raise FdbenchError(
@@ -75,7 +75,7 @@ def load_painter(path: Path) -> tuple[Painter, dict[str, Any]]:
     tensors, metadata = read_tensors(path)
     if "attacker" not in metadata:
         raise FdbenchError(
-            f"{path} holds no generator: `fdbench train-attacker` wrote no such file."
+            f"{path} holds no generator: it was not written by `fdbench train-attacker`."
         )
     card: dict[str, Any] = json.loads(metadata["attacker"])
     if weights_hash(tensors) != card["weights"]:
@@ -91,9 +91,9 @@ def count_passes(knobs: Knobs, nets: int) -> int:
 
 
 def generator(task: Task) -> Images:
-    """One pass of the ensemble for the hint, one of the trained network in `weights`.
+    """Takes one pass of the ensemble for the hint, one of the trained network in `weights`.
 
-    Raises FdbenchError without trained weights, or with those for images of another size.
+    Raises FdbenchError if the weights are missing or were trained at another image size.
     """
     x = task.x
     path = Path(task.knobs["weights"])

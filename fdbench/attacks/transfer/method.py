@@ -26,11 +26,11 @@ class Method:
     """One black-box method.
 
     Attributes:
-        run: what the surrogates are asked for -> adversarial images.
+        run: task -> adversarial images.
         cost: (knobs, number of surrogates) -> forward and backward passes of single networks.
         knobs: each knob's default.
         l2: whether it works in the l2 ball too.
-        targeted: whether it can be given classes to reach.
+        targeted: whether it can aim at target classes.
     """
 
     run: "Callable[[Task], Images]"
@@ -40,9 +40,9 @@ class Method:
     targeted: bool = True
 
     def complete(self, name: str, given: Knobs) -> dict[str, Any]:
-        """All knobs: the given ones, and defaults for the rest.
+        """Returns all knobs: the given ones, and defaults for the rest.
 
-        Raises BadValue for a knob that the method `name` has not, or a value it can't have.
+        Raises BadValue for a knob that the method `name` does not have, or an invalid value.
         """
         for knob, value in given.items():
             if knob not in self.knobs:

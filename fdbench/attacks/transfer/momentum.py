@@ -1,7 +1,7 @@
 """Iterative sign steps with momentum: the loop that most transfer attacks share.
 
 Dong et al. 2018, "Boosting Adversarial Attacks with Momentum", Algorithm 1 and 2: the winner of the
-NIPS 2017 competition. Later methods differ in whose gradient they follow, so the loop takes it as a
+NIPS 2017 competition. Later methods differ in the gradient they follow, so the loop takes it as a
 function.
 """
 
@@ -17,23 +17,23 @@ from fdbench.attacks.transfer.smoothing import smooth
 from fdbench.threat import Threat
 from fdbench.types import Images
 
-Gradient = Callable[[Images, int], Images]  # (where, number of the iteration) -> gradient
+Gradient = Callable[[Images, int], Images]  # (images, iteration) -> gradient
 Shown = Callable[[Images, str], Images]  # (image, stream of random numbers) -> view, differentiable
 
 _TINY = torch.finfo(torch.float32).tiny  # keeps 0 / 0 from becoming NaN; changes no other quotient
 
 
 def unit(grad: Images) -> Images:
-    """Each image's gradient divided by its mean absolute value (Dong's released code)."""
+    """Divides each image's gradient by its mean absolute value (Dong's released code)."""
     return grad / grad.abs().mean((1, 2, 3), keepdim=True).clamp(min=_TINY)
 
 
 def climb(
     x: Images, threat: Threat, knobs: Knobs, gradient: Gradient, *, ahead: bool = False
 ) -> Images:
-    """`iters` steps of eps / iters along the velocity mu * velocity + unit(gradient).
+    """Takes `iters` steps of eps / iters along the velocity mu * velocity + unit(gradient).
 
-    `ahead` takes the gradient where the velocity is about to lead (Lin et al. 2020, Nesterov).
+    `ahead` takes the gradient at the point the velocity leads to (Lin et al. 2020, Nesterov).
     """
     alpha, mu = threat.eps / knobs["iters"], knobs["mu"]
     adv, velocity = x, torch.zeros_like(x)
@@ -45,12 +45,12 @@ def climb(
 
 
 def with_stream(show: Shown, stream: str) -> View:
-    """The view that draws its numbers from `stream`."""
+    """Returns the view that draws its random numbers from `stream`."""
     return lambda x: show(x, stream)
 
 
 def over_views(objective: Objective, copies: int, show: Shown) -> Gradient:
-    """The mean of the gradients on `copies` random views, each with its own stream of numbers."""
+    """Returns the mean gradient over `copies` random views, each with its own random stream."""
 
     def gradient(where: Images, step: int) -> Images:
         total = torch.zeros_like(where)
@@ -62,7 +62,7 @@ def over_views(objective: Objective, copies: int, show: Shown) -> Gradient:
 
 
 def count_passes(knobs: Knobs, nets: int) -> int:
-    """Forward and backward passes of single networks: iterations, views, networks."""
+    """Counts single-network forward and backward passes: iterations x views x networks."""
     passes: int = knobs["iters"] * knobs.get("copies", 1) * nets
     return passes
 
@@ -74,7 +74,7 @@ def momentum(task: Task) -> Images:
 
 
 def ifgsm(task: Task) -> Images:
-    """Kurakin et al. 2017: the same without momentum."""
+    """I-FGSM: the same without momentum (Kurakin et al. 2017)."""
     return momentum(replace(task, knobs={**task.knobs, "mu": 0.0, "kernel": 0}))
 
 

@@ -1,4 +1,4 @@
-"""Random signs: the same size, no knowledge. What every attacker must beat."""
+"""Random signs of size eps: the baseline that every attacker must beat."""
 
 from fdbench.attacks.transfer.draws import dense
 from fdbench.attacks.transfer.ensemble import Task
@@ -7,12 +7,12 @@ from fdbench.types import Images
 
 
 def once(knobs: Knobs, nets: int) -> int:
-    """It ticks once."""
+    """Returns 1: it ticks once."""
     return 1
 
 
 def noise(task: Task) -> Images:
-    """Each value moved by eps, up or down by the toss of a coin; asks no network."""
+    """Moves each value by eps, up or down at random; queries no network."""
     coin = dense(task.seed, "transfer-noise", task.ids, task.x) - 0.5
     task.tick()
     return task.threat.project(task.threat.move(task.x, coin, task.threat.eps), task.x)

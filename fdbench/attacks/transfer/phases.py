@@ -1,8 +1,8 @@
-"""FGSM in phases of falling step sizes, each gradient behind noise and a small random warp.
+"""FGSM with step sizes that fall in phases; gradients are taken after noise and a random warp.
 
 After Sangxia, second of the non-targeted track of NIPS 2017; steps, noise and repeats as in the
-team's released code. Deviations: two networks take turns in the order they are given, where the
-team chose them by hand, and the warp turns about the middle of the image, not its corner.
+team's released code. Deviations: networks take turns in pairs, in the order given, where the team
+chose them by hand, and the warp is about the middle of the image, not its corner.
 """
 
 import torch
@@ -29,20 +29,20 @@ _TAIL = 0.02275013194817921
 
 
 def count_passes(knobs: Knobs, nets: int) -> int:
-    """Two networks, if there are two, `repeats` times a step."""
+    """Counts `repeats` passes per step on two networks, or on the only one."""
     passes: int = len(_PLAN) * min(2, nets) * knobs["repeats"]
     return passes
 
 
 def warped(x: Images, scale: float, seed: int, stream: str, ids: tuple[ImageId, ...]) -> Images:
-    """`x` under a random affine map whose six numbers stray by `scale` from the identity."""
+    """Warps `x` by a random affine map: the identity plus truncated normal noise times `scale`."""
     unit = few(seed, stream, ids, 6, x)
     normal = torch.special.ndtri(_TAIL + unit * (1 - 2 * _TAIL)).view(-1, 2, 3)
     return affine(x, identity(x) + scale * normal)
 
 
 def phases(task: Task) -> Images:
-    """Steps along the sign of two networks' summed gradients, taken at noisy, warped images."""
+    """Follows the sign of two networks' summed gradients, taken at noisy, warped images."""
     x, ids, nets = task.x, task.ids, len(task.ensemble.nets)
     objective = task.objective()
 
@@ -50,8 +50,8 @@ def phases(task: Task) -> Images:
         return warped(at, task.knobs["warp"], task.seed, f"phases-warp-{stream}", ids)
 
     adv = x
-    for step, (size, quiet) in enumerate(_PLAN):
-        spread = task.knobs["noise"] * quiet * task.threat.eps
+    for step, (size, noise) in enumerate(_PLAN):
+        spread = task.knobs["noise"] * noise * task.threat.eps
         jitter = dense_normal(task.seed, f"phases-noise-{step}", ids, x)
         adv = task.threat.project(adv + spread * jitter, x)
         total = torch.zeros_like(x)

@@ -1,8 +1,8 @@
 """Nesterov momentum on darkened copies of the image: SI-NI-FGSM.
 
 Lin et al. 2020, "Nesterov Accelerated Gradient and Scale Invariance for Adversarial Attacks", Sec.
-3: a network's loss on x / 2^i is close to its loss on x, so its gradients there are those of other
-networks, for free. m = 5 copies.
+3: a network's loss on x / 2^i is close to its loss on x, so its gradients there act as those of
+further networks, for free. m = 5 copies.
 """
 
 from fdbench.attacks.transfer.ensemble import Task
@@ -12,7 +12,7 @@ from fdbench.types import Images
 
 
 def scale(task: Task) -> Images:
-    """The mean of the gradients at x, x/2, x/4 ...; draws no random numbers."""
+    """Follows the mean gradient at x, x/2, x/4 ...; draws no random numbers."""
     objective = task.objective()
 
     def show(x: Images, stream: str) -> Images:

@@ -21,12 +21,12 @@ _OUTSIDE = -3.0  # a grid position far beyond the image's border at -1
 
 
 def count_draws(blocks: int) -> int:
-    """Random numbers an image needs: cuts and order of the columns, and of each column's rows."""
+    """Counts an image's random numbers: cuts and order of columns and of their rows, angles."""
     return (2 * blocks - 1) + blocks * (2 * blocks - 1) + blocks**2
 
 
 def _pieces(length: int, numbers: Numbers) -> list[Numbers]:
-    """The places 0 .. length - 1, cut at random and put in random order; pieces may be empty."""
+    """Cuts the positions 0 .. length - 1 at random and shuffles the pieces; some may be empty."""
     blocks = (len(numbers) + 1) // 2
     cuts = np.sort((numbers[: blocks - 1] * length).astype(np.int64))
     pieces = np.split(np.arange(length, dtype=np.float32), cuts)
@@ -34,7 +34,7 @@ def _pieces(length: int, numbers: Numbers) -> list[Numbers]:
 
 
 def _rotated(rows: Numbers, columns: Numbers, angle: float) -> Numbers:
-    """(rows, columns, 2) places of a block turned about its middle; outside where it has none."""
+    """Returns (rows, columns, 2) positions of a block rotated about its middle; NaN outside it."""
     y, x = np.meshgrid(rows - rows.mean(), columns - columns.mean(), indexing="ij")
     turned_x = np.cos(angle) * x - np.sin(angle) * y
     turned_y = np.sin(angle) * x + np.cos(angle) * y
@@ -45,7 +45,7 @@ def _rotated(rows: Numbers, columns: Numbers, angle: float) -> Numbers:
 
 
 def grid(height: int, width: int, blocks: int, degrees: float, numbers: Numbers) -> Numbers:
-    """(height, width, 2) where in the image each pixel of its shuffled version comes from."""
+    """Returns (height, width, 2) source positions of the pixels of a shuffled image."""
     line = 2 * blocks - 1
     angles = np.deg2rad(degrees) * (2 * numbers[-(blocks**2) :] - 1)
     places = np.empty((height, width, 2), np.float32)
@@ -63,7 +63,7 @@ def grid(height: int, width: int, blocks: int, degrees: float, numbers: Numbers)
 
 
 def shuffle(task: Task) -> Images:
-    """The mean gradient over `copies` shuffled images a step."""
+    """Follows the mean gradient over `copies` shuffled images per step."""
     objective = task.objective()
     blocks, degrees = task.knobs["blocks"], task.knobs["degrees"]
 

@@ -2,7 +2,7 @@
 
 After toshi_k, fifth of the non-targeted track of NIPS 2017, released code: 15 iterations, 7 x 7
 kernel that ends two standard deviations from its middle, the networks' steps averaged. The step,
-there 0.4 eps at eps 16/255, is kept in proportion to eps here.
+0.4 eps at their eps of 16/255, is scaled with eps here.
 """
 
 import torch
@@ -13,11 +13,11 @@ from fdbench.attacks.transfer.momentum import count_passes
 from fdbench.attacks.transfer.smoothing import smooth
 from fdbench.types import Images
 
-_REACH = 2.0  # standard deviations: gkern(7, 2) there
+_REACH = 2.0  # standard deviations, as in their gkern(7, 2)
 
 
 def smoothed(task: Task) -> Images:
-    """Steps of `step` * eps; where networks disagree about a pixel's sign it moves less."""
+    """Takes steps of `step` * eps, smaller at pixels whose sign the networks disagree on."""
     objective = task.objective()
     adv = task.x
     for _ in range(task.knobs["iters"]):

@@ -1,6 +1,6 @@
-"""Gradients averaged over neighbouring pixels with a Gaussian weight.
+"""Gradients averaged over neighbouring pixels with Gaussian weights.
 
-Dong et al. 2019, Sec. 3.2: smoothing the gradient equals, nearly, averaging the gradients of
+Dong et al. 2019, Sec. 3.2: smoothing the gradient nearly equals averaging the gradients of
 shifted images, so the result depends less on where exactly the surrogate looks.
 """
 
@@ -12,14 +12,14 @@ from fdbench.types import Images
 
 
 def gaussian(size: int, sigma: float) -> Tensor:
-    """(size,) weights of a Gaussian sampled at whole pixels around its middle; they sum to 1."""
+    """Returns (size,) Gaussian weights at whole pixels around the middle; they sum to 1."""
     distance = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
     weights = torch.exp(-(distance**2) / (2 * sigma**2))
     return weights / weights.sum()
 
 
 def smooth(grad: Images, size: int, reach: float = 3.0) -> Images:
-    """`grad` convolved with a size x size Gaussian, zero beyond the border; 0: as it was.
+    """Convolves `grad` with a size x size Gaussian, zero beyond the border; size 0 does nothing.
 
     The kernel ends `reach` standard deviations from its middle: 3 in Dong et al. 2019, released
     code, for sigma = 1 at 7 x 7.

@@ -21,7 +21,7 @@ from fdbench.types import Images
 
 @lru_cache(maxsize=4)
 def cosines(size: int) -> Float32[Tensor, "N N"]:
-    """The orthonormal DCT-II of a line of `size` numbers, as a matrix; its transpose inverts it."""
+    """Returns the orthonormal DCT-II of length `size` as a matrix; its transpose inverts it."""
     place = torch.arange(size, dtype=torch.float64)
     waves = torch.cos(torch.pi / size * (place + 0.5) * place[:, None]) * (2 / size) ** 0.5
     waves[0] /= 2**0.5
@@ -29,14 +29,14 @@ def cosines(size: int) -> Float32[Tensor, "N N"]:
 
 
 def reweighted(x: Images, mask: Images, jitter: Images) -> Images:
-    """`x` + `jitter` with each of its frequencies multiplied by `mask`."""
+    """Multiplies each frequency of `x` + `jitter` by `mask`."""
     rows, columns = (cosines(size).to(x.device) for size in x.shape[2:])
     spectrum = rows @ (x + jitter) @ columns.mT
     return rows.mT @ (spectrum * mask) @ columns
 
 
 def spectrum(task: Task) -> Images:
-    """The mean gradient over `copies` random spectra a step; `noise` is in units of eps."""
+    """Follows the mean gradient over `copies` random spectra per step; `noise` is in eps."""
     objective = task.objective()
     ids: tuple[ImageId, ...] = task.ids
 

@@ -1,4 +1,4 @@
-"""Images looked at through a moved grid: resizing, shifting, rotating, cutting up."""
+"""Images resampled on a moved grid: resizing, shifting, rotating, cutting up."""
 
 import torch
 import torch.nn.functional as F
@@ -7,22 +7,22 @@ from torch import Tensor
 
 from fdbench.types import Images
 
-# What lies beyond the border: mid-grey, the 0 of networks that scale to [-1, 1], as the
-# competition's did.
+# The value beyond the border: mid-grey, which is 0 to networks that scale to [-1, 1], as in the
+# competition.
 GREY = 0.5
 
 
 def resample(x: Images, grid: Float32[Tensor, "B H W 2"]) -> Images:
-    """`x` at the grid's positions, bilinear; (-1, -1) .. (1, 1) are the outer corners."""
-    seen = F.grid_sample(x - GREY, grid, padding_mode="zeros", align_corners=False)
-    return seen + GREY
+    """Samples `x` at the grid's positions, bilinearly; (-1, -1) .. (1, 1) are the outer corners."""
+    sampled = F.grid_sample(x - GREY, grid, padding_mode="zeros", align_corners=False)
+    return sampled + GREY
 
 
 def affine(x: Images, matrix: Float32[Tensor, "B 2 3"]) -> Images:
-    """Each image at `matrix` times its own coordinates (x, y, 1), the middle being (0, 0)."""
+    """Samples each image at `matrix` times its coordinates (x, y, 1); (0, 0) is the middle."""
     return resample(x, F.affine_grid(matrix, list(x.shape), align_corners=False))
 
 
 def identity(x: Images) -> Float32[Tensor, "B 2 3"]:
-    """The matrix of each image that leaves it where it is."""
+    """Returns the affine matrix that leaves an image unchanged, once per image."""
     return torch.eye(2, 3, device=x.device).repeat(x.shape[0], 1, 1)

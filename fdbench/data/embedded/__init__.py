@@ -1,4 +1,4 @@
-"""`fashion-mini`: 6000 + 1000 images of Fashion-MNIST that travel inside the package.
+"""`fashion-mini`: 6000 + 1000 images of Fashion-MNIST, shipped in the package.
 
 Fashion-MNIST is MIT-licensed, see LICENSE-fashion-mnist. The file is made by make_fashion_mini.py.
 """
@@ -21,7 +21,7 @@ def pack(parts: dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]) 
 
 
 def unpack(content: bytes, part: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Images (N, 28, 28) and labels (N,) of "train" or "test", out of what `pack` made."""
+    """Images (N, 28, 28) and labels (N,) of "train" or "test", from the bytes `pack` made."""
     raw = np.frombuffer(lzma.decompress(content), np.uint8)
     cuts = np.cumsum([size for n in COUNTS.values() for size in (n * _PX * _PX, n)])
     pieces = np.split(raw, cuts[:-1])

@@ -1,10 +1,10 @@
-"""Make the embedded data out of the whole Fashion-MNIST, byte for byte the same each time.
+"""Make the embedded data from the whole Fashion-MNIST, reproducibly byte for byte.
 
     python -m fdbench.data.embedded.make_fashion_mini FOLDER [OUTPUT]
 
 FOLDER holds the four .gz files as Zalando Research publishes them (on Debian and Ubuntu the package
 dataset-fashion-mnist installs them). OUTPUT is the package's own file if left out. Another release
-of liblzma may compress to other bytes; what they unpack to is always the same.
+of liblzma may compress to other bytes; the unpacked data are always the same.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ _CLASSES = 10
 
 
 def balanced(y: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.int64]:
-    """Where the first count / 10 images of each class lie, in file order."""
+    """Indices of the first count / 10 images of each class, in file order."""
     first = [np.flatnonzero(y == label)[: count // _CLASSES] for label in range(_CLASSES)]
     return np.sort(np.concatenate(first))
 

@@ -1,8 +1,8 @@
-"""The audit of a run: it is checked again from its rows, its images, the weights and the data.
+"""The audit of a run: checks it again from its rows, its images, the weights and the data.
 
-Nothing the run says is believed. Its description must fit its name, each row its own checksum, each
-shard of images its name, each image the ball; each verdict is computed anew. No checksum covers the
-times, the environment and the warnings in run.json.
+Nothing in the run is trusted. Its description must match its name, each row its own checksum, each
+shard of images its name; each image must be in the ball, and each verdict is recomputed. No
+checksum covers the times, the environment and the warnings in run.json.
 """
 
 from collections.abc import Callable
@@ -28,10 +28,10 @@ def audit(
     batch_size: int | None = None,
     tick: Callable[[int], object] = lambda images: None,
 ) -> list[Check]:
-    """Every check of a run, in the order they are shown; as far as an unfinished one goes.
+    """Runs every check on a run, in the order shown; an unfinished run as far as it goes.
 
-    If the weights are not the run's, the network is not asked; if the data are not, no image is
-    looked at. Verdicts are those of float32; one that differs within rounding of a tie passes.
+    If the weights are not the run's, the network is not queried; if the data are not, no image is
+    checked. Verdicts are those of float32; one that differs within rounding of a tie passes.
 
     Args:
         run: from read_run.
@@ -40,7 +40,7 @@ def audit(
         batch_size: images at a time; None: as they were attacked.
         tick: called with the number of images after each batch.
     """
-    place = {image: i for i, image in enumerate(data.ids[: run.info.images])}
+    position = {image: i for i, image in enumerate(data.ids[: run.info.images])}
     of_weights, of_data = identity.check_weights(run, model), identity.check_data(run, data)
     same_weights, same_data = of_weights.verdict == "pass", of_data.verdict == "pass"
     net = model.net.to(device) if model and same_weights and same_data else None
@@ -48,19 +48,19 @@ def audit(
     if not same_weights:
         images.skip_verdicts("these are not the run's weights")
     if same_data:
-        planned = [row for row in run.rows if row["image"] in place]
+        planned = [row for row in run.rows if row["image"] in position]
         todo = list(batches(planned, batch_size))
-        positions = [[place[row["image"]] for row in own] for _, own in todo]
-        for (shard, own), batch in zip(todo, data.stream(positions), strict=True):
-            images.look(shard, own, batch)
-            tick(len(own))
+        positions = [[position[row["image"]] for row in part] for _, part in todo]
+        for (shard, part), batch in zip(todo, data.stream(positions), strict=True):
+            images.look(shard, part, batch)
+            tick(len(part))
     else:
         images.skip("these are not the run's data")
     return [
         identity.check_description(run),
         of_weights,
         of_data,
-        rows.check_completeness(run, place),
+        rows.check_completeness(run, position),
         rows.check_integrity(run),
         rows.check_first_wrong(run.rows),
         *images.results(),

@@ -10,19 +10,19 @@ from fdbench.store import Check
 
 
 def check_description(run: SavedRun) -> Check:
-    """run.json fits its folder's name, which hashes everything that can change a verdict."""
+    """Checks run.json against its folder's name, which hashes all that can change a verdict."""
     info, table = run.info, json.loads(run.paths.description.read_text())
     planned = min(info.limit or info.data.count, info.data.count)
     faults = []
     if not table["name"] == info.name == run.path.resolve().name:
         faults.append(f"run.json describes {info.name}")
     if info.images != planned:
-        faults.append(f"run.json plans {info.images} images, its data and limit make {planned}")
+        faults.append(f"run.json plans {info.images} images, its data and limit allow {planned}")
     return listing("description", faults, "run.json fits the folder's name")
 
 
 def check_weights(run: SavedRun, model: Model | None) -> Check:
-    """The network has the hash of the one attacked; None is a network that can't be opened."""
+    """Checks the network's hash against the run's; None is a network that can't be opened."""
     wanted = run.info.model.weights
     if model is None:
         return Check("weights", "fail", f"no network to compare; the run's: sha256 {wanted[:16]}")
@@ -36,9 +36,9 @@ def _in_words(fingerprint: str, count: int, split: str) -> str:
 
 
 def check_data(run: SavedRun, data: Dataset) -> Check:
-    """The data set has the fingerprint, the size and the split of the one attacked."""
+    """Checks the data set's fingerprint, size and split against the run's."""
     wanted = run.info.data
     given = _in_words(data.fingerprint, len(data), data.split)
-    theirs = _in_words(wanted.fingerprint, wanted.count, wanted.split)
-    same = data.fingerprint == wanted.fingerprint and given == theirs
-    return listing("data", [] if same else [f"{given}; the run's were {theirs}"], given)
+    expected = _in_words(wanted.fingerprint, wanted.count, wanted.split)
+    same = data.fingerprint == wanted.fingerprint and given == expected
+    return listing("data", [] if same else [f"{given}; the run's were {expected}"], given)

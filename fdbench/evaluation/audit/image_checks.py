@@ -1,4 +1,4 @@
-"""The checks that look at every image, a batch at a time."""
+"""The checks of every image, a batch at a time."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,17 +15,17 @@ from fdbench.store import Check, Row
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images
 
-BATCH = 250  # images, if neither a shard nor the caller says
+BATCH = 250  # images, if neither a shard nor the caller sets the size
 
 
 def batches(rows: Sequence[Row], size: int | None) -> Iterator[tuple[str | None, list[Row]]]:
-    """The rows of each shard, or of none, at most `size` at a time; None: a shard at a time."""
+    """Yields the rows of each shard, or of none, at most `size` at a time; None: whole shards."""
     rows_of: dict[str | None, list[Row]] = {}
     for row in rows:
         rows_of.setdefault(row.get("shard"), []).append(row)
-    for shard, own in rows_of.items():
-        step = size or (BATCH if shard is None else len(own))
-        yield from ((shard, own[i : i + step]) for i in range(0, len(own), step))
+    for shard, members in rows_of.items():
+        step = size or (BATCH if shard is None else len(members))
+        yield from ((shard, members[i : i + step]) for i in range(0, len(members), step))
 
 
 def _names(rows: Sequence[Row], reading: str) -> list[str]:
@@ -50,7 +50,7 @@ class ImageChecks:
 
     @property
     def _tallies(self) -> tuple[Tally, ...]:
-        """All of them, in the order they are shown in."""
+        """All tallies, in the order shown."""
         return (
             self._labels.tally,
             self._shards.shards,
@@ -63,11 +63,11 @@ class ImageChecks:
         )
 
     def skip(self, why: str) -> None:
-        """The images can't be looked at."""
+        """Skips every check of images."""
         _skip(why, *self._tallies)
 
     def skip_verdicts(self, why: str) -> None:
-        """The network can't be asked."""
+        """Skips the checks that query the network."""
         self._net = None
         _skip(why, self._clean.tally, self._adversarial.tally, self._pngs.verdicts)
 
@@ -77,7 +77,7 @@ class ImageChecks:
         batch = cpu.to(self._device)
         first = not self._clean.tally.seen
         if self._net is not None and first and not is_repeatable(self._net, batch.x):
-            self.skip_verdicts("the network answers differently each time it is asked")
+            self.skip_verdicts("the network's logits differ between passes")
         self._labels.look(self._net, rows, batch)
         if self._net is not None:
             recorded = [row["clean"] for row in rows]
@@ -99,20 +99,20 @@ class ImageChecks:
             self._adversarial.look(self._net, adv, _names(rows, reading), recorded)
 
     def results(self) -> list[Check]:
-        """The verdicts, once all images were looked at."""
+        """Returns the verdicts, once all images were checked."""
         return [*(tally.result() for tally in self._tallies), self._check_other_files()]
 
     def _check_other_files(self) -> Check:
-        """Every kept file belongs to a row; a session that was stopped may have left others."""
+        """Checks that every kept file belongs to a row; a stopped session may leave others."""
         named = {row.get("shard") for row in self._run.rows}
         paths = self._run.paths
         others = [path for path in paths.images.glob("[!.]*") if path.name not in named]
         pngs = [path for path in paths.pngs.rglob("[!.]*") if path.is_file()]
         others += [path for path in pngs if path not in self._pngs.looked_at]
         if others and not self._run.finished:
-            text = f"{len(others)} belong to no row yet: the batch under way may have written them"
+            text = f"{len(others)} belong to no row yet: a batch in progress may have written them"
             return Check("other files", "skipped", text)
-        text = f"{len(others)} that no row names: left by a stopped session, or put there; first: "
+        text = f"{len(others)} that no row names, left by a stopped session or added; first: "
         return listing("other files", [f"{text}{others[0]}"] if others else [], "none")
 
 

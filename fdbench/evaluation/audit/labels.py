@@ -11,7 +11,7 @@ from fdbench.types import Batch
 
 
 class LabelCheck:
-    """Labels are the data set's; random targets are those that the seed draws."""
+    """Checks that labels are the data set's, and random targets those the seed draws."""
 
     def __init__(self, info: RunInfo) -> None:
         self.tally = Tally("labels", "images")
@@ -30,7 +30,7 @@ class LabelCheck:
             self.tally.add(fits, f"image {row['image']}: label {row['label']}, target {target}")
 
     def _draw(self, net: nn.Module | None, batch: Batch) -> list[int]:
-        """The targets of the batch; none if they were not drawn, or can't be drawn again."""
+        """Returns the batch's targets; none if they were not drawn, or can't be drawn again."""
         if net is None or not self._has_targets or self._info.attack.targets != "random":
             return []
         classes = net(batch.x[:1]).shape[1]

@@ -1,4 +1,4 @@
-"""Checks of the PNG images: each is there, legal, and the exact image in whole pixels."""
+"""Checks of the PNG images: each exists, is legal, and is the exact image in whole pixels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from fdbench.types import Images
 
 
 class PngCheck:
-    """PNG images are the exact ones, rounded within the ball; `looked_at` has their files.
+    """Checks that PNGs are the exact images rounded within the ball; `looked_at` has their files.
 
     Their verdicts are only counted: rounding may change what the network predicts.
     """
@@ -25,7 +25,7 @@ class PngCheck:
         self.verdicts = Tally("PNG verdicts", "verdicts")
         self.looked_at: set[Path] = set()
         self._paths, self._threat = paths, threat
-        self._turned = 0  # images with another verdict than the exact ones
+        self._turned = 0  # images whose verdict differs from the exact image's
         self.there = paths.pngs.is_dir()
 
     @property
@@ -35,9 +35,9 @@ class PngCheck:
     def look(
         self, reading: str, adv: Images | None, rows: Sequence[Row], x: Images
     ) -> tuple[list[Tensor], list[int]]:
-        """Checks the files of one reading; the legal images, and their recorded predictions.
+        """Checks the files of one reading; returns legal images and their recorded predictions.
 
-        `adv` are the exact images, where they are sound.
+        `adv` are the exact images, or None if they are faulty.
         """
         linf = adv is not None and self._threat.norm == "linf"
         wanted = whole_pixels(adv, x, self._threat.eps) if adv is not None and linf else None
@@ -59,13 +59,13 @@ class PngCheck:
             self._turned += int((predicted != torch.tensor(recorded).to(predicted.device)).sum())
             self.verdicts.seen += len(legal)
         self.verdicts.notes = (
-            f" computed, {self._turned} of them not the exact image's (rounding does that)"
+            f" computed, {self._turned} of them not the exact image's (due to rounding)"
         )
 
     def _read(
         self, path: Path, x: Tensor, wanted: Tensor | None
     ) -> tuple[Tensor | None, str | None]:
-        """The pixels in a file, or what is wrong with them."""
+        """Returns the pixels in a file, or what is wrong with them."""
         try:
             pixels = read_png(path).to(x.device)
         except FdbenchError as reason:

@@ -1,4 +1,4 @@
-"""Checks of the rows by themselves: complete, as they were written, free of contradictions."""
+"""Checks of the rows alone: complete, unaltered, free of contradictions."""
 
 from collections.abc import Collection, Sequence
 
@@ -9,13 +9,13 @@ from fdbench.store import Check, Row
 
 
 def check_completeness(run: SavedRun, planned: Collection[ImageId]) -> Check:
-    """Each planned image has one row; rows missing at the end only make the run unfinished."""
+    """Checks that each planned image has one row; missing rows only make a run unfinished."""
     images = [row["image"] for row in run.rows]
     foreign = [image for image in images if image not in planned]
-    again = len(images) - len(set(images))
+    repeated = len(images) - len(set(images))
     faults = [f"image {foreign[0]} is not one of those planned"] if foreign else []
-    faults += [f"{again} images have two rows"] if again else []
-    faults += ["something stands after the last row"] if run.torn and run.finished else []
+    faults += [f"{repeated} images have two rows"] if repeated else []
+    faults += ["the last row is followed by other bytes"] if run.torn and run.finished else []
     count = f"{len(images)} of {run.info.images} images"
     if faults or run.finished:
         return listing("rows", faults, f"{count}, each once")
@@ -23,19 +23,19 @@ def check_completeness(run: SavedRun, planned: Collection[ImageId]) -> Check:
 
 
 def check_integrity(run: SavedRun) -> Check:
-    """Each line fits the schema of rows and its own checksum, byte for byte."""
+    """Checks each line against the schema of rows and its own checksum, byte for byte."""
     bare = sum("check" not in row for row in run.rows)
     tally = Tally("row checks", "rows", seen=len(run.rows) + len(run.faults))
     tally.faults += run.faults
     if run.has_checks and bare:
-        tally.faults.append(f"{bare} rows carry no check and others do")
+        tally.faults.append(f"{bare} rows have no check, but others do")
     elif bare:
-        tally.skip("these rows are older than checks")
+        tally.skip("these rows predate row checks")
     return tally.result()
 
 
 def _step_fits(budget: str, step: int | None, row: Row) -> bool:
-    """Whether the first misjudged iterate agrees with the verdict after `budget` iterations."""
+    """Returns whether the first wrong iterate agrees with the verdict after `budget` iterations."""
     if not (budget.isdecimal() and budget in row["pred"]):
         return False
     if step is None:
@@ -44,7 +44,7 @@ def _step_fits(budget: str, step: int | None, row: Row) -> bool:
 
 
 def check_first_wrong(rows: Sequence[Row]) -> Check:
-    """The any-iterate reading agrees with the verdict on the last iterate, at every budget."""
+    """Checks the any-iterate reading against the verdict on the last iterate, at every budget."""
     tally = Tally("first wrong", "readings")
     for row in rows:
         last = list(row["pred"])[-1]

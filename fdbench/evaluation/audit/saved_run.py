@@ -1,4 +1,4 @@
-"""A run read for the audit: the lines that are sound rows, and what is wrong with the others."""
+"""A run read for the audit: the lines that are valid rows, and what is wrong with the others."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from fdbench.store import BadRow, Row, RunInfo, RunPaths, Workspace, decode_row,
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run as its folder holds it; `faults` has a text for each line that is not a sound row."""
+    """A run as stored; `faults` has a message for each line that is not a valid row."""
 
     path: Path
     info: RunInfo
@@ -28,18 +28,18 @@ class SavedRun:
 
     @property
     def kept_images(self) -> bool:
-        """Whether anything says that the run kept its images: run.json, a row, or a folder."""
+        """Whether run.json, a row or a folder shows that the run kept its images."""
         named = self.info.found.get("save_adv") or any("shard" in row for row in self.rows)
         return bool(named) or self.paths.images.is_dir()
 
     @property
     def finished(self) -> bool:
-        """Whether there are as many lines, sound or not, as images were planned."""
+        """Whether there are as many lines, valid or not, as planned images."""
         return len(self.rows) + len(self.faults) >= self.info.images
 
 
 def find_run(workspace: Workspace, given: str) -> Path:
-    """The folder of a run that is given by its path or its name. Raises BadValue for neither."""
+    """Returns the folder of a run given by path or name. Raises BadValue for neither."""
     for path in (Path(given), workspace.run(given)):
         if RunPaths(path).description.is_file():
             return path
@@ -48,7 +48,7 @@ def find_run(workspace: Workspace, given: str) -> Path:
 
 
 def read_run(path: Path) -> SavedRun:
-    """The run in a folder, sound or not. Raises FdbenchError for a malformed run.json."""
+    """Reads the run in a folder, faulty or not. Raises FdbenchError for a malformed run.json."""
     paths = RunPaths(path)
     rows: list[Row] = []
     faults: list[str] = []

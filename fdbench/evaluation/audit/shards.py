@@ -16,7 +16,7 @@ from fdbench.verdict import ROUNDING
 
 
 def why_illegal(adv: Tensor, x: Tensor, threat: Threat) -> str | None:
-    """Why one image is not within the threat model, or None if it is."""
+    """Returns why one image is not within the threat model, or None if it is."""
     try:
         verdict.check(adv[None], x[None], threat)
     except verdict.IllegalAdversary as reason:
@@ -25,9 +25,9 @@ def why_illegal(adv: Tensor, x: Tensor, threat: Threat) -> str | None:
 
 
 def _why_not_of(row: Row, shard: Shard, x: Images) -> str | None:
-    """Why a shard can't be the one that was written for a row, or None if it can."""
+    """Returns why a shard can't be the one that was written for a row, or None if it can."""
     if shard.ids.count(row["image"]) != 1:
-        return "its shard holds it not once"
+        return "its shard does not hold it exactly once"
     if set(shard.tensors) != set(row["pred"]):
         return f"its shard holds {', '.join(sorted(shard.tensors))}"
     for tensor in shard.tensors.values():
@@ -37,7 +37,7 @@ def _why_not_of(row: Row, shard: Shard, x: Images) -> str | None:
 
 
 class ShardCheck:
-    """Shards are those that were written; their images are legal and as far as recorded."""
+    """Checks that shards are unaltered, and their images legal and at the recorded distance."""
 
     def __init__(self, folder: Path, threat: Threat) -> None:
         self.shards = Tally("shards", "images")
@@ -50,7 +50,7 @@ class ShardCheck:
         return self.shards, self.ball_and_box, self.distances
 
     def read(self, name: str, rows: Sequence[Row], x: Images) -> dict[str, Images]:
-        """The adversarial images of these rows by reading; none if the shard is unsound."""
+        """Returns the adversarial images of these rows by reading; none if the shard is faulty."""
         try:
             shard = read_shard(self._folder / name)
         except FdbenchError as reason:

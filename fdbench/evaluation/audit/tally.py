@@ -1,4 +1,4 @@
-"""Checks that count what they look at, and checks that only list what is wrong."""
+"""Checks that count what they examine, and checks that only list what is wrong."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from fdbench.store import Check
 
 @dataclass
 class Tally:
-    """For how many things a claim holds, and what is wrong with the others."""
+    """Counts the things a claim is checked on, and lists what is wrong with them."""
 
     check: str
     things: str  # what is counted
@@ -18,17 +18,17 @@ class Tally:
     notes: str = ""  # shown after the count if the check passes
 
     def skip(self, why: str) -> None:
-        """The check can't be made, or not to the end; faults seen before still fail it."""
+        """Marks the check as not made, or not to the end; earlier faults still fail it."""
         self.skipped = self.skipped or why
 
     def add(self, holds: bool, fault: str) -> None:
-        """Counts one more thing; `fault` describes it for the case that the claim is wrong."""
+        """Counts one more thing; `fault` describes it if the claim does not hold."""
         self.seen += 1
         if not holds:
             self.faults.append(fault)
 
     def result(self) -> Check:
-        """The verdict: a single fault fails the check."""
+        """Returns the verdict: a single fault fails the check."""
         if self.faults:
             text = f"{len(self.faults)} of {self.seen} {self.things}; first: {self.faults[0]}"
             return Check(self.check, "fail", text)
@@ -38,5 +38,5 @@ class Tally:
 
 
 def listing(check: str, faults: Sequence[str], good: str) -> Check:
-    """A check that fails with all its faults, or passes with `good` if there are none."""
+    """Returns a check that fails with all its faults, or passes with `good` if there are none."""
     return Check(check, "fail" if faults else "pass", "; ".join(faults) or good)

@@ -1,4 +1,4 @@
-"""Check of recorded predictions: the network is asked again."""
+"""Check of recorded predictions: the network predicts again."""
 
 from collections.abc import Sequence
 
@@ -12,36 +12,36 @@ from fdbench.types import Images, Labels, Logits
 
 
 def is_repeatable(net: nn.Module, x: Images) -> bool:
-    """Whether the network returns the same logits, up to rounding, when it is asked twice.
+    """Returns whether two passes of the network give the same logits, up to rounding.
 
-    One that returns NaN counts as repeatable, so that its verdicts are checked, and fail.
+    A network that returns NaN counts as repeatable, so that its verdicts are checked, and fail.
     """
     one, two = net(x), net(x)
     return not (one - two).abs().max() > RELATIVE * one.abs().max()
 
 
 def _compared(logits: Logits, recorded: Labels) -> tuple[Bool[Tensor, " B"], Bool[Tensor, " B"]]:
-    """Which recorded predictions are wrong, and which differ only within rounding of a tie.
+    """Returns which recorded predictions are wrong, and which differ only within rounding of a tie.
 
-    Two logits closer than what two float32 computations of one network may differ by
-    (models.RELATIVE) are a tie: another batch size or machine may break it otherwise.
+    Logits closer than two float32 computations of one network may differ (models.RELATIVE) are a
+    tie: another batch size or machine may break it differently.
     """
     known = (recorded >= 0) & (recorded < logits.shape[1])
-    own = logits.gather(1, torch.where(known, recorded, 0)[:, None])[:, 0]
-    near = known & (logits.amax(1) - own <= RELATIVE * logits.abs().amax(1))  # NaN is never near
+    logit = logits.gather(1, torch.where(known, recorded, 0)[:, None])[:, 0]
+    near = known & (logits.amax(1) - logit <= RELATIVE * logits.abs().amax(1))  # NaN is never near
     differs = (logits.argmax(1) != recorded) | ~logits.isfinite().all(1)
     return differs & ~near, differs & near
 
 
 class VerdictCheck:
-    """The float32 network predicts what was recorded; one that differs at a tie passes."""
+    """Checks that the float32 network predicts what was recorded; a difference at a tie passes."""
 
     def __init__(self, check: str) -> None:
         self.tally = Tally(check, "verdicts")
         self._ties = 0
 
     def look(self, net: nn.Module, x: Images, names: Sequence[str], recorded: list[int]) -> None:
-        """Compares the predictions for images, which `names` names in faults."""
+        """Compares the predictions with those recorded; faults identify images by `names`."""
         logits = net(x)
         wrong, tied = _compared(logits, torch.tensor(recorded, device=x.device))
         for name, then, now, bad in zip(

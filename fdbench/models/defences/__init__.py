@@ -1,1 +1,1 @@
-"""A package."""
+"""Input preprocessing as part of the network under attack."""

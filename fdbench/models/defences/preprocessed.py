@@ -13,27 +13,27 @@ INTERPOLATIONS = ("bilinear", "bicubic")  # those with both an antialiased form 
 
 
 def scaling(mean: Sequence[float], std: Sequence[float]) -> str:
-    """`mean 0.485 0.456 0.406, std 0.229 0.224 0.225`, as it is printed and recorded."""
+    """Returns `mean 0.485 0.456 0.406, std 0.229 0.224 0.225`, as printed and recorded."""
     texts = (" ".join(f"{value:.6g}" for value in values) for values in (mean, std))
     return "mean {}, std {}".format(*texts)
 
 
 class Preprocessed(nn.Module):
-    """RGB images (B, 3, H, W) in [0, 1] of any size -> what `net` says of (x - mean) / std.
+    """RGB images (B, 3, H, W) in [0, 1] of any size -> logits of `net` on (x - mean) / std.
 
-    The whole image becomes px x px, whatever its shape: the images of the competition are made for
+    The whole image is resized to px x px, whatever its shape: the competition's images are made for
     networks of several sizes, and a crop would hide part of them from the attack. Images of that
-    size already are left alone. Bicubic values beyond [0, 1] stay: clamped, they would have no
+    size are not resized. Bicubic values beyond [0, 1] are kept: clamping would remove their
     gradient. Resizing runs in float32 at least, also in a bf16 copy.
 
     Args:
-        px: side of the images `net` was trained on; None: it takes them as they come.
+        px: side of the images `net` was trained on; None: images are not resized.
         mean, std: per channel, in image units: a network that wants (p - 127) / 128 of pixels
             p = 0 .. 255 has 127/255 and 128/255.
         interpolation: "bilinear" or "bicubic".
         antialias: as Pillow resizes; without it, as TensorFlow does by default.
 
-    Raises BadValue for what can't be meant.
+    Raises BadValue for an unknown interpolation, or a px, mean or std out of range.
     """
 
     mean: Tensor  # (1, 3, 1, 1)
@@ -79,7 +79,7 @@ class Preprocessed(nn.Module):
 
     def forward(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K"]:
         x = (self._resized(x) - self.mean) / self.std  # (B, 3, px, px)
-        return self.net(x.to(self.mean.dtype))  # .to(bf16) changes it along with the weights
+        return self.net(x.to(self.mean.dtype))  # .to(bf16) casts `mean` along with the weights
 
     def extra_repr(self) -> str:
         return self.description

@@ -1,1 +1,1 @@
-"""A package."""
+"""Third-party networks: torchvision, timm, submissions."""

@@ -1,4 +1,4 @@
-"""A network from elsewhere, and the tensors in a file that was fetched for it."""
+"""Third-party networks, and the tensors in their downloaded files."""
 
 import hashlib
 import pickle
@@ -15,28 +15,28 @@ from fdbench.models.defences.preprocessed import Preprocessed
 
 @dataclass(frozen=True)
 class Foreign:
-    """A network from elsewhere; `name` says which weights, where a reference may leave it open."""
+    """A third-party network; `name` includes its weights, which a reference may leave open."""
 
     name: str
     net: Preprocessed
 
 
 def verified_tensors(path: Path, url: str) -> dict[str, Tensor]:
-    """The tensors in a file that was fetched from `url`, whose name ends in its hash."""
+    """Returns the tensors in a file from `url`, checked against the hash in its name."""
     again = f"Delete it and fetch {url} again."
     digits = re.search(r"-([0-9a-f]{8,})\.", path.name)
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if digits and not found.startswith(digits[1]):
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digits and not digest.startswith(digits[1]):
         raise FdbenchError(
-            f"{path} is damaged or cut short: its sha256 begins with {found[: len(digits[1])]}, "
-            f"not with {digits[1]} as its name says.\n{again}"
+            f"{path} is damaged or cut short: its sha256 begins with {digest[: len(digits[1])]}, "
+            f"not with {digits[1]} as in its name.\n{again}"
         )
     try:
         tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as reason:
         raise FdbenchError(
-            f"{path} does not hold tensors alone, and running what else is in it is not safe.\n"
+            f"{path} holds more than tensors, and loading it is not safe.\n"
             f"{again}\n({str(reason).splitlines()[0]})"
         ) from reason
     return tensors

@@ -13,17 +13,17 @@ from fdbench.submission import BATCH, LIMIT_S, Submission, run_defense, write_im
 from fdbench.types import Images, Logits
 
 CLASSES = 1000  # the competition's
-_NO_ANSWER = CLASSES  # a class of its own: whatever the label is, it is not that
-_WHOLE = 1e-3  # of a pixel: how far from whole ones float32 may be
+_NO_ANSWER = CLASSES  # an extra class, which is never the label
+_WHOLE = 1e-3  # of a pixel: float32 rounding allowed in whole pixels
 
 
 class Defense(nn.Module):
-    """Images (B, 3, H, W) of whole pixels -> (B, 1001): 1 at the class that was answered, else 0.
+    """Images (B, 3, H, W) of whole pixels -> (B, 1001): 1 at the class the defence returns, else 0.
 
-    An image without an answer is of the last class, which no label is: it counts as wrong. There
-    are no gradients, so this is a victim for black-box attacks alone. Raises BadValue where one is
-    asked for, or where images are no whole pixels; FdbenchError where the submission wrote nothing
-    that could be read.
+    An image without an answer gets the last class, which no label has: it counts as wrong. There
+    are no gradients, so this is a victim for black-box attacks only. Raises BadValue if a gradient
+    is needed or images are not whole pixels; FdbenchError if the submission wrote no readable
+    output.
     """
 
     def __init__(self, submission: Submission) -> None:
@@ -34,8 +34,8 @@ class Defense(nn.Module):
         folder = self.submission.folder
         if x.requires_grad:
             raise BadValue(
-                f"{folder} has no gradients to follow: it is a defence that answers with classes.\n"
-                f"Judge it black-box: fdbench attack transfer --use SET --model defense:{folder}"
+                f"{folder} has no gradients: it is a defence that returns only classes.\n"
+                f"Attack it black-box: fdbench attack transfer --use SET --model defense:{folder}"
             )
         _refuse_fractions(x)
         names = [f"{i:06d}" for i in range(len(x))]
@@ -49,11 +49,11 @@ class Defense(nn.Module):
         missing = [name for name in names if name not in answers]
         if missing:
             say(f"warning: {folder.name}: {len(missing)} images without an answer count as wrong")
-        found = torch.tensor([answers.get(name, _NO_ANSWER) for name in names])
-        return nn.functional.one_hot(found, CLASSES + 1).to(x)
+        classes = torch.tensor([answers.get(name, _NO_ANSWER) for name in names])
+        return nn.functional.one_hot(classes, CLASSES + 1).to(x)
 
 
 def _refuse_fractions(x: Images) -> None:
     exact = 255 * x
     if (exact - exact.round()).abs().max() > _WHOLE:
-        raise BadValue("a defence is given PNGs: these images lie between whole pixels.")
+        raise BadValue("a defence takes PNGs, but these images have values between whole pixels.")

@@ -25,49 +25,49 @@ def _timm() -> Any:
 
 
 def _cached(cfg: Any) -> Path:
-    """The file of weights of a timm network in the local cache of the Hugging Face Hub."""
+    """Returns a timm network's weights file in the local Hugging Face cache."""
     file = cfg.hf_hub_filename or "model.safetensors"
     if not cfg.hf_hub_id or not file.endswith(".safetensors"):
         raise FdbenchError(
             f"timm:{cfg.architecture}.{cfg.tag} has no .safetensors on the Hugging Face Hub, "
-            "and other files can run code: choose other weights."
+            "and loading other files can run code: choose other weights."
         )
-    found = import_module("huggingface_hub").try_to_load_from_cache(cfg.hf_hub_id, file)
-    if not isinstance(found, str):  # None, or a marker that the Hub has no such file
+    cached = import_module("huggingface_hub").try_to_load_from_cache(cfg.hf_hub_id, file)
+    if not isinstance(cached, str):  # None, or a marker that the Hub has no such file
         raise FdbenchError(
             f"timm:{cfg.architecture}.{cfg.tag} has no weights in the local Hugging Face cache, "
-            "and nothing is downloaded unasked.\n"
+            "and fdbench does not download them.\n"
             f"Fetch them: hf download {cfg.hf_hub_id} {file}"
         )
-    return Path(found)
+    return Path(cached)
 
 
 def from_timm(name: str) -> Foreign:
-    """The timm classifier of a reference `timm:NAME`, NAME with or without its tag of weights.
+    """Returns the timm classifier of a reference `timm:NAME`, NAME with or without a weights tag.
 
-    Size, interpolation, mean and std are those of its `pretrained_cfg`, but for its crop. Raises
-    BadValue for unknown names, FdbenchError where package or weights are absent or unfit.
+    Size, interpolation, mean and std are those of its `pretrained_cfg`, without its crop. Raises
+    BadValue for unknown names, FdbenchError if package or weights are missing or unfit.
     """
     timm = _timm()
     if not timm.is_model_pretrained(name):
         known = timm.list_pretrained()
         same = [one for one in known if one.partition(".")[0] == name.partition(".")[0]]
-        some = same or get_close_matches(name, known, n=5)  # of two thousand
-        raise unknown("timm model with weights", name, some, "timm.list_pretrained() shows all.")
+        near = same or get_close_matches(name, known, n=5)  # of two thousand
+        raise unknown("timm model with weights", name, near, "timm.list_pretrained() shows all.")
     cfg = timm.get_pretrained_cfg(name)
     full = f"timm:{cfg.architecture}.{cfg.tag}" if cfg.tag else f"timm:{cfg.architecture}"
     channels, height, width = cfg.input_size
     if cfg.num_classes < 2 or channels != 3 or height != width:
         raise BadValue(
-            f"{full} is no classifier of square RGB images: {cfg.num_classes} classes, "
+            f"{full} is not a classifier of square RGB images: {cfg.num_classes} classes, "
             f"input {cfg.input_size}."
         )
     path = _cached(cfg)
-    # `custom_load` is for the authors' own format of some networks; the Hub's file is not in it.
-    here = {"file": str(path), "custom_load": False}
+    # `custom_load` reads some authors' own formats; the Hub's file is safetensors.
+    overlay = {"file": str(path), "custom_load": False}
     try:
         with torch.random.fork_rng(devices=[]):
-            net = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=here)
+            net = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     except (SafetensorError, RuntimeError) as reason:
         raise FdbenchError(f"{path} does not hold the weights of {full}:\n{reason}") from reason
     return Foreign(full, Preprocessed(net, width, cfg.mean, cfg.std, cfg.interpolation))

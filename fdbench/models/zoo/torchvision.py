@@ -15,10 +15,10 @@ from fdbench.models.zoo.foreign import Foreign, verified_tensors
 
 @contextmanager
 def _in_place_of_download(weights: Any, tensors: dict[str, Tensor]) -> Iterator[None]:
-    """Inside, a torchvision builder that asks `weights` for its tensors is given these.
+    """Makes torchvision's builders take `tensors` as those of `weights`.
 
-    The builders know what a network needs besides (sizes, renamed tensors, heads for training);
-    by themselves they would unpickle without `weights_only`, and download what is not there.
+    The builders handle the rest (sizes, renamed tensors, auxiliary heads); by themselves they would
+    unpickle without `weights_only`, and download missing files.
     """
     weights.get_state_dict = lambda *_, **__: tensors
     try:
@@ -28,7 +28,7 @@ def _in_place_of_download(weights: Any, tensors: dict[str, Tensor]) -> Iterator[
 
 
 def _torchvision_weights(name: str, wanted: str) -> Any:
-    """The entry of torchvision's table of weights; `wanted` "" is its default."""
+    """Returns the entry of torchvision's table of weights; `wanted` "" is its default."""
     from torchvision import models
 
     known = models.list_models(module=models)  # classifiers; its submodules hold detectors etc.
@@ -40,15 +40,15 @@ def _torchvision_weights(name: str, wanted: str) -> Any:
     except KeyError:
         raise unknown(f"weights of tv:{name}", wanted, [one.name for one in table]) from None
     if not weights.meta["categories"]:
-        raise BadValue(f"tv:{name}:{wanted} is no classifier: its last layers were not trained.")
+        raise BadValue(f"tv:{name}:{wanted} is not a classifier: its last layers were not trained.")
     return weights
 
 
 def from_torchvision(rest: str) -> Foreign:
-    """The torchvision classifier of a reference `tv:NAME[:WEIGHTS]`, without its `tv:`.
+    """Returns the torchvision classifier of `tv:NAME[:WEIGHTS]`; `rest` follows the `tv:`.
 
-    Resizing, mean and std are those of the weights' own `transforms()`, but for its crop. Raises
-    BadValue for unknown names, FdbenchError where the file of weights is absent or damaged.
+    Resizing, mean and std are those of the weights' own `transforms()`, without its crop. Raises
+    BadValue for unknown names, FdbenchError if the weights file is missing or damaged.
     """
     from torchvision import models
 
@@ -57,14 +57,15 @@ def from_torchvision(rest: str) -> Foreign:
     path = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
     if not path.is_file():
         raise FdbenchError(
-            f"tv:{name} has no weights on this disk: {path} is missing, and nothing is downloaded "
-            f"unasked.\nFetch it: curl --create-dirs -o '{path}' {weights.url}"
+            f"tv:{name} has no weights on this disk: {path} is missing, and fdbench does not "
+            f"download it.\nFetch it: curl --create-dirs -o '{path}' {weights.url}"
         )
     tensors = verified_tensors(path, weights.url)
-    # What a new network draws is overwritten; the generator it draws from is put back (C3).
+    # The initial weights drawn here are overwritten; the generator is restored (C3).
     with torch.random.fork_rng(devices=[]), _in_place_of_download(weights, tensors):
         net = models.get_model(name, weights=weights)
-    own = weights.transforms()
-    px, kind = own.crop_size[0], own.interpolation.value
-    wrapped = Preprocessed(net, px, own.mean, own.std, kind, antialias=bool(own.antialias))
+    preset = weights.transforms()
+    px, kind = preset.crop_size[0], preset.interpolation.value
+    antialias = bool(preset.antialias)
+    wrapped = Preprocessed(net, px, preset.mean, preset.std, kind, antialias=antialias)
     return Foreign(f"tv:{name}:{weights.name}", wrapped)

@@ -22,28 +22,28 @@ from fdbench.reporting.figures.panels import (
 )
 from fdbench.reporting.setting import BLACK_BOX, by_setting
 
-_MARKED = 16  # attackers up to which each point gets a mark and each tick a number
+_MARKED = 16  # up to this many attackers, each point has a marker and each tick a number
 _SCORES = ("strongest_low", "strongest_high", "mean_low", "mean_high", "published")
 
 
 def _curves_of(points: DataFrame, scores: DataFrame) -> list[Curve]:
-    """The networks of one set, in the table's order; the published number belongs to the last k."""
+    """The networks of one set, in the table's order; the published number is for the last k."""
     published = dict(zip(scores["model"] + scores["weights"], scores["published"], strict=True))
     groups = list(points.groupby(["model", "weights"], sort=False))
     names = [str(model) for (model, _), _ in groups]
     return [
         Curve(
             name if names.count(name) == 1 else f"{name}, {weights}",
-            own.sort_values("attackers").assign(published=float(published[f"{name}{weights}"])),
+            rows.sort_values("attackers").assign(published=float(published[f"{name}{weights}"])),
             COLOURS[place % len(COLOURS)],
             MARKERS[place // len(COLOURS) % len(MARKERS)],
         )
-        for place, (name, ((_, weights), own)) in enumerate(zip(names, groups, strict=True))
+        for place, (name, ((_, weights), rows)) in enumerate(zip(names, groups, strict=True))
     ]
 
 
 def _published(curve: Curve) -> float:
-    """NaN where there is none."""
+    """The published accuracy; NaN if there is none."""
     return float(curve.points["published"].iloc[-1])
 
 
@@ -82,9 +82,9 @@ def _panel(axes: Axes, curves: list[Curve], height: float) -> None:
 
 
 def render(curve: DataFrame, scores: DataFrame) -> dict[str, bytes]:
-    """The figure as "png" and "svg"; nothing where no set has two attackers to choose from.
+    """The figure as "png" and "svg"; empty if no set has two attackers.
 
-    `curve` is blackbox.curve's, `scores` blackbox.blackbox's. One panel a set, one colour a
+    `curve` is blackbox.curve's, `scores` blackbox.blackbox's. One panel per set, one colour per
     network, its 95 % interval as a band; the same tables give the same bytes.
     """
     drawn = curve[(curve["denominator"] == DENOMINATORS[0]) & (curve["n"] > 0)]
@@ -92,9 +92,9 @@ def render(curve: DataFrame, scores: DataFrame) -> dict[str, bytes]:
     if drawn.empty:
         return {}
     of_all = scores[scores["denominator"] == DENOMINATORS[0]]
-    known = dict(by_setting(of_all, BLACK_BOX))
+    scores_in = dict(by_setting(of_all, BLACK_BOX))
     panels = {
-        setting: _curves_of(lines, known[setting])
+        setting: _curves_of(lines, scores_in[setting])
         for setting, lines in by_setting(drawn, BLACK_BOX)
     }
     return draw(panels, _panel, HEIGHT)

@@ -27,7 +27,7 @@ from fdbench.reporting.setting import WHITE_BOX, by_setting
 _CONDITIONS = ("attack", "loss", "restarts", "alpha_rule", "precision", "seed", "planned")
 _SERIES = ("model", "weights", *_CONDITIONS)
 _SCORES = ("robust_low", "robust_high", "clean_low", "clean_high", "published", "published_clean")
-_SHORT: Style = {"ls": (0, (1, 4)), "lw": 0.7, "alpha": 0.7}  # from the end of a shorter curve
+_SHORT: Style = {"ls": (0, (1, 4)), "lw": 0.7, "alpha": 0.7}  # leader line of a shorter curve
 Network = tuple[str, str]  # its name and weights
 
 
@@ -38,10 +38,10 @@ def _end(curve: Curve) -> tuple[float, float]:
 
 
 def _labels(series: DataFrame) -> list[str]:
-    """The model's name and, behind it, only what distinguishes the lines of a panel."""
+    """The model's name, followed by the conditions that differ between the lines of a panel."""
     differing = [name for name in _CONDITIONS if series[name].nunique(dropna=False) > 1]
-    twice = series[["model", "weights"]].drop_duplicates()["model"].duplicated(keep=False)
-    repeated = set(series["model"][twice[twice].index])
+    shared = series[["model", "weights"]].drop_duplicates()["model"].duplicated(keep=False)
+    repeated = set(series["model"][shared[shared].index])
     labels = []
     for line in series.to_dict("records"):
         parts = [str(line["model"])]
@@ -52,14 +52,14 @@ def _labels(series: DataFrame) -> list[str]:
 
 
 def curves_of(lines: DataFrame, taken: dict[Network, int]) -> list[Curve]:
-    """The curves of a panel. A network has one colour in all panels, and other dashes an attack.
+    """The curves of a panel. A network has one colour in all panels, and one dash style per attack.
 
-    `taken` is each network's place among the colours; new networks are entered.
+    `taken` is each network's place among the colours; new networks are added to it.
     """
-    known = lines.groupby(list(_SERIES), dropna=False, sort=False)
-    labels = _labels(DataFrame([key for key, _ in known], columns=list(_SERIES)))
+    groups = lines.groupby(list(_SERIES), dropna=False, sort=False)
+    labels = _labels(DataFrame([key for key, _ in groups], columns=list(_SERIES)))
     curves, drawn = [], Counter[Network]()
-    for (key, points), label in zip(known, labels, strict=True):
+    for (key, points), label in zip(groups, labels, strict=True):
         network = str(key[0]), str(key[1])
         place = taken.setdefault(network, len(taken))
         turn = (place // len(COLOURS) + drawn[network]) % len(DASHES)
@@ -96,7 +96,7 @@ def _scores(curves: Sequence[Curve]) -> Iterable[float]:
 
 
 def _iterations(axes: Axes, budgets: Sequence[int], clean_at: float, slot: float) -> None:
-    """A logarithmic axis; the clean images stand before it, cut off by a line."""
+    """A logarithmic axis; clean accuracy is to the left of it, beyond a dashed line."""
     axes.set_xscale("log")
     axes.set_xticks([clean_at, *budgets], ["clean", *map(str, budgets)])
     axes.minorticks_off()
@@ -105,9 +105,9 @@ def _iterations(axes: Axes, budgets: Sequence[int], clean_at: float, slot: float
 
 
 def _label(axes: Axes, curves: Sequence[Curve], height: float) -> None:
-    """Where there are points and no curves, lines start at the axes' edge: they would cross points.
+    """Labels the curves. Leader lines of single points start at the axes' edge, to cross no point.
 
-    Lines from curves that end before others are dotted and faint, or they would look like
+    Leader lines of curves that end before others are dotted and faint, or they would look like
     measurements.
     """
     edge, longest = axes.get_xlim()[1], max(_end(curve)[0] for curve in curves)
@@ -122,7 +122,7 @@ def _label(axes: Axes, curves: Sequence[Curve], height: float) -> None:
 
 def _panel(axes: Axes, curves: list[Curve], height: float) -> None:
     budgets = sorted({int(i) for curve in curves for i in curve.points["iters"]})
-    # Marks of one place stand side by side in a slot: a tenth of the axis to each side.
+    # Markers at one x are spread over a slot: a tenth of the axis to each side.
     decades = max(math.log10(budgets[-1] / budgets[0]), 0.6)
     slot = 10 ** (0.1 * decades)
     clean_at = budgets[0] / 10 ** (0.3 * decades)
@@ -135,17 +135,17 @@ def _panel(axes: Axes, curves: list[Curve], height: float) -> None:
             _bar(axes, budgets[0] * aside, curve, "robust", "published")
     _iterations(axes, budgets, clean_at, slot)
     frame(axes, _scores(curves), "accuracy, %")
-    known = [curve.points[["published", "published_clean"]].notna() for curve in curves]
-    published = any(some.any(axis=None) for some in known)
+    present = [curve.points[["published", "published_clean"]].notna() for curve in curves]
+    published = any(points.any(axis=None) for points in present)
     axes.set_xlabel("attack iterations" + ("   (hollow: published)" if published else ""))
     _label(axes, curves, height)
 
 
 def render(table: DataFrame) -> dict[str, bytes]:
-    """The figure as "png" and "svg"; nothing where no line has iterations and rows.
+    """The figure as "png" and "svg"; empty if no line has iterations and rows.
 
-    One panel a data set and threat, one curve a network with its 95 % interval as a band; the same
-    table gives the same bytes.
+    One panel per data set and threat, one curve per network with its 95 % interval as a band; the
+    same table gives the same bytes.
     """
     drawn = table[table["iters"].notna() & table["robust"].notna()]
     if drawn.empty:

@@ -1,6 +1,6 @@
-"""Which images of a stored set are shown, and what one network takes them for.
+"""Selects images of a stored set to show, with one network's predictions.
 
-Read from the set's shards with NumPy alone, nothing but the images that are shown. Free of torch.
+Reads only those images from the set's shards, with NumPy alone. Free of torch.
 """
 
 import json
@@ -19,14 +19,14 @@ from fdbench.reporting import outcomes
 from fdbench.reporting.blackbox import Victim
 from fdbench.store import CLEAN
 
-IMAGES, ATTACKERS = 4, 5  # of one picture in a report: what can still be looked at
+IMAGES, ATTACKERS = 4, 5  # at most, in one picture of a report
 
 Pixels = UInt8[np.ndarray, "n 3 H W"]  # RGB, 0 .. 255
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Some images of a set, and what one network takes them for."""
+    """Some images of a set, and one network's predictions."""
 
     ids: tuple[ImageId, ...]
     clean: Pixels
@@ -51,7 +51,7 @@ def _index(folder: Path) -> dict[tuple[str, ImageId], str]:
 
 
 def _stored(path: Path, reading: str, image: ImageId) -> Pixels:
-    """One image of one reading of a shard, (1, 3, H, W); nothing else of it is read."""
+    """Reads one image of one reading from a shard, (1, 3, H, W), and nothing else."""
     try:
         with safe_open(path, framework="numpy") as shard:
             place = json.loads(shard.metadata()["ids"]).index(image)
@@ -69,8 +69,8 @@ def _holds(path: Path, reading: str) -> bool:
         return reading in list(shard.keys())
 
 
-def _telling(one: Victim, places: Sequence[int]) -> list[int]:
-    """Rows from the image that fewest attackers survive on to the one that most do, evenly."""
+def _evenly_spaced(one: Victim, places: Sequence[int]) -> list[int]:
+    """Rows evenly spaced from the image that most attackers break to the one that fewest do."""
     order = sorted(places, key=lambda place: int(one.survived[place].sum()))
     count = min(IMAGES, len(order))
     return [order[round(i * (len(order) - 1) / max(count - 1, 1))] for i in range(count)]
@@ -78,7 +78,7 @@ def _telling(one: Victim, places: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class _StoredSet:
-    """A set's folder; clean images lie in shards of their own or beside an attacker's."""
+    """A set's folder; clean images are in shards of their own or in an attacker's."""
 
     folder: Path
     index: Mapping[tuple[str, ImageId], str]
@@ -93,30 +93,33 @@ class _StoredSet:
         return all(_holds(self._shard(*one, image), one[0]) for one in wanted)
 
     def read(self, reading: str, attacker: str, ids: Sequence[ImageId]) -> Pixels:
-        """These images by an attacker or, of its shards, clean."""
+        """One reading of these images: the attacker's, or CLEAN, which may be in its shards."""
         return np.concatenate([_stored(self._shard(reading, attacker, i), reading, i) for i in ids])
 
 
 def examples(one: Victim, folder: Path) -> Examples | None:
-    """IMAGES of the set in `folder` under its strongest attackers against this network.
+    """IMAGES of the set in `folder` under the strongest attackers against this network.
 
-    The images run from those that most attackers break to those that none does, of those that the
-    network gets right when clean, where there are any. None where the set or its shards are not on
-    this disk. Raises FdbenchError for files that are not a set's.
+    Chosen among the clean-correct images, if there are any, and ordered from the image that most
+    attackers break to the one that fewest do. None if the set or its shards are not on this disk.
+    Raises FdbenchError for malformed files.
     """
     stored = _StoredSet(folder, _index(folder))
     attackers = [one.attackers[place] for place in one.by_strength[:ATTACKERS]]
     ids = [outcomes.image(row) for row in one.rows]
-    here = [place for place, image in enumerate(ids) if stored.holds(image, attackers)]
-    if not here or not attackers:
+    on_disk = [place for place, image in enumerate(ids) if stored.holds(image, attackers)]
+    if not on_disk or not attackers:
         return None
-    shown = _telling(one, [place for place in here if one.clean[place]] or here)
+    clean_correct = [place for place in on_disk if one.clean[place]]
+    shown = _evenly_spaced(one, clean_correct or on_disk)
     chosen, rows = [ids[place] for place in shown], [one.rows[place] for place in shown]
-    answers = {name: tuple(outcomes.prediction(row, name) for row in rows) for name in attackers}
+    predictions = {
+        name: tuple(outcomes.prediction(row, name) for row in rows) for name in attackers
+    }
     return Examples(
         ids=tuple(chosen),
         clean=stored.read(CLEAN, attackers[0], chosen),
         adv={attacker: stored.read(attacker, attacker, chosen) for attacker in attackers},
         labels=tuple(map(outcomes.label, rows)),
-        predictions={**answers, CLEAN: tuple(map(outcomes.clean_prediction, rows))},
+        predictions={**predictions, CLEAN: tuple(map(outcomes.clean_prediction, rows))},
     )

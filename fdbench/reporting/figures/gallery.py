@@ -19,7 +19,7 @@ from fdbench.store import CLEAN, Workspace
 _CELL = 1.5  # inches of an image
 _GAP, _CAPTION, _HEAD = 0.05, 0.3, 0.55  # inches beside it, under it, and over all of them
 _DPI = 130
-_SMALL = 100  # pixels up to which images are enlarged pixel by pixel, not smoothed
+_SMALL = 100  # images up to this width are enlarged pixel by pixel, not smoothed
 _WRONG, _INK = "#C1121F", "#222222"
 _STYLE: Any = {"font.family": "DejaVu Sans", "font.size": 9.5, "text.color": _INK}
 
@@ -39,15 +39,15 @@ def _name(label: int, names: Names) -> str:
 
 
 def _caption(label: int, answer: int, names: Names) -> tuple[str, str]:
-    """What the network takes an image for, and in what colour that stands below it."""
+    """The text below an image, its predicted class, and the text's colour."""
     name = _name(answer, names)
     return (name, _INK) if answer == label else (f"\N{MULTIPLICATION X} {name}", _WRONG)
 
 
 def _show(axes: Axes, image: np.ndarray, text: str = "", colour: str = _INK) -> None:
     """`image` is (3, H, W): uint8, or floats in [0, 1]."""
-    how = "nearest" if image.shape[-1] <= _SMALL else "antialiased"
-    axes.imshow(image.transpose(1, 2, 0), interpolation=how)
+    interpolation = "nearest" if image.shape[-1] <= _SMALL else "antialiased"
+    axes.imshow(image.transpose(1, 2, 0), interpolation=interpolation)
     axes.set_xlabel(text, color=colour, labelpad=2)
 
 
@@ -79,9 +79,9 @@ def _draw_row(row: np.ndarray, shown: Examples, place: int, eps: float, names: N
 def pictures(shown: Examples, eps: float, *, names: Names = (), title: str = "") -> Figure:
     """A matplotlib Figure: a row an image: clean, then each adversary and its difference.
 
-    Under each adversary stands what the network takes it for, red and crossed where it is wrong;
-    under the clean image its label too. `eps` is in image units; `names` are the classes', their
-    numbers where there are none.
+    Under each adversary is its predicted class, red and with a cross if wrong; under the clean
+    image its label too. `eps` is in image units; `names` are the classes', by default their
+    numbers.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -100,8 +100,8 @@ def pictures(shown: Examples, eps: float, *, names: Names = (), title: str = "")
     return figure
 
 
-def _holds_out(one: Victim) -> float:
-    """Its all-or-nothing accuracy."""
+def _all_or_nothing(one: Victim) -> float:
+    """The network's all-or-nothing accuracy."""
     return float(one.survives(one.by_strength).mean())
 
 
@@ -120,10 +120,10 @@ def _png(one: Victim, shown: Examples) -> bytes:
 def render(victims: Sequence[Victim], results: Path) -> dict[str, bytes]:
     """`blackbox-examples.png` (with several sets, one each) of the sets that are on this disk.
 
-    Shown is the network on which the most images survive all attackers.
+    Each shows the network that is right on most images under all attackers.
     """
     of_set: dict[str, Victim] = {}
-    for one in sorted((one for one in victims if one.rows), key=_holds_out):
+    for one in sorted((one for one in victims if one.rows), key=_all_or_nothing):
         of_set[Setting.of(one.run).set] = one
     files = {}
     for name, one in sorted(of_set.items()):

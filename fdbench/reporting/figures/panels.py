@@ -1,6 +1,6 @@
-"""What the two curve figures share: panels side by side, one a setting, with one line a network.
+"""Shared by the two curve figures: one panel per setting, with one line per network.
 
-Colours, intervals as bands, published points hollow, names spread at the right, and the files.
+Colours, intervals as bands, hollow published points, labels at the right, and the files.
 matplotlib is imported only when something is drawn.
 """
 
@@ -47,7 +47,7 @@ _WIDTH = 7.2  # inches of a panel with its labels
 _AROUND = 1.1  # inches of a panel's height that title and axis take
 _LABEL = 0.19  # inches from one label to the next
 _MARGIN = 3  # points of accuracy left free above and below
-_FEW = 5  # lines from which on bands are paler, since they lie over each other
+_FEW = 5  # from this many lines on, bands are paler, since they overlap
 _DPI = 160
 
 
@@ -64,7 +64,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Label:
-    """A name beside the axes, and the end of the thin line that leads to it."""
+    """A label beside the axes, and the end of its leader line."""
 
     text: str
     at: tuple[float, float]
@@ -100,14 +100,14 @@ def band(axes: Axes, x: Series, curve: Curve, name: str, curves: int) -> None:
 
 
 def hollow(axes: Axes, x: Iterable[float], y: Iterable[float], colour: str) -> None:
-    """Published points."""
+    """Draws published points."""
     axes.plot(list(x), list(y), color=colour, **_HOLLOW)
 
 
 def frame(axes: Axes, accuracies: Iterable[float], label: str) -> None:
-    """An accuracy axis around all that is known of `accuracies`, and a grid behind the lines."""
-    known = [value for value in accuracies if not math.isnan(value)]
-    axes.set_ylim(max(0.0, min(known) - _MARGIN), min(100.0, max(known) + _MARGIN))
+    """Fits the accuracy axis to `accuracies`, NaN aside, and draws a grid behind the lines."""
+    finite = [value for value in accuracies if not math.isnan(value)]
+    axes.set_ylim(max(0.0, min(finite) - _MARGIN), min(100.0, max(finite) + _MARGIN))
     axes.grid(axis="y", color=_GRID, lw=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -115,7 +115,7 @@ def frame(axes: Axes, accuracies: Iterable[float], label: str) -> None:
 
 
 def label_curves(axes: Axes, labels: Sequence[Label], height: float) -> None:
-    """Names at the right, outside axes of `height` inches, each with its thin line."""
+    """Draws labels at the right, outside axes of `height` inches, each with its leader line."""
     low, high = axes.get_ylim()
     places = spread([label.at[1] for label in labels], (high - low) * _LABEL / height)
     for label, place in zip(labels, places, strict=True):
@@ -134,7 +134,7 @@ def label_curves(axes: Axes, labels: Sequence[Label], height: float) -> None:
 
 
 def height_for(panels: Iterable[Sequence[Curve]]) -> float:
-    """Inches of axes beside which every panel's labels have room."""
+    """The axes' height in inches that leaves room for every panel's labels."""
     return max(HEIGHT, 2.2 * _LABEL * max(map(len, panels)))
 
 

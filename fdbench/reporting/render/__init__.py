@@ -1,4 +1,4 @@
-"""One renderer a file, each of the one model in document.py; formats.py lists them."""
+"""One renderer per file, all for the Report of document.py; formats.py lists them."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The formats of a report. A new one is a file beside this one, and a line in RENDERERS.
+"""The formats of a report. A new one is a file in this folder, and a line in RENDERERS.
 
 Free of torch and of pandas: the command line reads its choices from here.
 """
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Renderer:
-    """How a report becomes the text of one format.
+    """Renders a report as text of one format.
 
-    `load` imports and returns the function that does. The text is printed, or, where there is a
-    `file`, written under that name among the results.
+    `load` imports and returns the rendering function. The text is printed or, if `file` is given,
+    written under that name in the results folder.
     """
 
     load: Callable[[], Callable[[Report], str]]

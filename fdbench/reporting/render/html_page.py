@@ -1,4 +1,4 @@
-"""The report as one page that needs no other file: figures and pictures are within it."""
+"""The report as one self-contained page: figures and pictures are embedded."""
 
 from base64 import b64encode
 from html import escape

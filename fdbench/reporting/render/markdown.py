@@ -24,7 +24,7 @@ def _part(part: Part) -> str:
 
 
 def markdown_chapter(chapter: Chapter) -> str:
-    """One chapter: the content of its file, which shows the figure that lies beside it."""
+    """One chapter: the content of its file, which links to the figure next to it."""
     texts = [f"# {chapter.heading}", chapter.reading]
     texts += [f"![{chapter.alt}]({chapter.name}.png)"] if chapter.figure else []
     texts += [f"![Clean and adversarial images]({name})" for name in chapter.pictures]

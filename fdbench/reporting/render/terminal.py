@@ -1,7 +1,7 @@
-"""Tables for a screen. What does not fit is shortened, and where the rest stands is printed below.
+"""Tables for a terminal, shortened to fit; a line below names the file with the full table.
 
-A table too wide loses columns or intervals, in the order of SHORTENING; of many comparisons only
-the telling ones are shown.
+A table that is too wide loses columns or intervals, in the order of SHORTENING; of many comparisons
+only the most informative are shown.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,8 +18,8 @@ from fdbench.reporting.parts import ATTACKERS
 
 Shortened = tuple[Cells, str]  # and a legend, where one is needed
 
-_LONG = 20  # comparisons shown before only the telling ones are
-_NUMBERED = 8  # columns that a narrow screen can hold under numbers for names
+_LONG = 20  # comparisons; of more, only the most informative are shown
+_NUMBERED = 8  # columns that fit a narrow terminal if numbers replace their headings
 
 
 def _drop(cells: Cells, names: Sequence[str]) -> Shortened:
@@ -38,7 +38,7 @@ def _plain(cells: Cells, names: Sequence[str]) -> Shortened:
 
 
 def _number(cells: Cells, names: Sequence[str]) -> Shortened:
-    """A number over each column and its name below the table; too many columns go altogether."""
+    """Replaces headings by numbers, with a legend; drops the columns if there are too many."""
     if len(names) > _NUMBERED:
         return _drop(cells, names)
     numbers = {name: str(i) for i, name in enumerate(names, 1)}
@@ -47,7 +47,7 @@ def _number(cells: Cells, names: Sequence[str]) -> Shortened:
 
 
 _Step = tuple[tuple[str, ...], Callable[[Cells, Sequence[str]], Shortened]]
-# What happens to which columns, or groups of columns, one step after the other until a table fits.
+# Which columns, or groups of columns, to shorten and how, step by step until a table fits.
 SHORTENING: dict[Kind, tuple[_Step, ...]] = {
     "whitebox": (
         (("published clean",), _drop),
@@ -76,18 +76,18 @@ SHORTENING: dict[Kind, tuple[_Step, ...]] = {
 
 
 def _words(heading: str) -> list[str]:
-    """Where a heading may break: at its spaces and behind its hyphens."""
+    """A heading's words: it may break at spaces and after hyphens."""
     return heading.replace("-", "- ").split()
 
 
 def _width(cells: Cells) -> int:
-    """Characters of the table, its headings broken; columns stand two apart."""
+    """The table's width in characters, with headings broken and two spaces per column."""
     widest = [max(map(len, [*_words(one.heading), *one.texts])) for one in cells.columns]
     return sum(widest) + 2 * len(widest)
 
 
 def fit(cells: Cells, kind: Kind, width: int) -> tuple[Cells, list[str]]:
-    """The table in `width` characters, and what has to be printed below if something had to go."""
+    """The table in `width` characters, and the lines to print below it if it was shortened."""
     legends: list[str] = []
     shortened = False
     for names, shorten in SHORTENING[kind]:
@@ -99,8 +99,8 @@ def fit(cells: Cells, kind: Kind, width: int) -> tuple[Cells, list[str]]:
     return cells, [*below, f"Shortened to {width} columns"] if shortened else below
 
 
-def _telling(part: Part) -> tuple[Cells, str]:
-    """Of many comparisons those under all attackers, or those with the first network, and why."""
+def _most_informative(part: Part) -> tuple[Cells, str]:
+    """Of many comparisons those under all attackers, or with the first network; and a note."""
     cells = part.cells
     if part.kind != "comparison" or len(cells.lines) <= _LONG:
         return cells, ""
@@ -113,7 +113,7 @@ def _telling(part: Part) -> tuple[Cells, str]:
 
 
 def _rich(cells: Cells) -> Table:
-    """The table as rich draws it; a network is named on the first of its lines."""
+    """The table as a rich Table; a network is named on the first of its lines only."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.show_edge = table.pad_edge = False
     for column in cells.columns:
@@ -130,18 +130,18 @@ def _rich(cells: Cells) -> Table:
 
 
 def _print_part(part: Part, title: str, whole: str) -> None:
-    """A table under its title; the caption has the screen's width, not the table's."""
-    few, why = _telling(part)
+    """Prints a table under its title; the caption has the terminal's width, not the table's."""
+    few, note = _most_informative(part)
     cells, legend = fit(few, part.kind, console.out.width)
     shortened = f"{legend.pop()}; in full: {whole}" if legend else ""
-    caption = [text for text in (*legend, *part.caption, why, shortened) if text]
+    caption = [text for text in (*legend, *part.caption, note, shortened) if text]
     console.out.print(title, style="bold")
     console.out.print(_rich(cells))
     console.out.print(*caption, "", style="dim", sep="\n")
 
 
 def terminal_text(report: Report) -> str:
-    """All tables, the comparisons and the warnings, in the colours that this terminal takes."""
+    """All tables, the comparisons and the warnings, in the colours that this terminal supports."""
     with console.out.capture() as captured:
         for chapter in report.chapters:
             whole = str(report.results / f"{chapter.name}.md")

@@ -4,5 +4,5 @@ from importlib.resources import files
 
 
 def attack_template() -> str:
-    """The Python script of an attack to start from."""
+    """Returns the Python script of an attack to start from."""
     return (files(__package__) / "attack.py").read_text(encoding="utf-8")

@@ -1,8 +1,8 @@
 """An attack to start from: random noise of size EPS, in the competition's contract.
 
-Called by run_attack.sh as `attack.py INPUT_DIR OUTPUT_DIR EPS`: for each PNG of INPUT_DIR one of
-the same name and size goes to OUTPUT_DIR, no pixel more than EPS (of 255) away. It needs NumPy and
-Pillow.
+Called by run_attack.sh as `attack.py INPUT_DIR OUTPUT_DIR EPS`: writes to OUTPUT_DIR one PNG for
+each in INPUT_DIR, of the same name and size, no pixel changed by more than EPS (of 255). It needs
+NumPy and Pillow.
 """
 
 import sys
@@ -17,7 +17,7 @@ from PIL import Image
 def attack(
     image: npt.NDArray[np.uint8], eps: int, rng: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
-    """The image, RGB (H, W, 3), with each value moved by eps up or down: put your attack here."""
+    """Returns the RGB image (H, W, 3), each value moved by +eps or -eps: put your attack here."""
     noise = rng.choice([-eps, eps], image.shape)
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 

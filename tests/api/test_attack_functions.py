@@ -1,3 +1,5 @@
+"""Attacks as functions of (net, images, labels)."""
+
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from fdbench.errors import BadValue, FdbenchError
 from fdbench.types import Batch
 
 
-def test_pgd_returns_legal_images_that_are_more_wrong(tiny_net: nn.Module, batch: Batch) -> None:
+def test_pgd_returns_legal_images_with_a_higher_loss(tiny_net: nn.Module, batch: Batch) -> None:
     adv = fdbench.pgd(tiny_net, batch.x, batch.label, eps=0.1, alpha=0.02, iters=10)
     assert (adv - batch.x).abs().max() <= 0.1 + 1e-6
     loss = nn.functional.cross_entropy
@@ -32,7 +34,7 @@ def test_a_network_in_training_mode_is_refused(tiny_net: nn.Module, batch: Batch
         fdbench.pgd(tiny_net.train(), batch.x, batch.label, eps=0.1, iters=1)
 
 
-def test_given_targets_are_the_ones_climbed(tiny_net: nn.Module, batch: Batch) -> None:
+def test_given_targets_are_the_ones_approached(tiny_net: nn.Module, batch: Batch) -> None:
     targets = (batch.label + 1) % 5
     adv = fdbench.pgd(
         tiny_net, batch.x, batch.label, eps=0.2, iters=30, targeted=True, targets=targets
@@ -57,7 +59,7 @@ def test_images_outside_the_box_are_refused_with_the_likely_cause(
 
 
 @pytest.mark.parametrize("targeted", [False, True])
-def test_of_several_starts_each_image_keeps_its_worst(
+def test_each_image_keeps_its_worst_restart(
     tiny_net: nn.Module, batch: Batch, targeted: bool
 ) -> None:
     label = tiny_net(batch.x).argmax(1)
@@ -80,7 +82,7 @@ def test_of_several_starts_each_image_keeps_its_worst(
     assert (often - batch.x).abs().max() <= 0.5 + 1e-6
 
 
-def test_a_network_that_draws_is_attacked_through_the_mean_of_its_gradients(
+def test_eot_steps_along_the_mean_gradient_of_several_passes(
     tiny_net: nn.Module, batch: Batch
 ) -> None:
     class Counting(nn.Module):
@@ -98,16 +100,11 @@ def test_a_network_that_draws_is_attacked_through_the_mean_of_its_gradients(
 
 
 def test_settings_that_contradict_each_other_are_refused(tiny_net: nn.Module, batch: Batch) -> None:
-    def refused(said: str, **settings: Any) -> None:
-        with pytest.raises(BadValue, match=said):
+    def refused(message: str, **settings: Any) -> None:
+        with pytest.raises(BadValue, match=message):
             fdbench.pgd(tiny_net, batch.x, batch.label, eps=0.1, iters=1, **settings)
 
     refused("untargeted", targets=(batch.label + 1) % 5)
     refused("the same clean start", restarts=2, clean_start=True)
     refused("--eot must be 1 or more", eot=0)
     refused("no loss 'cw'", loss="cw")
-
-
-def test_only_what_is_public_is_found() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'attack'"):
-        fdbench.attack  # noqa: B018
