@@ -303,8 +303,8 @@ def _check_layers(net: nn.Module) -> None:
         if tensors and type(module) not in INITIAL:
             kinds = ", ".join(kind.__name__ for kind in INITIAL if kind is not Normalise)
             raise FdbenchError(
-                f"{name} ({type(module).__name__}) has a tensor {tensors[0][0]!r}, which no checkpoint "
-                f"or initialisation sets.\nBuild it of {kinds}, or compute it in forward."
+                f"{name} ({type(module).__name__}) has a tensor {tensors[0][0]!r}, set by no "
+                f"checkpoint or initialisation.\nBuild it of {kinds}, or compute it in forward."
             )
 
 

@@ -407,7 +407,7 @@ def test_a_plan_without_a_usable_attack_is_refused() -> None:
         ({"version": "plus", "attacks": ["fab"]}, "has its own attacks"),
         ({"attacks": ["fab"]}, "use version custom"),
         ({"version": "standard", "eot": 20}, "version rand, not standard"),
-        ({"version": "rand", "eot": 0}, "whole number from 1, got 0"),
+        ({"version": "rand", "eot": 0}, "whole number, 1 or more, got 0"),
         ({"version": "rand", "eot": True}, "eot can't be True"),
         ({"version": "rand", "eot": "20"}, "eot can't be '20'"),
     ],

@@ -151,7 +151,7 @@ def test_a_training_does_not_overwrite_imported_weights(tmp_path: Path) -> None:
     tensors, card = load_card(path)
     imported = replace(card, train=None, data={"name": "imagenet"}, source="their release")
     save_card(path, tensors, imported)
-    with pytest.raises(BadValue, match=r"comes from their release.\n--name"):
+    with pytest.raises(BadValue, match=r"comes from their release.\nGive this training another"):
         train(tiny(tmp_path), fresh=False, say=silent)
     assert load_card(path)[1] == imported
 
