@@ -1,7 +1,11 @@
-"""examples/plugin adds to fdbench by entry points alone, and all it adds works when typed."""
+"""Both ways to add to fdbench in CONTRIBUTING: a package with entry points, and a checkout.
+
+The same files take both ways, and the same command lines use them.
+"""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PLUGIN = ROOT / "examples" / "plugin"
 Shell = Callable[..., str]
 
 # One process runs all lines, so that PyTorch is loaded once; each line is what a user types.
@@ -20,15 +25,50 @@ for line in sys.argv[1:]:
     main(line.split(), standalone_mode=False)
 """
 
+# From inside: what is added, where its file goes, and the line of the package's catalogue.
+ADDITIONS = [
+    ("attack", "attacks", "ATTACKS", '"corners": lambda: attacks.CORNERS,', "CORNERS"),
+    ("loss", "attacks", "LOSSES", '"logit": lambda: attacks.logit,', "logit"),
+    ("norm", "threat", "NORMS", '"rms": lambda: threat.RMS,', "RMS"),
+    ("denoiser", "models", "DENOISERS", '"binomial": lambda: models.Binomial,', "Binomial"),
+    ("data", "data", "DATA", '"stripes": lambda: data.STRIPES,', "STRIPES"),
+    ("network", "models", "OFFERED", '"grey-mean": lambda: models.grey_mean,', "grey_mean"),
+]
 
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """Runs command lines where examples/plugin is installed."""
-    folder = tmp_path_factory.mktemp("plugin")
+
+def install(folder: Path) -> Path:
+    """examples/plugin as a user installs it; its dependencies are here already."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
-    source = ROOT / "examples" / "plugin"
-    subprocess.run([*pip, "--no-index", "--target", folder / "site", source], check=True)
-    environment = {**os.environ, "PYTHONPATH": str(folder / "site")}
+    subprocess.run([*pip, "--no-index", "--target", folder / "site", PLUGIN], check=True)
+    return folder / "site"
+
+
+def add_to_checkout(folder: Path) -> Path:
+    """A checkout with the plugin's files: a line in a catalogue and one in a door for each."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in ("fdbench", "models", "attacks"):
+        shutil.copytree(ROOT / name, folder / "checkout" / name, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", folder / "checkout")
+    source = PLUGIN / "fdbench_extras"
+    for file, package, registry, line, name in ADDITIONS:
+        room = folder / "checkout" / "fdbench" / package
+        shutil.copy(source / f"{file}.py", room / f"extra_{file}.py")
+        catalogue, door = room / "catalogue.py", room / "__init__.pyi"
+        head, found, table = catalogue.read_text().partition(f"\n{registry}: ")
+        assert found
+        table = table.replace("built_in={", f"built_in={{\n        {line}\n", 1)
+        catalogue.write_text(head + found + table)
+        door.write_text(f"from .extra_{file} import {name} as {name}\n{door.read_text()}")
+    for kind in ("models", "attacks"):
+        shutil.copytree(source / kind, folder / "checkout" / kind, dirs_exist_ok=True)
+    return folder / "checkout"
+
+
+@pytest.fixture(scope="module", params=[install, add_to_checkout])
+def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """Runs command lines where the additions are."""
+    folder = tmp_path_factory.mktemp("additions")
+    environment = {**os.environ, "PYTHONPATH": str(request.param(folder))}
 
     def run(*lines: str) -> str:
         return subprocess.run(
@@ -39,27 +79,18 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     return run
 
 
-@pytest.mark.parametrize(
-    ("listing", "name"),
-    [
-        ("list attacks", "corners"),
-        ("list attacks", "extras"),
-        ("list data", "stripes"),
-        ("list models", "r20-binomial"),
-        ("list models", "grey-mean"),
-        ("attack pgd --help", "logit"),
-        ("attack pgd --help", "rms"),
-        ("attack corners --help", "--tries"),
-        ("train --help", "binomial"),
-    ],
-)
-def test_a_package_adds_to_what_the_command_line_offers(
-    shell: Shell, listing: str, name: str
-) -> None:
-    assert name in shell(listing)
+def test_the_command_line_offers_what_is_added(shell: Shell) -> None:
+    listed = shell("list attacks", "list data", "list models")
+    for name in ("corners", "extras", "stripes", "r20-binomial", "grey-mean"):
+        assert f"\n{name} " in listed
+    help_text = shell("attack pgd --help")
+    assert "logit" in help_text
+    assert "rms" in help_text
+    assert "--tries" in shell("attack corners --help")
+    assert "binomial" in shell("train --help")
 
 
-def test_all_that_a_package_adds_is_used_from_the_command_line(shell: Shell) -> None:
+def test_the_command_line_runs_what_is_added(shell: Shell) -> None:
     threads = "--threads 1"
     train = "train --arch r20 --denoise binomial --data stripes --epochs 1 --attack-iters 1"
     limit = f"--limit 12 --data stripes {threads}"
@@ -69,8 +100,7 @@ def test_all_that_a_package_adds_is_used_from_the_command_line(shell: Shell) -> 
         f"attack pgd --loss logit --norm rms --eps 0.02 --iters 2 {limit}",
         f"attack suite extras --model small --model grey-mean {limit}",
     )
-    tables = json.loads(shell("report --format json"))
-    lines = tables["whitebox"]
+    lines = json.loads(shell("report --format json"))["whitebox"]
     assert {line["attack"] for line in lines} == {"corners", "pgd"}
     assert {line["loss"] for line in lines} == {"logit", None}
     assert {line["norm"] for line in lines} == {"linf", "rms"}
