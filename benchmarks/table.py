@@ -7,8 +7,8 @@ import torch
 from pandas import DataFrame
 
 from fdbench.console import out, say
+from fdbench.files import write_atomically
 from fdbench.machine import environment
-from fdbench.store import write_atomically
 
 TABLES = Path(__file__).parent.parent / "results" / "benchmarks"
 

@@ -1,5 +1,5 @@
 """`python -m fdbench`."""
 
-from fdbench.cli import main
+from fdbench.commands import main
 
 main(prog_name="fdbench")

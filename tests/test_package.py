@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from fdbench.cli import COMMANDS, main
+from fdbench.commands import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

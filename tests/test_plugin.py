@@ -20,7 +20,7 @@ Shell = Callable[..., str]
 # One process runs all lines, so that PyTorch is loaded once; each line is what a user types.
 RUN = """
 import sys
-from fdbench.cli import main
+from fdbench.commands import main
 for line in sys.argv[1:]:
     main(line.split(), standalone_mode=False)
 """

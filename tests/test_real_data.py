@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from fdbench.cli import main
+from fdbench.commands import main
 from fdbench.data.open import open_data
 from fdbench.store.runs import read_runs
 

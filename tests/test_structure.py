@@ -11,7 +11,7 @@ import torch
 
 import fdbench
 from fdbench.attacks import ATTACKS, LOSSES, METHODS
-from fdbench.cli import COMMANDS
+from fdbench.commands import COMMANDS
 from fdbench.data import DATA
 from fdbench.errors import FdbenchError
 from fdbench.models import DENOISERS, ZOO
@@ -26,17 +26,14 @@ PACKAGE = Path(fdbench.__file__).parent
 # From the ground up: a module imports from lower floors, and within its own folder.
 FLOORS = [
     {"errors", "randomness", "stats", "console"},
-    {"registry", "units", "types"},
-    {"specs", "threat"},
-    {"machine", "verdict", "data"},
-    {"store"},
-    {"submission"},
-    {"models"},
+    {"registry", "units", "types", "files"},
+    {"specs", "threat", "data", "machine"},
+    {"verdict", "store", "submission"},
+    {"models", "reporting"},
     {"attacks"},
-    {"evaluation", "training", "blackbox", "reporting"},
+    {"evaluation", "training", "blackbox"},
     {"api"},
     {"commands"},
-    {"cli"},
     {"__main__", "__init__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -88,7 +85,7 @@ def test_imports_go_down(path: Path) -> None:
 
 # What a command may use besides the Python face: names to choose from, paths, messages, text.
 COMMANDS_USE = {"api", "commands", "console", "errors", "reporting", "specs", "store"}
-COMMANDS_USE |= {"submission", "units"}
+COMMANDS_USE |= {"files", "submission", "units"}
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("commands/*.py")), ids=lambda path: path.stem)

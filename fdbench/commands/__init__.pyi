@@ -1,5 +1,6 @@
 from .attack import attack
 from .classify import classify
+from .cli import COMMANDS, main
 from .doctor import doctor
 from .import_ import import_
 from .list import list_group
@@ -10,11 +11,13 @@ from .train_attacker import train_attacker
 from .verify import verify
 
 __all__ = [
+    "COMMANDS",
     "attack",
     "classify",
     "doctor",
     "import_",
     "list_group",
+    "main",
     "report",
     "submission",
     "train",

@@ -12,7 +12,7 @@ from fdbench import api
 from fdbench.commands.options import results_option
 from fdbench.console import out, say
 from fdbench.errors import FdbenchError
-from fdbench.store import write_atomically, writing
+from fdbench.files import write_atomically, writing
 from fdbench.submission import attack_template
 
 _RUN_ATTACK = """\

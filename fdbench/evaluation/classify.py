@@ -27,8 +27,9 @@ from torch import Tensor
 from fdbench.console import progress
 from fdbench.data import ENDINGS, open_rgb, to_images
 from fdbench.errors import BadValue, FdbenchError
+from fdbench.files import write_atomically
 from fdbench.models import Defense, Model, Preprocessed
-from fdbench.store import Closing, Journal, whole_lines, write_atomically
+from fdbench.store import Closing, Journal, whole_lines
 from fdbench.verdict import predict
 
 _LISTED = 10  # unreadable images that an error names

@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from fdbench.attacks import Attack, NoScratch, Subject, draw_targets
+from fdbench.files import write_atomically
 from fdbench.models import accelerate
 from fdbench.specs import AttackSpec
 from fdbench.stats import paired
-from fdbench.store import write_atomically
 from fdbench.threat import Threat
 from fdbench.types import Batch
 from fdbench.verdict import Referee

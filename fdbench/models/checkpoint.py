@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from fdbench.errors import FdbenchError
+from fdbench.files import write_atomically
 from fdbench.specs import ModelSpec, TrainSpec
-from fdbench.store import read_tensors, write_atomically, write_tensors
+from fdbench.store import read_tensors, write_tensors
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ import click
 
 from fdbench import console
 from fdbench.errors import FdbenchError, unknown
+from fdbench.files import write_atomically
 from fdbench.reporting.chapters import build
 from fdbench.reporting.document import Report
 from fdbench.reporting.render.csv_tables import csv_table
 from fdbench.reporting.render.formats import RENDERERS, Renderer
 from fdbench.reporting.render.markdown import markdown_chapter
-from fdbench.store import Workspace, read_runs, write_atomically
+from fdbench.store import Workspace, read_runs
 
 
 def _files(report: Report) -> dict[str, str | bytes]:

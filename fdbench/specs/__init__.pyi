@@ -4,13 +4,14 @@ from .attack import (
     TARGETS,
     AttackerSpec,
     AttackSpec,
+    Knobs,
     default_eps,
     default_targeted,
 )
 from .autoattack import EOT, MEMBERS, VERSIONS, AutoAttackParameters
 from .foolbox import FoolboxParameters
 from .model import ARCHS, BLOCKS, BOTTLENECK, NO_DENOISER, PLACES, Arch, ModelSpec
-from .parameters import Parameters, RecordedParameters, parameter
+from .parameters import Aim, Parameters, RecordedParameters, parameter
 from .parsing import check_of, parsed
 from .pgd import PGDParameters
 from .plain import digest, pick, strict
@@ -39,12 +40,14 @@ __all__ = [
     "SMALL",
     "TARGETS",
     "VERSIONS",
+    "Aim",
     "Arch",
     "AttackSpec",
     "AttackerSpec",
     "AutoAttackParameters",
     "Battery",
     "FoolboxParameters",
+    "Knobs",
     "ModelSpec",
     "PGDParameters",
     "Parameters",

@@ -115,13 +115,16 @@ def _pgd_default(key: str, value: Any) -> bool:
     return key in defaults and value == defaults[key]
 
 
+Knobs = Mapping[str, Any]  # of a transfer method, by name
+
+
 @dataclass(frozen=True)
 class AttackerSpec:
     """A black-box attacker: its name, its transfer method and the method's knobs."""
 
     name: str
     method: str
-    knobs: Mapping[str, Any] = field(default_factory=dict)
+    knobs: Knobs = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: Mapping[str, Any], where: str) -> "AttackerSpec":

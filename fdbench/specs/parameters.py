@@ -6,13 +6,10 @@ become command-line options; batteries and run.json store them as plain data.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from fdbench.errors import BadValue, unknown
 from fdbench.specs.parsing import parsed
-
-if TYPE_CHECKING:
-    from fdbench.specs.attack import AttackSpec
 
 # The first versions recorded PGD's fields for every attack, so every run's identity has them.
 _RECORDED_FOR_ALL: dict[str, Any] = {
@@ -22,6 +19,20 @@ _RECORDED_FOR_ALL: dict[str, Any] = {
     "loss": "ce",
     "random_start": True,
 }
+
+
+@runtime_checkable
+class Aim(Protocol):
+    """The threat and the goal of an attack: what parameters can depend on. AttackSpec has them."""
+
+    @property
+    def attack(self) -> str: ...
+    @property
+    def norm(self) -> str: ...
+    @property
+    def eps(self) -> float: ...
+    @property
+    def targeted(self) -> bool: ...
 
 
 def parameter(
@@ -74,13 +85,13 @@ class Parameters:
         """Builds it from the command's options; those not given are None or their default."""
         return cls(**options)
 
-    def check(self, spec: "AttackSpec") -> None:
+    def check(self, aim: Aim) -> None:
         """Raises BadValue if threat, goal and parameters contradict each other."""
-        if self.norms and spec.norm not in self.norms:
-            raise unknown(f"norm of {spec.attack}", spec.norm, self.norms)
-        goal = "targeted" if spec.targeted else "untargeted"
+        if self.norms and aim.norm not in self.norms:
+            raise unknown(f"norm of {aim.attack}", aim.norm, self.norms)
+        goal = "targeted" if aim.targeted else "untargeted"
         if goal not in self.goals:
-            raise BadValue(f"{spec.attack} can't be {goal}: give --{self.goals[0]}.")
+            raise BadValue(f"{aim.attack} can't be {goal}: give --{self.goals[0]}.")
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -113,7 +124,7 @@ class Parameters:
         """Whether only any-iterate accuracy is measured, not the last iterate's."""
         return False
 
-    def columns(self, spec: "AttackSpec", budget: int | None) -> dict[str, Any]:
+    def columns(self, aim: Aim, budget: int | None) -> dict[str, Any]:
         """The parameters' table columns at a budget."""
         return {"loss": None, "restarts": 1, "alpha": None, "alpha_rule": None}
 

@@ -1,4 +1,3 @@
-from .files import write_atomically, writing
 from .findings import Check, Findings, findings_about, read_findings, write_findings
 from .images import Shard, as_images, read_png, read_shard, whole_pixels, write_png, write_shard
 from .journal import Closing, Journal, whole_lines
@@ -54,10 +53,8 @@ __all__ = [
     "row_digest",
     "whole_lines",
     "whole_pixels",
-    "write_atomically",
     "write_findings",
     "write_png",
     "write_shard",
     "write_tensors",
-    "writing",
 ]

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fdbench.errors import FdbenchError
+from fdbench.files import write_atomically
 from fdbench.specs import parsed
-from fdbench.store.files import write_atomically
 from fdbench.store.workspace import Workspace
 
 VERDICTS = ("pass", "fail", "skipped")

@@ -18,8 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from fdbench.errors import FdbenchError
+from fdbench.files import write_atomically
 from fdbench.randomness import ImageId
-from fdbench.store.files import write_atomically
 from fdbench.store.tensors import pack, unpack
 from fdbench.types import Images
 from fdbench.units import pixels as pixels_text

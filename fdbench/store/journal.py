@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fdbench.errors import FdbenchError
-from fdbench.store.files import sync_folder, writing
+from fdbench.files import sync_folder, writing
 
 
 def whole_lines(path: Path) -> bytes:

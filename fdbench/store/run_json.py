@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fdbench.errors import FdbenchError
+from fdbench.files import safe, write_atomically
 from fdbench.specs import AttackSpec, digest, parsed
-from fdbench.store.files import safe, write_atomically
 from fdbench.store.session import command_line, now
 
 FORMAT = 2  # of run.json and of the rows next to it

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fdbench.errors import FdbenchError
+from fdbench.files import safe, write_atomically
 from fdbench.specs import AttackerSpec, digest, parsed
-from fdbench.store.files import safe, write_atomically
 from fdbench.store.run_json import DataInfo
 from fdbench.store.session import command_line, now
 from fdbench.units import print_size

@@ -9,7 +9,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fdbench.errors import FdbenchError
-from fdbench.store.files import write_atomically
+from fdbench.files import write_atomically
 
 
 def pack(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:

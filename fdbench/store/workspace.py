@@ -18,8 +18,8 @@ Free of torch.
 from dataclasses import dataclass
 from pathlib import Path
 
+from fdbench.files import safe
 from fdbench.randomness import ImageId
-from fdbench.store.files import safe
 
 WEIGHTS = ".safetensors"
 UNFINISHED = ".resume"

@@ -9,7 +9,7 @@ from PIL import Image
 
 from fdbench.data import LABEL_BASE, read_classes
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.store import writing
+from fdbench.files import writing
 from fdbench.submission.outcome import Outcome, read_all, whole_pixels
 from fdbench.submission.process import ProcessResult, Submission, execute
 from fdbench.types import Batch, Images, Labels

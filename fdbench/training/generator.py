@@ -14,9 +14,10 @@ from torch import Tensor
 from fdbench import randomness
 from fdbench.attacks import Ensemble, Objective, Painter, load_painter
 from fdbench.data import Dataset
+from fdbench.files import write_atomically
 from fdbench.machine import environment
 from fdbench.models import weights_hash
-from fdbench.store import Surrogate, Workspace, write_atomically, write_tensors
+from fdbench.store import Surrogate, Workspace, write_tensors
 from fdbench.training.learner import Learner, Lesson, Loader
 from fdbench.training.state import Identity, Position, plain, refuse_other
 from fdbench.types import Batch, Images, Labels, Logits

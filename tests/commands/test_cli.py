@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from fdbench.cli import main
+from fdbench.commands import main
 
 TINY = "--arch r20 --width 2 --epochs 1 --batch-size 500 --attack-iters 1 --probe-iters 1"
 
@@ -155,7 +155,7 @@ def test_a_read_only_results_folder_is_named_at_once(trained: Path, words: str) 
 
 _SMALL_DISK = """
 import resource, signal, sys
-from fdbench.cli import main
+from fdbench.commands import main
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past the limit fails as on a full disk
 resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 main(sys.argv[1:])
@@ -245,7 +245,7 @@ def test_lists_are_tables_or_json(cwd: Path, trained: Path, what: str) -> None:
 
 
 def test_help_does_not_load_torch() -> None:
-    code = "import sys, fdbench.cli as c; c.main(['--help'], standalone_mode=False); "
+    code = "import sys, fdbench.commands as c; c.main(['--help'], standalone_mode=False); "
     code += "sys.exit(any(m in sys.modules for m in ('torch', 'pandas', 'matplotlib')))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 

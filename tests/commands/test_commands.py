@@ -124,7 +124,7 @@ def test_the_doctors_failures_are_printed_and_repeated_in_the_report(results: Pa
 
 _SMALL_DISK = """
 import resource, signal, sys
-from fdbench.cli import main
+from fdbench.commands import main
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past the limit fails as on a full disk
 resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 main(sys.argv[1:])

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from killing import killed, lines_in
 from PIL import Image
 
-from fdbench.cli import main
+from fdbench.commands import main
 from fdbench.errors import BadValue
 from fdbench.evaluation.classify import Classification, classify_folder, side, whole_image
 from fdbench.models.defences.preprocessed import Preprocessed

@@ -17,7 +17,7 @@ from seeded import GOLDEN, Array, checkpoint, images, shapes, weight
 
 from fdbench.attacks import losses
 from fdbench.attacks.pgd import trajectory
-from fdbench.cli import main
+from fdbench.commands import main
 from fdbench.errors import FdbenchError
 from fdbench.models.load import Model, open_model
 from fdbench.models.resnet import build

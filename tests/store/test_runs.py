@@ -15,7 +15,7 @@ import pytest
 from madeup import info, other_weights, row, run_json, store
 
 from fdbench.errors import FdbenchError
-from fdbench.store.files import write_atomically
+from fdbench.files import write_atomically
 from fdbench.store.rows import Row
 from fdbench.store.run_json import RunInfo, read_info
 from fdbench.store.runs import RunFolder, read_rows, read_runs

@@ -3,7 +3,7 @@ from .craft import craft
 from .diverse import DIVERSE
 from .ensemble import Ensemble, Objective, Task
 from .generator import GENERATOR, Painter, load_painter
-from .method import Knobs, Method
+from .method import Method
 from .momentum import IFGSM, MOMENTUM
 from .noise import NOISE
 from .phases import PHASES
@@ -27,7 +27,6 @@ __all__ = [
     "SPECTRUM",
     "VARIANCE",
     "Ensemble",
-    "Knobs",
     "Method",
     "Objective",
     "Painter",

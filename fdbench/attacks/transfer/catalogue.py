@@ -6,8 +6,9 @@ Sources, and what each method adds: attacks/caad2017.toml and attacks/transfer-m
 from typing import Any
 
 from fdbench.attacks import transfer
-from fdbench.attacks.transfer.method import Knobs, Method
+from fdbench.attacks.transfer.method import Method
 from fdbench.registry import Registry
+from fdbench.specs import Knobs
 
 METHODS: Registry[Method] = Registry(
     kind="transfer method",

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from fdbench.attacks.transfer.catalogue import METHODS, complete
 from fdbench.attacks.transfer.ensemble import Ensemble, Task
-from fdbench.attacks.transfer.method import Knobs
 from fdbench.errors import BadValue
+from fdbench.specs import Knobs
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels
 

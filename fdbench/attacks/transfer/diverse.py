@@ -10,10 +10,11 @@ import torch
 
 from fdbench.attacks.transfer.draws import few
 from fdbench.attacks.transfer.ensemble import Task
-from fdbench.attacks.transfer.method import MOMENTUM, Knobs, Method
+from fdbench.attacks.transfer.method import MOMENTUM, Method
 from fdbench.attacks.transfer.momentum import climb, count_passes, over_views
 from fdbench.attacks.transfer.warp import affine, identity
 from fdbench.randomness import ImageId
+from fdbench.specs import Knobs
 from fdbench.types import Images
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from fdbench.attacks.losses import cross_entropy
-from fdbench.attacks.transfer.method import Knobs
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.randomness import ImageId
+from fdbench.specs import Knobs
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels, Logits
 

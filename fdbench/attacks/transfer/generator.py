@@ -15,9 +15,10 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from fdbench.attacks.transfer.ensemble import Task
-from fdbench.attacks.transfer.method import Knobs, Method
+from fdbench.attacks.transfer.method import Method
 from fdbench.errors import FdbenchError
 from fdbench.models import fill, weights_hash
+from fdbench.specs import Knobs
 from fdbench.store import read_tensors
 from fdbench.types import Images
 

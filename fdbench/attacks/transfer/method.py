@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fdbench.errors import BadValue, unknown
+from fdbench.specs import Knobs
 
 if TYPE_CHECKING:
     from fdbench.attacks.transfer.ensemble import Task
     from fdbench.types import Images
-
-Knobs = Mapping[str, Any]
 
 # Dong et al. 2018, Sec. 4.1: 10 iterations of eps / 10, mu 1. `kernel` smooths the gradient of a
 # step (Dong et al. 2019, translation invariance); 0 leaves it as it is.

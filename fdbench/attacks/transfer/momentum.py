@@ -12,8 +12,9 @@ import torch
 
 from fdbench.attacks.transfer.ensemble import Objective, Task, View
 from fdbench.attacks.transfer.method import MOMENTUM as DEFAULTS
-from fdbench.attacks.transfer.method import Knobs, Method
+from fdbench.attacks.transfer.method import Method
 from fdbench.attacks.transfer.smoothing import smooth
+from fdbench.specs import Knobs
 from fdbench.threat import Threat
 from fdbench.types import Images
 

@@ -2,7 +2,8 @@
 
 from fdbench.attacks.transfer.draws import dense
 from fdbench.attacks.transfer.ensemble import Task
-from fdbench.attacks.transfer.method import Knobs, Method
+from fdbench.attacks.transfer.method import Method
+from fdbench.specs import Knobs
 from fdbench.types import Images
 
 

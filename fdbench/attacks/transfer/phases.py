@@ -9,10 +9,11 @@ import torch
 
 from fdbench.attacks.transfer.draws import dense_normal, few
 from fdbench.attacks.transfer.ensemble import Task
-from fdbench.attacks.transfer.method import Knobs, Method
+from fdbench.attacks.transfer.method import Method
 from fdbench.attacks.transfer.momentum import with_stream
 from fdbench.attacks.transfer.warp import affine, identity
 from fdbench.randomness import ImageId
+from fdbench.specs import Knobs
 from fdbench.types import Images
 
 # (step in eps, noise in units of the knob) of each of the 19 steps.

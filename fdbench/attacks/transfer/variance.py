@@ -8,8 +8,9 @@ import torch
 
 from fdbench.attacks.transfer.draws import dense
 from fdbench.attacks.transfer.ensemble import Task
-from fdbench.attacks.transfer.method import MOMENTUM, Knobs, Method
+from fdbench.attacks.transfer.method import MOMENTUM, Method
 from fdbench.attacks.transfer.momentum import climb
+from fdbench.specs import Knobs
 from fdbench.types import Images
 
 
