@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
@@ -25,6 +25,7 @@ from rich.text import Text
 
 PIPE_WIDTH = 100  # columns if there is no terminal
 QUIET_SECONDS = 30.0  # between two lines of progress if there is no terminal
+NOTEBOOK_SECONDS = 1.0  # between two updates of the one line in a notebook
 
 
 def _console(stderr: bool) -> Console:
@@ -104,8 +105,31 @@ def _span(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
 
 
+def _print_line(text: str) -> None:
+    err.print(text, soft_wrap=True)
+
+
+def _overwrite_line(text: str) -> None:
+    sys.stderr.write(f"\r{text}\x1b[K")  # notebooks obey both, and need no widgets for it
+    sys.stderr.flush()
+
+
 @contextmanager
-def _lines(description: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+def _notebook(description: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+    with _lines(description, total, unit, done, NOTEBOOK_SECONDS, _overwrite_line) as advance:
+        yield advance
+    _overwrite_line("")
+
+
+@contextmanager
+def _lines(
+    description: str,
+    total: int,
+    unit: str,
+    done: int,
+    pause: float = QUIET_SECONDS,
+    write: Callable[[str], None] = _print_line,
+) -> Iterator[Advance]:
     began = printed = time.monotonic()
     count: int | float = done
     status = ""
@@ -115,16 +139,15 @@ def _lines(description: str, total: int, unit: str, done: int) -> Iterator[Advan
         count += n
         status = _status(fields) or status
         now = time.monotonic()
-        if now - printed < QUIET_SECONDS:
+        if now - printed < pause:
             return
         printed = now
         speed = (count - done) / (now - began)
         left = f", {_span((total - count) / speed)} to go" if speed else ""
         percent = 100 * count / total if total else 100
-        err.print(
+        write(
             f"{description}: {count:.0f}/{total} {unit} ({percent:.0f} %), {_rate(speed, unit)}, "
-            f"{_span(now - began)} elapsed{left}" + (f", {status}" if status else ""),
-            soft_wrap=True,
+            f"{_span(now - began)} elapsed{left}" + (f", {status}" if status else "")
         )
 
     yield advance
@@ -132,10 +155,10 @@ def _lines(description: str, total: int, unit: str, done: int) -> Iterator[Advan
 
 @contextmanager
 def progress(description: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
-    """A bar on a terminal; elsewhere a plain line every half minute at most, on stderr.
+    """A bar on a terminal, a line that changes in a notebook, else a line each half minute.
 
     `done` counts the work of earlier sessions, which does not enter the speed.
     """
-    kind = _bar if err.is_terminal else _lines
+    kind = _bar if err.is_terminal else _notebook if err.is_jupyter else _lines
     with kind(description, total, unit, done) as advance:
         yield advance

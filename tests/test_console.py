@@ -60,6 +60,21 @@ def test_a_terminal_gets_a_bar_with_counts(monkeypatch: pytest.MonkeyPatch) -> N
         assert text in file.getvalue()
 
 
+def test_a_notebook_gets_one_line_that_changes_each_second(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quiet(monkeypatch, step=0.5)
+    monkeypatch.setattr(console, "err", Console(file=io.StringIO(), force_jupyter=True))
+    with progress("pgd", 10, "images") as advance:
+        for _ in range(10):
+            advance(1)
+    text = capsys.readouterr().err
+    assert "\n" not in text
+    assert text.count("\r") == 5 + 1, "an update a second, and the last one clears the line"
+    assert "pgd: 10/10 images (100 %)" in text
+    assert text.endswith("\r\x1b[K")
+
+
 def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     file = io.StringIO()

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, TypedDict
 
 import torch
 from jaxtyping import Float32
@@ -24,6 +24,16 @@ from fdbench.types import Batch, Images, Labels, Logits
 
 # The smallest eps in training, as a share of the largest: the competition used 4 to 16.
 _SMALLEST = 0.25
+
+
+class AttackerSettings(TypedDict, total=False):
+    """The settings of a GeneratorTraining that a user may choose."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    limit: int | None
+    seed: int
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from fdbench.machine import rank_and_world
 from fdbench.models import Model, open_model
 from fdbench.specs import ModelSpec, default_eps
 from fdbench.store import Surrogate, Workspace
-from fdbench.training.generator import GeneratorLearner, GeneratorTraining
+from fdbench.training.generator import AttackerSettings, GeneratorLearner, GeneratorTraining
 from fdbench.training.loop import train
 from fdbench.training.methods import learner_for
 from fdbench.training.network import Training
@@ -85,18 +85,14 @@ def train_attacker(
     name: str = "generator",
     fresh: bool = False,
     eps: float | None = None,
-    epochs: int = 2,
-    batch_size: int = 32,
-    lr: float = 2e-3,
-    limit: int | None = None,
-    seed: int = 0,
+    **settings: Unpack[AttackerSettings],
 ) -> Path:
     """Trains the feed-forward attacker, or resumes, and returns the path of its weights.
 
     Args:
         surrogates: references of networks, as --model takes them.
         eps: the largest perturbation, in image units; None takes the default for the data.
-        limit: learn from the first images only.
+        settings: fields of GeneratorTraining; those left out have its defaults.
 
     Raises as `train_network` does; FdbenchError also if neither `source` nor the surrogates' cards
     name the training data.
@@ -113,11 +109,7 @@ def train_attacker(
         workspace,
         device,
         default_eps(data) if eps is None else eps,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        limit=limit,
-        seed=seed,
+        **settings,
     )
     say(_describe_attacker(training))
     return train(GeneratorLearner(training), fresh=fresh, say=say)
