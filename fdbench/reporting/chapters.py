@@ -6,7 +6,14 @@ Free of torch, and of any format.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fdbench.reporting import authors, blackbox, competition, scoring, suspicions, whitebox
+from fdbench.reporting import (
+    all_or_nothing,
+    authors,
+    competition,
+    scoring,
+    suspicions,
+    whitebox,
+)
 from fdbench.reporting.attack_columns import sees_network
 from fdbench.reporting.cells import column
 from fdbench.reporting.document import Cells, Chapter, Column, Part, Report
@@ -24,8 +31,8 @@ _READING = (
 )
 _SCORING = (
     "Accuracy in percent [95 % Wilson interval] on stored images that were made without the "
-    f"network. {blackbox.ALL}: correct under every attacker; the prediction for the clean image "
-    f"does not count. {blackbox.SPARE}: correct under all but the {blackbox.SPARED} attackers that "
+    f"network. {all_or_nothing.ALL}: correct under every attacker; the prediction for the clean image "
+    f"does not count. {all_or_nothing.SPARE}: correct under all but the {all_or_nothing.SPARED} attackers that "
     "are strongest against that network."
 )
 _PUBLISHED = "published: the same methods, run with their authors' own code and surrogates."
@@ -81,8 +88,8 @@ def whitebox_chapter(runs: Sequence[Run], doctor: Sequence[Findings]) -> Chapter
 
 def blackbox_chapter(runs: Sequence[Run], doctor: Sequence[Findings], results: Path) -> Chapter:
     """The chapter on black-box attacks."""
-    table, paired = blackbox.blackbox(runs), blackbox.paired(runs)
-    curve = blackbox.curve(runs)
+    table, paired = all_or_nothing.blackbox(runs), all_or_nothing.paired(runs)
+    curve = all_or_nothing.curve(runs)
     published = f" {_PUBLISHED}" if table["published"].notna().any() else ""
     return Chapter(
         name="blackbox",
@@ -96,7 +103,7 @@ def blackbox_chapter(runs: Sequence[Run], doctor: Sequence[Findings], results: P
         tables={"blackbox": table, "blackbox-curve": curve, "blackbox-paired": paired},
         alt="All-or-nothing accuracy against the number of attackers",
         figure=accuracy_against_attackers.render(curve, table),
-        pictures=gallery.render(blackbox.victims(runs), results),
+        pictures=gallery.render(all_or_nothing.victims(runs), results),
         files=competition.matrices(runs),
     )
 
@@ -107,7 +114,7 @@ def build(results: Path, runs: Sequence[Run]) -> Report:
     Reads the doctor's findings and the stored images to show from `results`; writes nothing.
     """
     doctor = tuple(read_findings(results))
-    black = blackbox.of(runs)
+    black = all_or_nothing.of(runs)
     white = [run for run in runs if sees_network(run.info.attack)]
     chapters = [whitebox_chapter(white, doctor)] if white else []
     chapters += [blackbox_chapter(black, doctor, results)] if black else []

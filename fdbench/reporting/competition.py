@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from fdbench.reporting import outcomes
-from fdbench.reporting.blackbox import Victim, victims
+from fdbench.reporting.all_or_nothing import Victim, victims
 from fdbench.reporting.setting import Setting
 from fdbench.store import Row, Run
 

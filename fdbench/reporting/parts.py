@@ -8,7 +8,6 @@ from itertools import product
 
 from pandas import DataFrame
 
-from fdbench.reporting import blackbox
 from fdbench.reporting.cells import (
     NONE,
     column,
@@ -86,10 +85,10 @@ def _measured(lines: DataFrame, of_all: bool) -> list[Column]:
     """The scores of one set, without clean accuracy on clean-correct images: it is 100."""
     names = [str(n) for n in lines if f"{n}_low" in lines and lines[n].notna().any()]
     shown = [name for name in names if of_all or name != "clean"]
-    others = ("clean", "success", blackbox.ALL, blackbox.SPARE)
+    others = ("clean", "success", all_or_nothing.ALL, all_or_nothing.SPARE)
     return [
         Column(name, tuple(intervals(lines, name)), group="" if name in others else ATTACKERS)
-        for name in shown or [blackbox.ALL]
+        for name in shown or [all_or_nothing.ALL]
     ]
 
 
@@ -106,8 +105,8 @@ def _scores(title: str, lines: DataFrame, of_all: bool) -> Part:
 def blackbox_parts(table: DataFrame) -> Iterator[Part]:
     """Two parts per set: of all images, and of the clean-correct ones."""
     groups = by_setting(table, BLACK_BOX)
-    for (setting, lines), denominator in product(groups, blackbox.DENOMINATORS):
-        of_all = denominator == blackbox.DENOMINATORS[0]
+    for (setting, lines), denominator in product(groups, all_or_nothing.DENOMINATORS):
+        of_all = denominator == all_or_nothing.DENOMINATORS[0]
         title = f"Black box: {setting.title}" + ("" if of_all else ", of the clean-correct images")
         counted = lines[lines["denominator"] == denominator]
         if of_all or counted["n"].any():

@@ -22,7 +22,6 @@ from fdbench.data.open import open_data
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.evaluation.evaluation import Evaluation
 from fdbench.evaluation.loop import evaluate
-from fdbench.reporting import blackbox
 from fdbench.specs.attack import AttackSpec
 from fdbench.store import AdvSet, Workspace
 from fdbench.store.runs import read_runs
@@ -200,7 +199,7 @@ def test_a_targeted_set_is_judged_with_its_own_targets(cwd: Path) -> None:
     assert adv_set.info.targets == "random"
     hits = sum(row["pred"]["mi"] == row["target"] for row in rows)
     assert hits > 3, "the surrogate is the victim"
-    table = blackbox.blackbox(read_runs(Path("results")))
+    table = all_or_nothing.blackbox(read_runs(Path("results")))
     assert table["success"][0] == pytest.approx(100 * hits / 12, abs=0.001)
     assert table["targeted"][0] == "targeted"
 

@@ -9,7 +9,6 @@ from conftest import Linear, frozen
 from killing import killed, lines_in
 from scripted import Scripted, pgd_spec
 
-from fdbench import machine
 from fdbench.attacks import PGD
 from fdbench.attacks.protocol import Reading, Subject
 from fdbench.data.open import open_data
@@ -17,6 +16,7 @@ from fdbench.errors import BadValue
 from fdbench.evaluation import precision
 from fdbench.evaluation.evaluation import Evaluation
 from fdbench.evaluation.loop import evaluate
+from fdbench.machine import out_of_memory
 from fdbench.models.checkpoint import weights_hash
 from fdbench.models.load import Model
 from fdbench.specs import AttackSpec, Parameters
@@ -239,7 +239,7 @@ def test_an_error_that_is_not_about_memory_is_not_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted = Scripted(greedy)
-    monkeypatch.setattr(machine, "is_out_of_memory", lambda error: False)
+    monkeypatch.setattr(out_of_memory, "is_out_of_memory", lambda error: False)
     with pytest.raises(torch.OutOfMemoryError):
         evaluate(job(tmp_path, attack=scripted), silent)
 

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pytest
 from madeup import store
 from safetensors.numpy import save
-from test_blackbox import FATES, NAMES, rows, run_info
+from test_all_or_nothing import FATES, NAMES, rows, run_info
 
 from fdbench.errors import FdbenchError
-from fdbench.reporting.blackbox import Victim, victims
+from fdbench.reporting.all_or_nothing import Victim, victims
 from fdbench.reporting.figures.examples import ATTACKERS, IMAGES, Examples, examples
 from fdbench.reporting.figures.gallery import magnified, pictures, render
 from fdbench.store.runs import read_runs

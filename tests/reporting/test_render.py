@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from madeup import decaying, info, store
-from test_blackbox import rows, run_info
+from test_all_or_nothing import rows, run_info
 from test_gallery import stored
 
 from fdbench.commands.report import report as command

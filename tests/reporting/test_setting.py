@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from madeup import decaying, info, store
-from test_blackbox import rows, run_info
+from test_all_or_nothing import rows, run_info
 
-from fdbench.reporting.blackbox import blackbox
+from fdbench.reporting.all_or_nothing import blackbox
 from fdbench.reporting.setting import BLACK_BOX, THREAT, WHITE_BOX, Setting, by_setting
 from fdbench.reporting.whitebox import whitebox
 from fdbench.store.runs import read_runs

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from pandas import DataFrame
 
-from fdbench.reporting.blackbox import DENOMINATORS
+from fdbench.reporting.all_or_nothing import DENOMINATORS
 from fdbench.reporting.figures.panels import (
     COLOURS,
     DASHES,

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from fdbench.errors import FdbenchError
 from fdbench.randomness import ImageId
 from fdbench.reporting import outcomes
-from fdbench.reporting.blackbox import Victim
+from fdbench.reporting.all_or_nothing import Victim
 from fdbench.store import CLEAN
 
 IMAGES, ATTACKERS = 4, 5  # at most, in one picture of a report

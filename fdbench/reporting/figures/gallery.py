@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from fdbench.reporting.blackbox import Victim
+from fdbench.reporting.all_or_nothing import Victim
 from fdbench.reporting.figures.examples import Examples, examples
 from fdbench.reporting.figures.panels import Axes, Figure, as_bytes
 from fdbench.reporting.setting import Setting

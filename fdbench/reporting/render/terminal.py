@@ -12,7 +12,7 @@ from rich.console import JustifyMethod
 from rich.table import Table
 
 from fdbench import console
-from fdbench.reporting.blackbox import ALL, SPARE
+from fdbench.reporting.all_or_nothing import ALL, SPARE
 from fdbench.reporting.document import Cells, Kind, Part, Report
 from fdbench.reporting.parts import ATTACKERS
 

@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from fdbench import machine
-from fdbench.machine import batch_size, bytes_per_image, free_bytes, is_out_of_memory
+from fdbench.machine import batch_size, bytes_per_image, free_bytes, is_out_of_memory, memory
 from fdbench.models.fast import accelerate
 
 CPU = torch.device("cpu")
@@ -89,7 +88,7 @@ def test_the_batch_is_as_large_as_half_the_free_memory(monkeypatch: pytest.Monke
     each = bytes_per_image(net, example())
     ladder = {0: 1, each: 1, 4 * each: 2, 2 * 64 * each: 64, 10**5 * each: 250}
     for free, wanted in ladder.items():
-        monkeypatch.setattr(machine, "free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(memory, "free_bytes", lambda device, free=free: free)
         assert batch_size(net, example(), CPU) == wanted
     assert batch_size(net, example(), CPU, most=10) == 10
 
@@ -102,8 +101,8 @@ def test_free_memory_is_positive_and_no_more_than_the_machine_has() -> None:
 def eight_gigabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A made-up machine with 8 GB available and no container."""
     (tmp_path / "meminfo").write_text("MemTotal:  16000000 kB\nMemAvailable:   8000000 kB\nOdd\n")
-    monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(machine, "_GROUP", tmp_path)
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_GROUP", tmp_path)
     monkeypatch.setattr(os, "sysconf", lambda name: 2**20)
     return tmp_path
 

@@ -1,13 +1,8 @@
-"""The machine: its memory, versions, devices, and this process's share of the work."""
+"""How much memory is free, how much an image needs, and what the C library keeps."""
 
 import ctypes
 import os
-import platform
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import metadata
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -15,26 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fdbench.errors import BadValue
-from fdbench.types import Batch, Images
+from fdbench.types import Images
 
 # Half of the free memory: the other half is for convolutions' workspaces, fragmentation, the
 # attack's own images (a few per batch against hundreds of activations) and other processes.
 SHARE = 0.5
 
-
 _EXAMPLES = 2  # images measured: batch norm and broadcasting treat a single one differently
 
-
 _MEMINFO = Path("/proc/meminfo")
-
-
 _GROUP = Path("/sys/fs/cgroup")
-
-
-# Parts of the messages of PyTorch's CPU allocator, which has no exception of its own.
-_CPU_WORDS = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
-
 
 # mallopt(3): parameters of glibc's malloc.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -62,44 +47,6 @@ def tidy() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU, the CPU allocator or Python ran out of memory: a smaller batch may help."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _CPU_WORDS)
-
-
-@dataclass
-class BatchLimit:
-    """The largest batch size: halved whenever memory runs out, for the whole session.
-
-    `note` is called with the size that did not fit and with the new one.
-    """
-
-    device: torch.device
-    note: Callable[[int, int], None]
-    most: int = sys.maxsize
-
-    def run(self, batch: Batch, work: Callable[[Batch], None]) -> None:
-        """Runs `work` on the batch or, if memory runs out, on its halves in order."""
-        size = len(batch.ids)
-        half = (size + 1) // 2
-        if size <= self.most:
-            try:
-                work(batch)
-            except (RuntimeError, MemoryError) as reason:
-                if not is_out_of_memory(reason) or size == 1:
-                    raise
-            else:
-                return
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            self.most = half
-            self.note(size, half)
-        self.run(batch.part(slice(None, half)), work)
-        self.run(batch.part(slice(half, None)), work)
 
 
 class _Kept:
@@ -183,72 +130,3 @@ def batch_size(net: nn.Module, example: Images, device: torch.device, most: int 
     """Images that fit into half of the free memory at once: at least 1, at most `most`."""
     fitting = int(SHARE * free_bytes(device)) // bytes_per_image(net, example)
     return max(1, min(most, fitting))
-
-
-_PACKAGES = ("fdbench", "torch", "torchvision", "numpy", "pyautoattack", "foolbox")
-
-
-_CHECKOUT = Path(__file__).parent.parent
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    table = Path("/proc/cpuinfo")
-    lines = table.read_text().splitlines() if table.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _revision() -> str | None:
-    """The commit of the checkout this package runs from, `-dirty` if edited; None if installed."""
-    if not (_CHECKOUT / ".git").exists():
-        return None
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
-    try:
-        done = subprocess.run(command, cwd=_CHECKOUT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):  # no git, or one that distrusts the folder
-        return None
-    return done.stdout.strip()
-
-
-def rank_and_world() -> tuple[int, int]:
-    """This process's rank and the number of processes, from torchrun; (0, 1) without it."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-
-
-def environment(device: torch.device) -> dict[str, str | int | None]:
-    """Versions and hardware of a run on `device`; `threads` are those of one process."""
-    return {
-        "python": platform.python_version(),
-        **{package: _version(package) for package in _PACKAGES},
-        "platform": f"{platform.system()} {platform.machine()}",
-        "cpu": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "revision": _revision(),
-    }
-
-
-def start_torch(device: str, threads: int | None) -> torch.device:
-    """The torch.device to compute on, with the thread count set.
-
-    TF32 stays off: attacks and verdicts are in float32. Raises BadValue for a missing GPU.
-    """
-    keep_freed()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    gpu = torch.cuda.is_available()
-    if device == "cuda" and not gpu:
-        raise BadValue("--device cuda: PyTorch sees no GPU here. Use --device cpu or auto.")
-    if not gpu or device == "cpu":
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))  # torchrun: one GPU each

@@ -9,7 +9,7 @@ import pytest
 from madeup import info, other_weights, store
 from pandas import DataFrame
 
-from fdbench.reporting.blackbox import (
+from fdbench.reporting.all_or_nothing import (
     ALL,
     CURVE,
     DENOMINATORS,

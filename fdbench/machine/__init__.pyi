@@ -1,0 +1,18 @@
+from .devices import rank_and_world, start_torch
+from .hardware import environment
+from .memory import SHARE, batch_size, bytes_per_image, free_bytes, keep_freed, tidy
+from .out_of_memory import BatchLimit, is_out_of_memory
+
+__all__ = [
+    "SHARE",
+    "BatchLimit",
+    "batch_size",
+    "bytes_per_image",
+    "environment",
+    "free_bytes",
+    "is_out_of_memory",
+    "keep_freed",
+    "rank_and_world",
+    "start_torch",
+    "tidy",
+]
