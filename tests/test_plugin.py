@@ -3,7 +3,6 @@
 The same files take both ways, and the same command lines use them.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -79,30 +79,31 @@ def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return run
 
 
-def test_the_command_line_offers_what_is_added(shell: Shell) -> None:
-    listed = shell("list attacks", "list data", "list models")
-    for name in ("corners", "extras", "stripes", "r20-binomial", "grey-mean"):
-        assert f"\n{name} " in listed
-    help_text = shell("attack pgd --help")
-    assert "logit" in help_text
-    assert "rms" in help_text
-    assert "--tries" in shell("attack corners --help")
-    assert "binomial" in shell("train --help")
-
-
-def test_the_command_line_runs_what_is_added(shell: Shell) -> None:
+def test_the_command_line_offers_and_runs_what_is_added(shell: Shell, tmp_path: Path) -> None:
     threads = "--threads 1"
     train = "train --arch r20 --denoise binomial --data stripes --epochs 1 --attack-iters 1"
-    limit = f"--limit 12 --data stripes {threads}"
-    shell(
-        f"{train} --width 2 --norm rms --eps 0.02 --alpha 0.02 --name small {threads}",
+    limit = f"--limit 12 --data stripes {threads} --results {tmp_path}"
+    text = shell(
+        "list attacks",
+        "list data",
+        "list models",
+        "attack pgd --help",
+        "attack corners --help",
+        "train --help",
+        f"{train} --width 2 --norm rms --eps 0.02 --alpha 0.02 --name small {threads} "
+        f"--results {tmp_path}",
         f"attack corners --tries 3 {limit}",
         f"attack pgd --loss logit --norm rms --eps 0.02 --iters 2 {limit}",
         f"attack suite extras --model small --model grey-mean {limit}",
+        f"report --results {tmp_path}",
     )
-    lines = json.loads(shell("report --format json"))["whitebox"]
-    assert {line["attack"] for line in lines} == {"corners", "pgd"}
-    assert {line["loss"] for line in lines} == {"logit", None}
-    assert {line["norm"] for line in lines} == {"linf", "rms"}
-    assert {line["model"] for line in lines} == {"small", "grey-mean"}
-    assert all(line["n"] == 12 for line in lines)
+    for name in ("corners", "extras", "stripes", "r20-binomial", "grey-mean"):
+        assert f"\n{name} " in text, "listed"
+    for word in ("logit", "rms", "--tries", "binomial"):
+        assert word in text, "in the help"
+    lines = pd.read_csv(tmp_path / "whitebox.csv")
+    assert set(lines["attack"]) == {"corners", "pgd"}
+    assert set(lines["loss"].dropna()) == {"logit"}
+    assert set(lines["norm"]) == {"linf", "rms"}
+    assert set(lines["model"]) == {"small", "grey-mean"}
+    assert set(lines["n"]) == {12}

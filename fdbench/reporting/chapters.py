@@ -31,9 +31,9 @@ _READING = (
 )
 _SCORING = (
     "Accuracy in percent [95 % Wilson interval] on stored images that were made without the "
-    f"network. {all_or_nothing.ALL}: correct under every attacker; the prediction for the clean image "
-    f"does not count. {all_or_nothing.SPARE}: correct under all but the {all_or_nothing.SPARED} attackers that "
-    "are strongest against that network."
+    f"network. {all_or_nothing.ALL}: correct under every attacker; the prediction for the clean "
+    f"image does not count. {all_or_nothing.SPARE}: correct under all but the "
+    f"{all_or_nothing.SPARED} attackers that are strongest against that network."
 )
 _PUBLISHED = "published: the same methods, run with their authors' own code and surrogates."
 _COMPARING = (

@@ -8,6 +8,7 @@ from itertools import product
 
 from pandas import DataFrame
 
+from fdbench.reporting import all_or_nothing
 from fdbench.reporting.cells import (
     NONE,
     column,

@@ -22,6 +22,7 @@ from fdbench.data.open import open_data
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.evaluation.evaluation import Evaluation
 from fdbench.evaluation.loop import evaluate
+from fdbench.reporting import all_or_nothing
 from fdbench.specs.attack import AttackSpec
 from fdbench.store import AdvSet, Workspace
 from fdbench.store.runs import read_runs
