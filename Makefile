@@ -47,8 +47,9 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 
 test: check
-	# Two workers with a thread each: more would wait for each other.
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --quiet
+	# Two workers with a thread each: more would wait for each other. worksteal keeps a file's
+	# tests together, so that fixtures of a module are made once.
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --quiet
 
 clean:
 	rm -rf .venv $(DEMO)

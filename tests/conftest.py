@@ -1,14 +1,18 @@
 """Tiny networks and made-up images: nothing here needs a download or a second."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from pandas import DataFrame
 from torch import nn
 
+from fdbench.reporting.figures import accuracy_against_attackers, accuracy_against_iterations
 from fdbench.types import Batch
+
+Figure = dict[str, bytes]
 
 
 class Linear(nn.Module):
@@ -84,3 +88,28 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("FDBENCH_TEST_DATA is not set: no real data on this machine")
     return Path(folder)
+
+
+_DRAWN: dict[tuple[str, ...], Figure] = {}  # by the tables drawn
+
+
+def _drawn_once(render: Callable[..., Figure]) -> Callable[..., Figure]:
+    def once(*tables: DataFrame) -> Figure:
+        key = (render.__module__, *(table.to_csv() for table in tables))
+        if key not in _DRAWN:
+            _DRAWN[key] = render(*tables)
+        return _DRAWN[key]
+
+    return once
+
+
+@pytest.fixture(autouse=True)
+def figures_drawn_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws a figure of the same tables once: that takes most of a report's time.
+
+    Tests marked `draws` are about the drawing, and draw anew.
+    """
+    if "draws" in request.keywords:
+        return
+    for figure in (accuracy_against_iterations, accuracy_against_attackers):
+        monkeypatch.setattr(figure, "render", _drawn_once(figure.render))

@@ -120,10 +120,10 @@ class Answers(Closing):
             self._journal.close()
             raise
 
-    def append(self, found: dict[str, int]) -> None:
+    def append(self, labels: dict[str, int]) -> None:
         """Appends labels to the journal; they are on disk when this returns."""
-        self._journal.append({"image": name, "class": label} for name, label in found.items())
-        self.known |= found
+        self._journal.append({"image": name, "class": label} for name, label in labels.items())
+        self.known |= labels
 
     def close(self) -> None:
         """Closes the journal."""

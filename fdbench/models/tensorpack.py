@@ -205,19 +205,19 @@ def _converted(array: Array) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array.transpose(_AXES[array.ndim])))
 
 
-def read_pack(path: Path, told: Mapping[str, str | None] | None = None) -> Pack:
+def read_pack(path: Path, expected: Mapping[str, str | None] | None = None) -> Pack:
     """Reads the network in an .npz of the authors' release.
 
     Args:
         path: the .npz, its names with or without `:0`; training state in it is ignored.
-        told: the `arch`, `denoise` and `denoise_at` that the user expects; None: any.
+        expected: the `arch`, `denoise` and `denoise_at` that the user expects; None: any.
 
     Raises FdbenchError for a file that can't be read, an unknown network, variables that are
-    missing, unexpected, misshapen or invalid (by name), and a network that contradicts `told`.
+    missing, unexpected, misshapen or invalid (by name), and a network that contradicts `expected`.
     """
     arrays = _read(path)
     spec = detect({name: array.shape for name, array in arrays.items()}, str(path))
-    _refuse_contradiction(spec, told or {}, str(path))
+    _refuse_contradiction(spec, expected or {}, str(path))
     named = _named(spec)
     faults = _faults(named, arrays)
     if faults:

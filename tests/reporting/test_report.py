@@ -58,6 +58,7 @@ def test_files_hold_the_tables_and_the_figure(results: Path) -> None:
     assert len(pd.read_csv(results / "paired.csv")) == 2
 
 
+@pytest.mark.draws
 def test_report_twice_writes_the_same_bytes(results: Path) -> None:
     def content() -> dict[str, bytes]:
         write_report(results, "html")

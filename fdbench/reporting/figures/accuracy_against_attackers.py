@@ -84,7 +84,7 @@ def _panel(axes: Axes, curves: list[Curve], height: float) -> None:
 def render(curve: DataFrame, scores: DataFrame) -> dict[str, bytes]:
     """The figure as "png" and "svg"; empty if no set has two attackers.
 
-    `curve` is blackbox.curve's, `scores` blackbox.blackbox's. One panel per set, one colour per
+    `curve` and `scores` are tables of all_or_nothing.py. One panel per set, one colour per
     network, its 95 % interval as a band; the same tables give the same bytes.
     """
     drawn = curve[(curve["denominator"] == DENOMINATORS[0]) & (curve["n"] > 0)]
