@@ -102,8 +102,8 @@ def test_the_wheel_runs_in_an_environment_of_its_own(wheel: Path, tmp_path: Path
     """Dependencies come from this environment, fdbench itself from the wheel only."""
     venv.create(tmp_path / "venv", with_pip=False)  # this environment's pip serves both
     python = tmp_path / "venv" / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps"]
-    subprocess.run([*pip, "--no-index", wheel], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True)
     mine = sysconfig.get_path("purelib")
     theirs = next((tmp_path / "venv").glob("lib/python*/site-packages"))
     (theirs / "lent.pth").write_text(mine)  # a .pth's paths are not searched for further .pth files
