@@ -8,10 +8,10 @@ from fdbench import training
 from fdbench.api.opening import workspace_at
 from fdbench.api.requests import DataRequest
 from fdbench.console import say, stoppable
-from fdbench.errors import BadValue
+from fdbench.errors import BadValue, unknown
 from fdbench.machine import start_torch
-from fdbench.models import DENOISERS
-from fdbench.specs import BOTTLENECK, NO_DENOISER, ModelSpec
+from fdbench.models import denoise_choices
+from fdbench.specs import NO_DENOISER, ModelSpec
 from fdbench.training import DataSource, Settings
 
 
@@ -65,8 +65,8 @@ def train(
     network = ModelSpec(arch, denoise) if isinstance(arch, str) else arch
     if network is arch and denoise != NO_DENOISER:
         raise BadValue("a ModelSpec names its own denoising block: leave denoise out.")
-    if network.denoise not in (NO_DENOISER, BOTTLENECK):
-        DENOISERS.check(network.denoise)  # an unknown name fails before anything slow happens
+    if network.denoise not in denoise_choices():  # refused before anything slow happens
+        raise unknown("denoiser", network.denoise, denoise_choices())
     torch_device = start_torch(device, threads)
     with stoppable():
         return training.train_network(

@@ -43,7 +43,7 @@ def find_run(workspace: Workspace, given: str) -> Path:
     for path in (Path(given), workspace.run(given)):
         if RunPaths(path).description.is_file():
             return path
-    hint = "Or give a run's folder. `fdbench list runs` shows all."
+    hint = "Give a run's name or folder: `fdbench list runs` shows all."
     raise unknown("run", given, workspace.described_runs(), hint)
 
 
