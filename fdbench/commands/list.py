@@ -7,11 +7,11 @@ from typing import Any
 import click
 from rich.table import Table
 
-from fdbench import api
+from fdbench import api, store
 from fdbench.commands.options import results_option
 from fdbench.console import err, out
 from fdbench.specs import batteries, model_recipe, recipe_files
-from fdbench.store import Workspace, read_runs
+from fdbench.store import Workspace
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -86,6 +86,6 @@ def runs(as_json: bool, results: Path) -> None:
     """List runs, finished or not."""
     rows = [
         {"run": run.info.name, "images": f"{len(run.rows)}/{run.info.images}"}
-        for run in read_runs(Workspace(results))
+        for run in store.read_runs(Workspace(results))
     ]
     _show(rows, as_json, f"no runs under {results}/runs yet: fdbench attack pgd --iters 100")

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fdbench.files import safe
-from fdbench.randomness import ImageId
 
 WEIGHTS = ".safetensors"
 UNFINISHED = ".resume"
@@ -54,7 +53,7 @@ class RunPaths:
         """The folder of the same images in whole pixels."""
         return self.folder / "png"
 
-    def png(self, reading: str, image: ImageId) -> Path:
+    def png(self, reading: str, image: int | str) -> Path:
         """One adversarial image in whole pixels."""
         return self.pngs / reading / f"{image}.png"
 
