@@ -21,8 +21,9 @@ figure, axes = plt.subplots(len(models), 6, squeeze=False, figsize=(9, 1.8 * len
 for row, model in zip(axes, models, strict=True):
     net = fdbench.load_model(model)
     adv = fdbench.pgd(net, batch.x, batch.label, eps=8 / 255, iters=20)
-    for axis, image, pred in zip(row, adv, net(adv).argmax(1), strict=True):
+    row[0].set_ylabel(model, fontsize=8)
+    for axis, image, pred, label in zip(row, adv, net(adv).argmax(1), batch.label, strict=True):
         axis.imshow(image.permute(1, 2, 0))
-        axis.set_title(images.class_names[pred], fontsize=8)
-        axis.axis("off")
+        axis.set_title(images.class_names[pred], fontsize=8, color="k" if pred == label else "r")
+        axis.set(xticks=[], yticks=[])
 figure.savefig("compare.png")
