@@ -193,15 +193,18 @@ def _at(one: Victim, denominator: str, k: int) -> Line:
     """All-or-nothing accuracy under `k` attackers, chosen in three ways."""
     counted, order = one.counted(denominator), one.by_strength
     n = int(counted.sum())
-    mean = any_k(one.survived[counted], k) if n else 0.0
-    # A mean of numbers in [0, 1] varies no more than a proportion: its interval is wide enough.
-    shares = (mean, *wilson(round(mean * n), n)) if n else ()
+    scores: Scores = {}
+    if n:
+        mean = any_k(one.survived[counted], k)
+        # A mean of numbers in [0, 1] varies no more than a proportion: its interval is wide enough.
+        shares = map(rounded, (mean, *wilson(round(mean * n), n)))
+        scores = dict(zip(scored(["mean"]), shares, strict=True))
     return {
         **_who(one, denominator),
         "attackers": k,
         "added": one.attackers[order[k - 1]],
         **_percent("strongest", one.survives(order[:k])[counted]),
-        **dict(zip(scored(["mean"]), map(rounded, shares), strict=False)),
+        **scores,
         **_percent("weakest", one.survives(order[len(order) - k :])[counted]),
     }
 

@@ -75,7 +75,7 @@ def rows(fates: tuple[str, ...] = FATES, names: tuple[str, ...] = NAMES) -> list
             "pred": {n: 5 if f == "x" else 3 for n, f in zip(names, fate, strict=True)},
             "distance": 32 / 255,
         }
-        for i, (fate, clean) in enumerate(zip(fates, CLEAN, strict=False))
+        for i, (fate, clean) in enumerate(zip(fates, CLEAN[: len(fates)], strict=True))
     ]
 
 

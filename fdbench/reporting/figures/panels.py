@@ -155,7 +155,7 @@ def draw(
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(down, across, squeeze=False).ravel()
-        for axes, (setting, curves) in zip(grid, panels.items(), strict=False):
+        for axes, (setting, curves) in zip(grid[: len(panels)], panels.items(), strict=True):
             panel(axes, curves, height)
             axes.set_title(setting.title, loc="left")
         for axes in grid[len(panels) :]:
