@@ -102,20 +102,20 @@ def whole_image(path: Path, px: int | None) -> UInt8[Tensor, "3 P Q"]:
 class Answers(Closing):
     """The labels so far, by file name, in a journal next to the output."""
 
-    def __init__(self, job: Classification) -> None:
-        path = job.journal
-        if job.output.exists() and not path.exists():
+    def __init__(self, task: Classification) -> None:
+        path = task.journal
+        if task.output.exists() and not path.exists():
             raise FdbenchError(
-                f"{job.output} exists without its journal {path.name}.\n"
+                f"{task.output} exists without its journal {path.name}.\n"
                 "Move it away, or name another OUTPUT_FILE."
             )
         self._journal = Journal(path)
         try:
             head, self.known = _answers_in(path)
-            _refuse_other(path, head, job.identity)
+            _refuse_other(path, head, task.identity)
             self._journal.trim()
             if head is None:
-                self._journal.append([job.identity])
+                self._journal.append([task.identity])
         except BaseException:
             self._journal.close()
             raise
@@ -131,7 +131,7 @@ class Answers(Closing):
 
 
 def _answers_in(path: Path) -> tuple[dict[str, Any] | None, dict[str, int]]:
-    """Returns the journal's first line, the job's identity, and the labels in the others."""
+    """Returns the journal's first line, the command's identity, and the labels in the others."""
     try:
         head, *lines = [json.loads(line) for line in whole_lines(path).splitlines()] or [None]
         return head, {str(line["image"]): int(line["class"]) for line in lines}
@@ -157,12 +157,12 @@ def images_in(folder: Path) -> list[str]:
     return sorted(names)
 
 
-def _loaded(job: Classification, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _loaded(task: Classification, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Returns the images by name, and what is wrong with those that can't be read."""
 
     def load(name: str) -> Tensor | str:
         try:
-            return whole_image(job.folder / name, job.px)
+            return whole_image(task.folder / name, task.px)
         except FdbenchError as reason:
             return reason.message
 
@@ -172,26 +172,26 @@ def _loaded(job: Classification, names: Sequence[str]) -> tuple[dict[str, Tensor
     return {name: image for name, image in read.items() if isinstance(image, Tensor)}, bad
 
 
-def _labels(job: Classification, images: dict[str, Tensor]) -> dict[str, int]:
+def _labels(task: Classification, images: dict[str, Tensor]) -> dict[str, int]:
     """Returns the network's labels, computed on images of one shape at a time."""
     labels: dict[str, int] = {}
     for shape in {image.shape for image in images.values()}:
         alike = {name: image for name, image in images.items() if image.shape == shape}
-        x = to_images(torch.stack(list(alike.values()))).to(job.device)
-        labels |= zip(alike, predict(job.model.net, x).tolist(), strict=True)
+        x = to_images(torch.stack(list(alike.values()))).to(task.device)
+        labels |= zip(alike, predict(task.model.net, x).tolist(), strict=True)
     return labels
 
 
-def _classify_all(job: Classification, names: Sequence[str], answers: Answers) -> dict[str, str]:
+def _classify_all(task: Classification, names: Sequence[str], answers: Answers) -> dict[str, str]:
     """Writes labels of all readable images to the journal; returns the errors of the others."""
     todo = [name for name in names if name not in answers.known]
     bad: dict[str, str] = {}
-    with progress(job.folder.name, len(names), "images", len(names) - len(todo)) as advance:
-        for start in range(0, len(todo), job.batch_size):
-            batch = todo[start : start + job.batch_size]
-            images, unreadable = _loaded(job, batch)
+    with progress(task.folder.name, len(names), "images", len(names) - len(todo)) as advance:
+        for start in range(0, len(todo), task.batch_size):
+            batch = todo[start : start + task.batch_size]
+            images, unreadable = _loaded(task, batch)
             bad |= unreadable
-            answers.append(_labels(job, images))
+            answers.append(_labels(task, images))
             advance(len(batch))
     return bad
 
@@ -203,22 +203,22 @@ def _lines(answers: dict[str, int], names: Sequence[str], base: int) -> bytes:
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
-def classify_folder(job: Classification) -> Classified:
-    """Writes `job.output`, one line per image, sorted by name.
+def classify_folder(task: Classification) -> Classified:
+    """Writes `task.output`, one line per image, sorted by name.
 
     Raises FdbenchError, naming them, if images can't be read and `skip_bad` is not set; the labels
     of the others are kept.
     """
-    names = images_in(job.folder)
-    job.model.net.to(job.device)
-    with Answers(job) as answers:
-        bad = _classify_all(job, names, answers)
-        if bad and not job.skip_bad:
+    names = images_in(task.folder)
+    task.model.net.to(task.device)
+    with Answers(task) as answers:
+        bad = _classify_all(task, names, answers)
+        if bad and not task.skip_bad:
             more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
             listed = "\n  ".join(list(bad.values())[:_LISTED])
             raise FdbenchError(
                 f"{len(bad)} of {len(names)} images can't be read, the others are done:\n  {listed}"
                 f"{more}\nRepair them, or add --skip-bad to leave them out: the command resumes."
             )
-        write_atomically(job.output, _lines(answers.known, names, job.label_base))
+        write_atomically(task.output, _lines(answers.known, names, task.label_base))
     return Classified(len(names) - len(bad), bad)

@@ -87,17 +87,20 @@ class _Session:
         meter.finish()
 
     def _attack(self, batch: Batch, meter: _Meter) -> None:
-        job, threat = self.evaluation, Threat(self.evaluation.spec.norm, self.evaluation.spec.eps)
-        torch.manual_seed(randomness.integer(job.seed, "network", batch.ids[0], 2**63))
-        target = self._targets(batch)
-        judge = Referee(job.model.net, batch, threat, job.most)
+        evaluation = self.evaluation
+        net, spec = evaluation.model.net, evaluation.spec
+        seed, most = evaluation.seed, evaluation.most
+        # Before the network is first asked: it may draw random numbers.
+        torch.manual_seed(randomness.integer(seed, "network", batch.ids[0], 2**63))
+        threat, target = Threat(spec.norm, spec.eps), self._targets(batch)
+        judge = Referee(net, batch, threat, most)
         scratch = BatchScratch(self.folder.paths.scratch(self.folder.rank), batch.ids)
         subject = Subject(
-            self.net, batch, target, threat, job.seed, judge, meter, self.classes, scratch, job.most
+            self.net, batch, target, threat, seed, judge, meter, self.classes, scratch, most
         )
-        worst = worst_of(job.attack.run(subject, job.spec), judge, batch.label, target)
-        rows = rows_of(batch, target, predict(job.model.net, batch.x, job.most), worst, threat)
-        if job.save_adv:
+        worst = worst_of(evaluation.attack.run(subject, spec), judge, batch.label, target)
+        rows = rows_of(batch, target, predict(net, batch.x, most), worst, threat)
+        if evaluation.save_adv:
             self._keep(rows, worst, batch)
         for row in rows:
             row["check"] = row_digest(row)
@@ -106,14 +109,16 @@ class _Session:
         scratch.clear()
 
     def _targets(self, batch: Batch) -> Labels | None:
-        job = self.evaluation
-        if not job.spec.targeted:
+        evaluation = self.evaluation
+        if not evaluation.spec.targeted:
             return None
-        made = job.attack.targets(batch.ids)
+        made = evaluation.attack.targets(batch.ids)
         if made is not None:
             return made.to(batch.label.device)
-        kind = job.spec.targets
-        return choose_targets(kind, batch, self.classes, job.seed, job.model.net, job.targets)
+        kind = evaluation.spec.targets
+        return choose_targets(
+            kind, batch, self.classes, evaluation.seed, evaluation.model.net, evaluation.targets
+        )
 
     def _keep(self, rows: list[Row], worst: dict[str, Worst], batch: Batch) -> None:
         """Writes images before rows, so that a row never names a missing shard."""

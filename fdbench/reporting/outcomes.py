@@ -66,7 +66,7 @@ def budgets_seen(rows: Iterable[Row]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunAtBudget:
     """One run read at one budget: a count of iterations, an attack's name, or the worst case."""
 
     run: Run
@@ -112,13 +112,13 @@ def _order(budget: str) -> tuple[int, str]:
     return (int(budget), "") if budget.isdigit() else (0, budget)
 
 
-def outcomes(run: Run) -> list[Outcome]:
+def at_budgets(run: Run) -> list[RunAtBudget]:
     """The run at each of its budgets, in order; without rows, at its planned budgets.
 
     Attacks that have no budget of iterations are followed by the worst case over all of them.
     """
     budgets = sorted(budgets_seen(run.rows) or budgets_asked(run.info.attack), key=_order)
-    read = [Outcome(run, budget, judged(run.rows, [budget])) for budget in budgets]
+    read = [RunAtBudget(run, budget, judged(run.rows, [budget])) for budget in budgets]
     if len(budgets) > 1 and not any(budget.isdigit() for budget in budgets):
-        read.append(Outcome(run, WORST, judged(run.rows, budgets)))
+        read.append(RunAtBudget(run, WORST, judged(run.rows, budgets)))
     return read

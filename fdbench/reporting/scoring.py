@@ -12,7 +12,7 @@ from typing import TypeVar
 from pandas import DataFrame
 
 from fdbench.reporting.attack_columns import Value, attack_columns, identity_at, same_size
-from fdbench.reporting.outcomes import Outcome, Verdicts, outcomes
+from fdbench.reporting.outcomes import RunAtBudget, Verdicts, at_budgets
 from fdbench.reporting.setting import THREAT, WHITE_BOX, Setting
 from fdbench.specs import AttackSpec, Published, digest, model_recipe, recipe_files
 from fdbench.stats import Paired, paired, wilson
@@ -111,7 +111,7 @@ def precision(info: RunInfo) -> str:
     return f"{info.precision} ({chosen})" if chosen else info.precision
 
 
-def conditions(one: Outcome) -> Line:
+def conditions(one: RunAtBudget) -> Line:
     """The conditions that a line was measured under: its columns before the scores."""
     info = one.run.info
     return {
@@ -131,7 +131,7 @@ def paired_verdicts(one: Verdicts, two: Verdicts) -> Paired:
     return paired([one[image] for image in shared], [two[image] for image in shared])
 
 
-def _same_conditions(one: Outcome) -> str:
+def _same_conditions(one: RunAtBudget) -> str:
     """A digest, equal for two outcomes if and only if they may be compared image by image."""
     info = one.run.info
     data = [info.data.name, info.data.split, info.data.fingerprint]
@@ -139,7 +139,7 @@ def _same_conditions(one: Outcome) -> str:
     return digest([data, attack, info.seed, info.precision, dict(info.further)])
 
 
-def _comparison(against: Outcome, one: Outcome) -> Line:
+def _comparison(against: RunAtBudget, one: RunAtBudget) -> Line:
     both = paired_verdicts(one.verdicts, against.verdicts)
     other = network(against.run.info)
     line = {key: value for key, value in conditions(one).items() if key in PAIRED}
@@ -162,8 +162,8 @@ def comparisons(runs: Sequence[Run]) -> DataFrame:
     `difference` is `model` minus `against`, in points; `p` is McNemar's, not corrected for the
     number of comparisons.
     """
-    groups: dict[str, list[Outcome]] = {}
-    for one in (one for run in runs for one in outcomes(run)):
+    groups: dict[str, list[RunAtBudget]] = {}
+    for one in (one for run in runs for one in at_budgets(run)):
         groups.setdefault(_same_conditions(one), []).append(one)
     lines: list[Line] = []
     for group in groups.values():

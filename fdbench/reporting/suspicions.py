@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from fdbench.reporting.outcomes import Verdicts, outcomes
+from fdbench.reporting.outcomes import Verdicts, at_budgets
 from fdbench.reporting.scoring import paired_verdicts
 from fdbench.store import Run
 
@@ -19,7 +19,7 @@ def _gain(after: Verdicts, before: Verdicts) -> float | None:
 def suspicions(run: Run) -> list[str]:
     """Where accuracy rises: with more iterations, or from clean to adversarial images."""
     texts = []
-    read = outcomes(run)
+    read = at_budgets(run)
     for one, two in pairwise(one for one in read if one.iters):
         if gain := _gain(two.verdicts, one.verdicts):
             texts.append(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pandas import DataFrame
 
 from fdbench.reporting.attack_columns import ATTACK, is_plain_pgd
-from fdbench.reporting.outcomes import Outcome, outcomes, right_when_clean
+from fdbench.reporting.outcomes import RunAtBudget, at_budgets, right_when_clean
 from fdbench.reporting.scoring import (
     Line,
     Scores,
@@ -34,7 +34,7 @@ WHITEBOX = (
 )
 
 
-def _measured(one: Outcome) -> Scores:
+def _measured(one: RunAtBudget) -> Scores:
     n, targeted = len(one.rows), one.run.info.attack.targeted
     return {
         **percent("clean", sum(map(right_when_clean, one.rows)), n),
@@ -44,7 +44,7 @@ def _measured(one: Outcome) -> Scores:
     }
 
 
-def _same_attack(row: Published, one: Outcome) -> bool:
+def _same_attack(row: Published, one: RunAtBudget) -> bool:
     """Whether the published attack is this one: plain PGD, same iterations, same threat."""
     spec, iters = one.run.info.attack, one.iters
     return (
@@ -56,7 +56,7 @@ def _same_attack(row: Published, one: Outcome) -> bool:
     )
 
 
-def _published(one: Outcome, robust: float | None) -> Scores:
+def _published(one: RunAtBudget, robust: float | None) -> Scores:
     rows = published(one.run.info)
     clean = next((row.accuracy for row in rows if row.iters == 0), None)
     same = next((row for row in rows if row.iters and _same_attack(row, one)), None)
@@ -74,7 +74,7 @@ def _newest(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
     return {(run.info.model.name, run.info.data.name): run.info.model.weights for run in ordered}
 
 
-def _line(one: Outcome, newest: dict[tuple[str, str], str]) -> Line:
+def _line(one: RunAtBudget, newest: dict[tuple[str, str], str]) -> Line:
     info, measured = one.run.info, _measured(one)
     older = newest[info.model.name, info.data.name] != info.model.weights
     return {
@@ -92,7 +92,7 @@ def whitebox(runs: Sequence[Run]) -> DataFrame:
     Identical lines, from runs that share a budget, appear once.
     """
     newest = _newest(runs)
-    lines = [_line(one, newest) for run in runs for one in outcomes(run)]
+    lines = [_line(one, newest) for run in runs for one in at_budgets(run)]
     table = DataFrame(lines, columns=list(WHITEBOX))
     for column in _COUNTS:
         table[column] = table[column].astype("Int64")

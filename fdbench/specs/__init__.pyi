@@ -11,7 +11,7 @@ from .attack import (
 from .autoattack import EOT, MEMBERS, VERSIONS, AutoAttackParameters
 from .foolbox import FoolboxParameters
 from .model import ARCHS, BLOCKS, BOTTLENECK, NO_DENOISER, PLACES, Arch, ModelSpec
-from .parameters import Aim, Parameters, RecordedParameters, parameter
+from .parameters import Parameters, RecordedParameters, ThreatAndGoal, parameter
 from .parsing import check_of, parsed
 from .pgd import PGDParameters
 from .plain import digest, pick, strict
@@ -40,7 +40,6 @@ __all__ = [
     "SMALL",
     "TARGETS",
     "VERSIONS",
-    "Aim",
     "Arch",
     "AttackSpec",
     "AttackerSpec",
@@ -53,6 +52,7 @@ __all__ = [
     "Parameters",
     "Published",
     "RecordedParameters",
+    "ThreatAndGoal",
     "TrainSpec",
     "TransferParameters",
     "attacker_battery",

@@ -22,7 +22,7 @@ _RECORDED_FOR_ALL: dict[str, Any] = {
 
 
 @runtime_checkable
-class Aim(Protocol):
+class ThreatAndGoal(Protocol):
     """The threat and the goal of an attack: what parameters can depend on. AttackSpec has them."""
 
     @property
@@ -85,13 +85,13 @@ class Parameters:
         """Builds it from the command's options; those not given are None or their default."""
         return cls(**options)
 
-    def check(self, aim: Aim) -> None:
+    def check(self, spec: ThreatAndGoal) -> None:
         """Raises BadValue if threat, goal and parameters contradict each other."""
-        if self.norms and aim.norm not in self.norms:
-            raise unknown(f"norm of {aim.attack}", aim.norm, self.norms)
-        goal = "targeted" if aim.targeted else "untargeted"
+        if self.norms and spec.norm not in self.norms:
+            raise unknown(f"norm of {spec.attack}", spec.norm, self.norms)
+        goal = "targeted" if spec.targeted else "untargeted"
         if goal not in self.goals:
-            raise BadValue(f"{aim.attack} can't be {goal}: give --{self.goals[0]}.")
+            raise BadValue(f"{spec.attack} can't be {goal}: give --{self.goals[0]}.")
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class Parameters:
         """Whether only any-iterate accuracy is measured, not the last iterate's."""
         return False
 
-    def columns(self, aim: Aim, budget: int | None) -> dict[str, Any]:
+    def columns(self, spec: ThreatAndGoal, budget: int | None) -> dict[str, Any]:
         """The parameters' table columns at a budget."""
         return {"loss": None, "restarts": 1, "alpha": None, "alpha_rule": None}
 

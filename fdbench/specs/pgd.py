@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from fdbench.errors import BadValue
-from fdbench.specs.parameters import Aim, Parameters, parameter
+from fdbench.specs.parameters import Parameters, ThreatAndGoal, parameter
 from fdbench.units import print_size
 
 # Parameters added after the first runs: left out of a run's identity at their defaults, so that
@@ -51,13 +51,13 @@ class PGDParameters(Parameters):
                 "--restarts from the same clean start repeat themselves: use --random-start."
             )
 
-    def check(self, aim: Aim) -> None:
+    def check(self, spec: ThreatAndGoal) -> None:
         """Also raises BadValue for a targeted attack that stops early."""
-        super().check(aim)
-        if self.stop_early and aim.targeted:
+        super().check(spec)
+        if self.stop_early and spec.targeted:
             raise BadValue("--stop-early needs --untargeted: a wrong class is not yet a hit.")
 
-    def step(self, aim: Aim, iters: int) -> float:
+    def step(self, spec: ThreatAndGoal, iters: int) -> float:
         """The step size of a trajectory of `iters` iterations.
 
         Targeted: max(1/255, eps / iters), so PGD-10 at 16/255 steps 1.6/255 and longer runs 1/255
@@ -66,9 +66,9 @@ class PGDParameters(Parameters):
         """
         if self.alpha is not None:
             return self.alpha
-        if aim.targeted and aim.norm == "linf":
-            return max(1 / 255, aim.eps / iters)
-        return aim.eps / 4
+        if spec.targeted and spec.norm == "linf":
+            return max(1 / 255, spec.eps / iters)
+        return spec.eps / 4
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -103,13 +103,13 @@ class PGDParameters(Parameters):
         """With stop_early: a dropped image has no last iterate."""
         return self.stop_early
 
-    def columns(self, aim: Aim, budget: int | None) -> dict[str, Any]:
+    def columns(self, spec: ThreatAndGoal, budget: int | None) -> dict[str, Any]:
         """Loss, restarts, and the step size with the rule it comes from."""
         if budget is None:
             return {"loss": None, "restarts": self.restarts, "alpha": None, "alpha_rule": None}
         return {
             "loss": self.loss,
             "restarts": self.restarts,
-            "alpha": print_size(self.step(aim, budget), aim.norm),
+            "alpha": print_size(self.step(spec, budget), spec.norm),
             "alpha_rule": "auto" if self.alpha is None else "fixed",
         }
