@@ -85,6 +85,26 @@ def test_the_batch_size_changes_no_row(tmp_path: Path, batch_size: int) -> None:
         assert row["distance"] == pytest.approx(got[image]["distance"], abs=1e-6)
 
 
+class Noisy(Linear):
+    """Draws new noise at each pass, its own targets' included."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + torch.randn(len(x), 10)
+
+
+def test_a_randomised_network_is_seeded_before_it_chooses_targets(tmp_path: Path) -> None:
+    net = frozen(Noisy(10, 28, seed=0))
+    model = Model("noisy", "here:noisy", net, weights_hash(net.state_dict()), None)
+    spec = replace(SPEC, targeted=True, targets="least-likely")
+
+    def run(seed: int) -> dict[int, dict[str, Any]]:
+        torch.manual_seed(seed)
+        workspace = Workspace(tmp_path / str(seed))
+        return rows(evaluate(job(tmp_path, model=model, spec=spec, workspace=workspace), silent))
+
+    assert run(1) == run(2)
+
+
 def test_a_finished_job_has_nothing_left_to_do(tmp_path: Path) -> None:
     folder = evaluate(job(tmp_path), silent)
     before = (folder / "rows-0.jsonl").read_bytes()
