@@ -4,27 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 import torch.nn.functional as F
+from test_npz import make_arrays, save_npz
 
 from fdbench.data import DATA, Augment, Dataset, check_images, open_data
 from fdbench.errors import BadValue, FdbenchError
-
-Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
-
-
-def make_arrays(count: int = 60, px: int = 16, channels: int = 3, seed: int = 0) -> Arrays:
-    rng = np.random.default_rng(seed)
-    x = rng.integers(0, 256, (count, px, px, channels), np.uint8)
-    return x, np.arange(count, dtype=np.int64) % 5
-
-
-def save_npz(path: Path, **arrays: npt.NDArray[Any]) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **arrays)  # type: ignore[arg-type]
-    return f"npz:{path}"
 
 
 def whole(data: Dataset, augment: Augment | None = None) -> torch.Tensor:
