@@ -9,11 +9,11 @@ import torch
 
 from fdbench import blackbox, submission
 from fdbench.api.evaluation import run_announced
-from fdbench.api.opening import open_models, workspace_at
+from fdbench.api.opening import EMBEDDED, open_models, open_requested, trained_on, workspace_at
 from fdbench.api.requests import Compute, DataRequest, SetRequest
 from fdbench.attacks import Replay, complete, from_file
-from fdbench.console import say, stoppable
-from fdbench.data import Dataset, open_data
+from fdbench.console import say
+from fdbench.data import Dataset
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.evaluation import Evaluation
 from fdbench.machine import rank_and_world, start_torch
@@ -42,7 +42,7 @@ def use_set(name: str, data: DataRequest, results: Path, compute: Compute) -> Op
     workspace, device = workspace_at(results), start_torch(compute.device, compute.threads)
     stored = AdvSet.open(workspace, name)
     source = stored.info.data
-    images = _open_data(data.data or source.name, data.split or source.split, data)
+    images = open_requested(data, source.name, source.split)
     return OpenedSet(stored, images, workspace, device)
 
 
@@ -62,8 +62,7 @@ def make_set(
     say(f"{names} on {plan.data.name}, linf, eps {255 * plan.threat.eps:g}/255, {kind}")
     for warning in plan.warnings:
         say(f"warning: {warning}")
-    with stoppable():
-        folder = blackbox.make_set(plan, say)
+    folder = blackbox.make_set(plan, say)
     stored = AdvSet.open(workspace, folder.name)
     for name, counts in stored.counts.items():
         for line in submission.summary(counts) if counts else []:
@@ -90,13 +89,8 @@ def judge(
             seed=stored.info.seed, limit=count if count < len(images) else None,
             batch_size=batch_size,
         )  # fmt: skip
-        folders.append(run_announced(evaluation).path)
+        folders.append(run_announced(evaluation))
     return folders
-
-
-def _open_data(name: str, split: str, data: DataRequest) -> Dataset:
-    part = "test" if split == "val" else split
-    return open_data(name, part, data_dir=data.data_dir, download=data.download, px=data.px)
 
 
 def _plan(
@@ -109,9 +103,8 @@ def _plan(
     """Plans a set, and opens every network, recipe and folder it needs."""
     limit, batch_size = amounts
     known = _known(request.surrogates, workspace)
-    card = known.models[0].card if known else None
-    trained_on = card.data["name"] if card else None
-    images = _open_data(data.data or trained_on or "fashion-mini", data.split or "test", data)
+    default = trained_on(known.models[0]) if known else None
+    images = open_requested(data, default or EMBEDDED)
     eps, aim = request.eps or default_eps(images.name), _aim(images, request)
     threat, targeted = Threat("linf", eps), aim is not None
     attackers, titles = [], []

@@ -9,7 +9,7 @@ from torch import nn
 from fdbench.api.opening import complete, model_of, open_images, open_models, workspace_at
 from fdbench.api.requests import AttackRequest, Compute, DataRequest, RunRequest
 from fdbench.attacks import ATTACKS, Attack, parameters_of
-from fdbench.console import say, stoppable
+from fdbench.console import say
 from fdbench.data import Dataset
 from fdbench.evaluation import Evaluation
 from fdbench.evaluation import evaluate as run_evaluation
@@ -77,7 +77,7 @@ def evaluate(
     request = _request(attack, eps, norm, targeted, precision, parameters)
     images = data if isinstance(data, Dataset) else None
     source = DataRequest(None if images else str(data), split)
-    return _attack(
+    folder = _attack(
         opened,
         request,
         images or open_images(opened, source),
@@ -85,6 +85,7 @@ def evaluate(
         workspace,
         where,
     )
+    return read_run(folder)
 
 
 def _request(
@@ -115,8 +116,7 @@ def attack_models(
     folders = []
     for model in open_models(refs, workspace):
         images = open_images(model, data)
-        runs = (_attack(model, one, images, run, workspace, device) for one in requests)
-        folders += [done.path for done in runs]
+        folders += [_attack(model, one, images, run, workspace, device) for one in requests]
     return folders
 
 
@@ -127,7 +127,7 @@ def _attack(
     run: RunRequest,
     workspace: Workspace,
     device: Any,
-) -> Run:
+) -> Path:
     spec = complete(request, model, images)
     attack = ATTACKS[spec.attack]
     evaluation = Evaluation(
@@ -137,8 +137,8 @@ def _attack(
     return run_announced(evaluation)
 
 
-def run_announced(evaluation: Evaluation) -> Run:
-    """Announces the attack, and runs it on the remaining images."""
+def run_announced(evaluation: Evaluation) -> Path:
+    """Announces the attack, runs it on the remaining images and returns the run's folder."""
     spec: AttackSpec = evaluation.spec
     attack: Attack = evaluation.attack
     chosen = spec.parameters.sees_network
@@ -149,5 +149,4 @@ def run_announced(evaluation: Evaluation) -> Run:
     say(
         f"{name} on {evaluation.data.name}: {attack_name}, {spec.norm}, eps {spec.eps_text}, {kind}"
     )
-    with stoppable():
-        return read_run(run_evaluation(evaluation, say))
+    return run_evaluation(evaluation, say)

@@ -1,15 +1,21 @@
 """Checks that a number can be trusted: the doctor examines a network, verify a finished run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from fdbench.api.opening import complete, model_of, open_images, open_models, workspace_at
+from fdbench.api.opening import (
+    complete,
+    model_of,
+    open_images,
+    open_models,
+    open_requested,
+    workspace_at,
+)
 from fdbench.api.requests import AttackRequest, Compute, DataRequest, DoctorRequest
-from fdbench.console import progress, say, stoppable
-from fdbench.data import open_data
+from fdbench.console import progress, say
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.evaluation import CHECKS, Patient, audit, check_fit, examine, find_run
 from fdbench.evaluation import read_run as read_saved
@@ -81,13 +87,11 @@ def doctor_models(
     asked: DoctorRequest,
     results: Path,
     compute: Compute,
-) -> list[Findings]:
-    """Returns the findings of each model named, or of all in the workspace."""
+) -> Iterator[Findings]:
+    """Yields the findings of each model named, or of all in the workspace, one at a time."""
     workspace, device = workspace_at(results), start_torch(compute.device, compute.threads)
-    return [
-        _examined(model, request, data, asked, workspace, device)
-        for model in open_models(refs, workspace)
-    ]
+    for model in open_models(refs, workspace):
+        yield _examined(model, request, data, asked, workspace, device)
 
 
 def _examined(
@@ -134,7 +138,7 @@ def _kept(
         f"{spec.eps_text}; transfer from {', '.join(others) or 'no network'}"
     )
     began = now()
-    with stoppable(), progress(f"doctor {model.name}", len(CHECKS), "checks") as advance:
+    with progress(f"doctor {model.name}", len(CHECKS), "checks") as advance:
         checks = tuple(examine(patient, lambda: advance(1)))
     findings = Findings(model.name, model.weights, data, checks, began)
     say(f"kept in {write_findings(workspace, findings)}")
@@ -214,12 +218,9 @@ def verify(
     """
     workspace = workspace_at(results)
     saved, where = read_saved(find_run(workspace, str(run))), start_torch(device, threads)
-    opened = _open_or_say(model or saved.info.model.ref, workspace)
+    opened = _open_or_say(saved.info.model.ref if model is None else model, workspace)
     recorded, given = saved.info.data, data or DataRequest()
-    images = open_data(
-        given.data or recorded.name, recorded.split, data_dir=given.data_dir,
-        download=given.download, px=given.px,
-    )  # fmt: skip
+    images = open_requested(given, recorded.name, recorded.split)
     with progress(saved.path.name, len(saved.rows), "images") as advance:
         return audit(saved, opened, images, where, batch_size=batch_size, tick=advance)
 

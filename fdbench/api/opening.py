@@ -15,7 +15,7 @@ from fdbench.models import Model, in_memory_model, open_model
 from fdbench.specs import AttackSpec, default_eps, default_targeted
 from fdbench.store import Workspace
 
-_EMBEDDED = "fashion-mini"  # if neither the user nor the model's card names a data set
+EMBEDDED = "fashion-mini"  # if neither the user nor the model's card names a data set
 
 
 def workspace_at(results: Path | str | Workspace) -> Workspace:
@@ -83,11 +83,20 @@ def open_models(refs: Sequence[str], workspace: Workspace) -> Iterator[Model]:
 
 def open_images(model: Model, request: DataRequest) -> Dataset:
     """Opens the data set named, else the one the model was trained on, else the embedded one."""
-    trained_on = model.card.data["name"] if model.card else None
-    split = request.split or "test"
+    return open_requested(request, trained_on(model) or EMBEDDED)
+
+
+def trained_on(model: Model) -> str | None:
+    """Returns the data set that a model's card names."""
+    return model.card.data["name"] if model.card else None
+
+
+def open_requested(request: DataRequest, default: str, split: str = "test") -> Dataset:
+    """Opens the data set and split of a request, else `default` and `split`; val is test."""
+    part = request.split or split
     return open_data(
-        request.data or trained_on or _EMBEDDED,
-        "test" if split == "val" else split,
+        request.data or default,
+        "test" if part == "val" else part,
         data_dir=request.data_dir,
         download=request.download,
         px=request.px,

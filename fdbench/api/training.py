@@ -7,7 +7,7 @@ from typing import Unpack
 from fdbench import training
 from fdbench.api.opening import workspace_at
 from fdbench.api.requests import DataRequest
-from fdbench.console import say, stoppable
+from fdbench.console import say
 from fdbench.errors import BadValue, unknown
 from fdbench.machine import start_torch
 from fdbench.models import denoise_choices
@@ -68,17 +68,16 @@ def train(
     if network.denoise not in denoise_choices():  # refused before anything slow happens
         raise unknown("denoiser", network.denoise, denoise_choices())
     torch_device = start_torch(device, threads)
-    with stoppable():
-        return training.train_network(
-            network,
-            _source(data),
-            workspace=workspace_at(results),
-            device=torch_device,
-            say=say,
-            name=name,
-            fresh=fresh,
-            **settings,
-        )
+    return training.train_network(
+        network,
+        _source(data),
+        workspace=workspace_at(results),
+        device=torch_device,
+        say=say,
+        name=name,
+        fresh=fresh,
+        **settings,
+    )
 
 
 def train_attacker(
@@ -127,19 +126,18 @@ def train_attacker(
         >>> adv = fdbench.transfer([net], clean, eps=8 / 255, method="generator", weights=str(path))
     """
     torch_device = start_torch(device, threads)
-    with stoppable():
-        return training.train_attacker(
-            surrogates,
-            _source(data),
-            workspace=workspace_at(results),
-            device=torch_device,
-            say=say,
-            name=name,
-            fresh=fresh,
-            eps=eps,
-            epochs=epochs,
-            batch_size=batch_size,
-            lr=lr,
-            limit=limit,
-            seed=seed,
-        )
+    return training.train_attacker(
+        surrogates,
+        _source(data),
+        workspace=workspace_at(results),
+        device=torch_device,
+        say=say,
+        name=name,
+        fresh=fresh,
+        eps=eps,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        limit=limit,
+        seed=seed,
+    )

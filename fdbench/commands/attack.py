@@ -22,6 +22,7 @@ from fdbench.commands.options import (
 )
 from fdbench.commands.results import show_runs
 from fdbench.commands.transfer import transfer
+from fdbench.console import stoppable
 from fdbench.errors import BadValue
 from fdbench.specs import Parameters, battery
 
@@ -136,7 +137,9 @@ def run(requests: list[api.AttackRequest], flags: dict[str, Any]) -> None:
     as_json, models, results = (flags.pop(name) for name in ("as_json", "models", "results"))
     data, request = taken(api.DataRequest, flags), taken(api.RunRequest, flags)
     compute = taken(api.Compute, flags)
-    show_runs(api.attack_models(requests, models, data, request, results, compute), as_json)
+    with stoppable():
+        folders = api.attack_models(requests, models, data, request, results, compute)
+    show_runs(folders, as_json)
 
 
 def command_of(attack: str) -> click.Command:

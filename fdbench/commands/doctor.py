@@ -18,6 +18,7 @@ from fdbench.commands.options import (
     split_option,
     taken,
 )
+from fdbench.console import stoppable
 from fdbench.errors import BadValue, SanityFailed
 
 
@@ -68,10 +69,11 @@ def doctor(
     checkup, data = taken(api.DoctorRequest, flags), taken(api.DataRequest, flags)
     compute = taken(api.Compute, flags)
     failed = []
-    for findings in api.doctor_models(models, request, data, checkup, results, compute):
-        show_checks(findings.checks)
-        if any(check.verdict == "fail" for check in findings.checks):
-            failed.append(findings.model)
+    with stoppable():
+        for findings in api.doctor_models(models, request, data, checkup, results, compute):
+            show_checks(findings.checks)
+            if any(check.verdict == "fail" for check in findings.checks):
+                failed.append(findings.model)
     if failed:
         raise SanityFailed(
             f"{', '.join(failed)}: robust accuracy is not reliable as measured; see the table."

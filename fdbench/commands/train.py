@@ -15,7 +15,7 @@ from fdbench.commands.options import (
     results_option,
     taken,
 )
-from fdbench.console import out, say
+from fdbench.console import out, say, stoppable
 from fdbench.specs import ARCHS, BLOCKS, PLACES, ModelSpec
 
 _AT_LEAST_1 = click.IntRange(min=1)
@@ -97,6 +97,7 @@ def train(
     shape = ModelSpec(arch, denoise, denoise_at, block, width)  # an unknown name fails at once
     own_name = plain_name(name) if name else None
     data = taken(api.DataRequest, settings)
-    path = api.train(shape, data, name=own_name, fresh=not resume, results=results, **settings)
+    with stoppable():
+        path = api.train(shape, data, name=own_name, fresh=not resume, results=results, **settings)
     out.print(str(path), soft_wrap=True)
     say(f"Next: fdbench attack pgd --iters 100 --model {path.stem}")

@@ -14,7 +14,7 @@ from fdbench.commands.options import (
     size,
     taken,
 )
-from fdbench.console import out
+from fdbench.console import out, stoppable
 
 
 @click.command("train-attacker")
@@ -60,7 +60,9 @@ def train_attacker(
     """
     own_name, radius = plain_name(name), size(eps, "linf", "eps")
     data = taken(api.DataRequest, settings)
-    path = api.train_attacker(
-        surrogates, data, name=own_name, fresh=not resume, eps=radius, results=results, **settings
-    )
+    with stoppable():
+        path = api.train_attacker(
+            surrogates, data, name=own_name, fresh=not resume, eps=radius, results=results,
+            **settings,
+        )  # fmt: skip
     out.print(str(path), soft_wrap=True)

@@ -19,7 +19,7 @@ from fdbench.commands.options import (
     taken,
 )
 from fdbench.commands.results import show_runs
-from fdbench.console import out
+from fdbench.console import out, stoppable
 from fdbench.errors import BadValue
 
 _LIMIT_S = 500  # a submission's, for 100 images: the competition's own (NIPS 2017 rules)
@@ -127,13 +127,14 @@ def transfer(
     """
     refuse_contradictions(use, models, flags)
     data, compute = taken(api.DataRequest, flags), taken(api.Compute, flags)
-    if use:
-        opened = api.use_set(use, data, results, compute)
-    else:
-        flags["eps"] = size(flags["eps"], "linf", "eps")
-        request = api.SetRequest(**flags)
-        opened = api.make_set(request, data, limit, batch_size, results, compute)
-    runs = api.judge(opened, models, limit, batch_size)
+    flags["eps"] = size(flags["eps"], "linf", "eps")
+    with stoppable():
+        if use:
+            opened = api.use_set(use, data, results, compute)
+        else:
+            request = api.SetRequest(**flags)
+            opened = api.make_set(request, data, limit, batch_size, results, compute)
+        runs = api.judge(opened, models, limit, batch_size)
     stored = opened.stored
     if as_json:
         made = {"seconds": stored.seconds, "counts": stored.counts}

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from fdbench import api
 from fdbench.commands import main
 
 TINY = "--arch r20 --width 2 --epochs 1 --batch-size 500 --attack-iters 1 --probe-iters 1"
@@ -155,6 +156,7 @@ def test_a_read_only_results_folder_is_named_at_once(trained: Path, words: str) 
 
 _SMALL_DISK = """
 import resource, signal, sys
+from fdbench import api
 from fdbench.commands import main
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past the limit fails as on a full disk
 resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
@@ -242,6 +244,29 @@ def test_lists_are_tables_or_json(cwd: Path, trained: Path, what: str) -> None:
     words = f"list {what}" + (f" --results {trained}" if what in ("models", "runs") else "")
     assert run(words).exit_code == 0
     assert isinstance(json.loads(run(words, "--json").stdout), list)
+
+
+def _interrupted(*args: object, **settings: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("line", "function"),
+    [
+        ("attack pgd", "attack_models"),
+        ("attack transfer --use S --model V", "use_set"),
+        ("doctor", "doctor_models"),
+        ("train --arch r20", "train"),
+        ("train-attacker --surrogate A", "train_attacker"),
+    ],
+)
+def test_ctrl_c_ends_a_long_command_with_how_to_continue(
+    cwd: Path, monkeypatch: pytest.MonkeyPatch, line: str, function: str
+) -> None:
+    monkeypatch.setattr(api, function, _interrupted)
+    result = run(line)
+    assert result.exit_code == 1
+    assert result.stderr == "stopped. Run the same command to continue.\n"
 
 
 def test_help_does_not_load_torch() -> None:
