@@ -7,6 +7,7 @@ from .memory import in_memory, to_images
 from .named import open_fashion_mini, open_fashion_mnist, open_torchvision
 from .npz import open_npz
 from .open import check_images, open_data
+from .sampling import sampled
 
 __all__ = [
     "DATA",
@@ -30,5 +31,6 @@ __all__ = [
     "open_rgb",
     "open_torchvision",
     "read_classes",
+    "sampled",
     "to_images",
 ]

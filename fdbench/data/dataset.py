@@ -70,12 +70,13 @@ class Dataset:
     read: Reader
     class_names: tuple[str, ...] = ()
     ahead: bool = False  # reading is slow: `batches` prefetches one batch while another is in use
+    sample: str = "first"  # the order of its images (data/sampling.py): by default their own
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def first(self, limit: int | None) -> range:
-        """Positions of the first `limit` images, or of all if None: always the same."""
+        """Positions of the first `limit` images in this order, or of all if None."""
         return range(len(self))[:limit]
 
     def fetch(self, positions: Sequence[int], augment: Augment | None = None) -> Batch:
