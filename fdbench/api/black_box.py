@@ -9,7 +9,13 @@ import torch
 
 from fdbench import blackbox, submission
 from fdbench.api.evaluation import run_announced
-from fdbench.api.opening import EMBEDDED, open_models, open_requested, trained_on, workspace_at
+from fdbench.api.opening import (
+    EMBEDDED,
+    open_images,
+    open_models,
+    open_requested,
+    workspace_at,
+)
 from fdbench.api.requests import Compute, DataRequest, SetRequest
 from fdbench.attacks import Replay, complete, from_file
 from fdbench.console import say
@@ -42,7 +48,11 @@ def use_set(name: str, data: DataRequest, results: Path, compute: Compute) -> Op
     workspace, device = workspace_at(results), start_torch(compute.device, compute.threads)
     stored = AdvSet.open(workspace, name)
     source = stored.info.data
-    images = open_requested(data, source.name, source.split)
+    images = open_requested(data, source.name, source.split, source.sample)
+    if images.sample != source.sample:
+        raise BadValue(
+            f"{stored.path} holds a {source.sample} sample of {source.name}: leave --sample out."
+        )
     return OpenedSet(stored, images, workspace, device)
 
 
@@ -103,8 +113,7 @@ def _plan(
     """Plans a set, and opens every network, recipe and folder it needs."""
     limit, batch_size = amounts
     known = _known(request.surrogates, workspace)
-    default = trained_on(known.models[0]) if known else None
-    images = open_requested(data, default or EMBEDDED)
+    images = open_images(known.models[0], data) if known else open_requested(data, EMBEDDED)
     eps, aim = request.eps or default_eps(images.name), _aim(images, request)
     threat, targeted = Threat("linf", eps), aim is not None
     attackers, titles = [], []

@@ -6,7 +6,14 @@ from typing import Any
 
 from torch import nn
 
-from fdbench.api.opening import complete, model_of, open_images, open_models, workspace_at
+from fdbench.api.opening import (
+    complete,
+    in_order,
+    model_of,
+    open_images,
+    open_models,
+    workspace_at,
+)
 from fdbench.api.requests import AttackRequest, Compute, DataRequest, RunRequest
 from fdbench.attacks import ATTACKS, Attack, parameters_of
 from fdbench.console import say
@@ -29,6 +36,7 @@ def evaluate(
     norm: str = "linf",
     targeted: bool | None = None,
     split: str = "test",
+    sample: str | None = None,
     limit: int | None = None,
     batch_size: int | None = None,
     seed: int = 0,
@@ -51,7 +59,9 @@ def evaluate(
         norm: "linf", "l2" or another norm the attack supports.
         targeted: whether to attack towards a wrong class; None: if there are 100 classes or more.
         split: "test", "held-out" or "train".
-        limit: attack only the first `limit` images.
+        sample: the order that `limit` cuts: "first" (the data's own), "balanced" (one image of each
+            class in turn) or "random[:SEED]"; None: balanced where the data are ordered by class.
+        limit: attack only the first `limit` images; a larger limit continues the run.
         batch_size: images per forward pass; None: 250, or what fits in memory.
         seed: seed of starts and targets, which depend on (seed, image).
         precision: "fp32", "bf16" or "auto" for the attack's gradients; verdicts are float32.
@@ -75,12 +85,14 @@ def evaluate(
     workspace, where = workspace_at(results), start_torch(device, None)
     opened = model_of(model, workspace)
     request = _request(attack, eps, norm, targeted, precision, parameters)
-    images = data if isinstance(data, Dataset) else None
-    source = DataRequest(None if images else str(data), split)
+    if isinstance(data, Dataset):
+        images = data if data.sample != "first" else in_order(data, sample)
+    else:
+        images = open_images(opened, DataRequest(data, split, sample=sample))
     folder = _attack(
         opened,
         request,
-        images or open_images(opened, source),
+        images,
         RunRequest(limit, batch_size, seed, save_adv=save_adv),
         workspace,
         where,

@@ -220,7 +220,7 @@ def verify(
     saved, where = read_saved(find_run(workspace, str(run))), start_torch(device, threads)
     opened = _open_or_say(saved.info.model.ref if model is None else model, workspace)
     recorded, given = saved.info.data, data or DataRequest()
-    images = open_requested(given, recorded.name, recorded.split)
+    images = open_requested(given, recorded.name, recorded.split, recorded.sample)
     with progress(saved.path.name, len(saved.rows), "images") as advance:
         return audit(saved, opened, images, where, batch_size=batch_size, tick=advance)
 

@@ -4,18 +4,19 @@ import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from fdbench.api.requests import AttackRequest, DataRequest
 from fdbench.attacks import checked
 from fdbench.console import say
-from fdbench.data import Dataset, open_data
+from fdbench.data import DATA, Dataset, open_data, sampled
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.models import Model, in_memory_model, open_model
 from fdbench.specs import AttackSpec, default_eps, default_targeted
 from fdbench.store import Workspace
 
-EMBEDDED = "fashion-mini"  # if neither the user nor the model's card names a data set
+EMBEDDED = "fashion-mini"  # for sets of images that no network of ours makes
 
 
 def workspace_at(results: Path | str | Workspace) -> Workspace:
@@ -82,8 +83,37 @@ def open_models(refs: Sequence[str], workspace: Workspace) -> Iterator[Model]:
 
 
 def open_images(model: Model, request: DataRequest) -> Dataset:
-    """Opens the data set named, else the one the model was trained on, else the embedded one."""
-    return open_requested(request, trained_on(model) or EMBEDDED)
+    """Opens the data set named, else the one the model was trained on.
+
+    Raises BadValue, with the data sets that fit, for a network from elsewhere and no data named.
+    """
+    default = trained_on(model)
+    if request.data is None and default is None:
+        raise BadValue(
+            f"which images? {model.ref} does not say what it was trained on: give --data.\n"
+            f"{_fitting(model.net)}Your own images: --data folder:DIR or npz:PATH."
+        )
+    return open_requested(request, default or EMBEDDED)
+
+
+def _fitting(net: nn.Module) -> str:
+    """The named data sets whose images the network takes and whose classes it has, as a line."""
+    fitting = []
+    for name in DATA:
+        kind = DATA[name]
+        if kind.size and _outputs(net, kind.size[0]) == kind.size[1]:
+            fitting.append(f"--data {kind.form}")
+    return f"Fitting its input and its classes: {', '.join(fitting)}.\n" if fitting else ""
+
+
+def _outputs(net: nn.Module, px: int) -> int | None:
+    """The network's number of classes, or None if it takes no such images."""
+    try:
+        with torch.no_grad():
+            logits = net(torch.full((2, 3, px, px), 0.5))
+    except (RuntimeError, ValueError, AssertionError, TypeError):
+        return None  # it says so itself, in its own words, once there are images
+    return int(logits.shape[1]) if isinstance(logits, torch.Tensor) and logits.ndim == 2 else None
 
 
 def trained_on(model: Model) -> str | None:
@@ -91,16 +121,33 @@ def trained_on(model: Model) -> str | None:
     return model.card.data["name"] if model.card else None
 
 
-def open_requested(request: DataRequest, default: str, split: str = "test") -> Dataset:
-    """Opens the data set and split of a request, else `default` and `split`; val is test."""
+def open_requested(
+    request: DataRequest, default: str, split: str = "test", sample: str | None = None
+) -> Dataset:
+    """Opens the data set, split and sample of a request, else `default`, `split` and `sample`.
+
+    The split val is test; data ordered by class are balanced unless a sample is given.
+    """
     part = request.split or split
-    return open_data(
+    images = open_data(
         request.data or default,
         "test" if part == "val" else part,
         data_dir=request.data_dir,
         download=request.download,
         px=request.px,
     )
+    return in_order(images, request.sample or sample)
+
+
+def in_order(images: Dataset, sample: str | None) -> Dataset:
+    """The images in the order of `sample`; prints it where none was given and it is not theirs."""
+    ordered = sampled(images, sample)
+    if sample is None and ordered.sample != images.sample:
+        say(
+            f"{images.name} is ordered by class: a --limit takes one image of each class in turn "
+            f"(--sample {ordered.sample})"
+        )
+    return ordered
 
 
 def complete(request: AttackRequest, model: Model, images: Dataset) -> AttackSpec:

@@ -12,13 +12,14 @@ from fdbench.specs import AttackSpec, Parameters, PGDParameters
 
 @dataclass(frozen=True)
 class DataRequest:
-    """Which images: a data set, its split, and where it is stored."""
+    """Which images: a data set, its split, where it is stored, and which come first."""
 
     data: str | None = None
     split: str | None = None  # None: "test", or the split that a set was made from
     data_dir: Path | None = None
     px: int | None = None
     download: bool = False
+    sample: str | None = None  # as for data.sampled; None: balanced where ordered by class
 
 
 @dataclass(frozen=True)

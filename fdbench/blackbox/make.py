@@ -101,7 +101,9 @@ def set_info(plan: SetPlan) -> SetInfo:
         surrogates=tuple(
             Surrogate(model.name, model.ref, model.weights, weight) for model, weight in pairs
         ),
-        data=DataInfo(data.name, data.split, data.fingerprint, data.classes, len(data)),
+        data=DataInfo(
+            data.name, data.split, data.fingerprint, data.classes, len(data), data.sample
+        ),
         px=data.px,
         norm=plan.threat.norm,
         eps=plan.threat.eps,

@@ -142,7 +142,12 @@ split_option = click.option(
     help="Split of the data set; val, ImageNet's name, is test.",
 )
 limit_option = click.option(
-    "--limit", type=click.IntRange(min=1), help="Attack the first N images only."
+    "--limit", type=click.IntRange(min=1), help="Attack the first N images; a larger N continues."
+)
+sample_option = click.option(
+    "--sample",
+    help="The order that --limit cuts: first (the data's own), balanced (one image of each class "
+    "in turn), random or random:SEED [default: balanced where ordered by class, else first].",
 )
 seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
@@ -161,6 +166,7 @@ run_options = all_of(
     data_options,
     split_option,
     limit_option,
+    sample_option,
     click.option(
         "--batch-size",
         type=click.IntRange(min=1),

@@ -15,6 +15,7 @@ from fdbench.commands.options import (
     json_option,
     limit_option,
     results_option,
+    sample_option,
     size,
     taken,
 )
@@ -102,6 +103,7 @@ making_options = all_of(
     help="Split of the data set; val, ImageNet's name, is test [default: test, or the set's].",
 )
 @limit_option
+@sample_option
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),

@@ -19,12 +19,14 @@ class DataKind:
         summary: one line for `fdbench list data`.
         open: returns the requested split.
         takes: which of the options data_dir, download and px it accepts.
+        size: side of its images and number of classes, if they are the same for all such data.
     """
 
     form: str
     summary: str
     open: Callable[[Request], Dataset]
     takes: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
 
 
 DATA: Registry[DataKind] = Registry(
@@ -35,30 +37,35 @@ DATA: Registry[DataKind] = Registry(
             "fashion-mini",
             "6000 + 1000 images of Fashion-MNIST, embedded (28 px, 10 classes)",
             data.open_fashion_mini,
+            size=(28, 10),
         ),
         "fashion-mnist": lambda: DataKind(
             "fashion-mnist",
             "60 000 + 10 000 images of clothing (28 px, 10 classes)",
             data.open_fashion_mnist,
             _TORCHVISION,
+            (28, 10),
         ),
         "cifar10": lambda: DataKind(
             "cifar10",
             "50 000 + 10 000 photographs (32 px, 10 classes)",
             data.open_torchvision,
             _TORCHVISION,
+            (32, 10),
         ),
         "cifar100": lambda: DataKind(
             "cifar100",
             "50 000 + 10 000 photographs (32 px, 100 classes)",
             data.open_torchvision,
             _TORCHVISION,
+            (32, 100),
         ),
         "imagenet": lambda: DataKind(
             "imagenet",
             "ImageNet-1k in --data-dir DIR with train/ and val/ (224 px, 1000 classes)",
             data.open_imagenet,
             ("data_dir", "px"),
+            (224, 1000),
         ),
         "folder": lambda: DataKind(
             "folder:DIR",

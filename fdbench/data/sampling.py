@@ -29,7 +29,7 @@ def ordered_by_class(labels: Labels) -> bool:
     Then the first images show one class, or a few. False for fewer than two images a class, whose
     order can't be told from a random one.
     """
-    classes = len(labels.unique())
+    classes = len(set(labels.tolist()))
     if classes < 2 or len(labels) < 2 * classes:
         return False
     changes = int((labels[1:] != labels[:-1]).sum())

@@ -39,7 +39,7 @@ class Evaluation:
 
     @property
     def positions(self) -> list[int]:
-        """The images to attack: always the same first ones, so that models can be paired."""
+        """The images to attack: the first ones of the sample, so that models can be paired."""
         return list(self.data.first(self.limit))
 
     @property
@@ -68,8 +68,8 @@ def _further(evaluation: Evaluation) -> dict[str, Any]:
     """Returns the other settings that change a verdict (RunInfo.further)."""
     further: dict[str, Any] = {}
     if evaluation.draws != "image":
+        # Another number of images has other batches, and so other random numbers.
         further["batch_size"] = evaluation.most
-    if evaluation.draws == "run":
         further["images"] = len(evaluation.positions)
     if evaluation.spec.targets == "file":
         further["targets"] = digest(sorted(map(list, evaluation.targets.items()), key=str))
@@ -92,7 +92,9 @@ def run_info(evaluation: Evaluation) -> RunInfo:
             train=asdict(card.train) if card and card.train else None,
             preprocessing=model.preprocessing,
         ),
-        data=DataInfo(data.name, data.split, data.fingerprint, data.classes, len(data)),
+        data=DataInfo(
+            data.name, data.split, data.fingerprint, data.classes, len(data), data.sample
+        ),
         attack=evaluation.spec,
         seed=evaluation.seed,
         precision=evaluation.precision,

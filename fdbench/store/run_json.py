@@ -11,8 +11,9 @@ from fdbench.files import safe, write_atomically
 from fdbench.specs import AttackSpec, digest, parsed
 from fdbench.store.session import command_line, now
 
-FORMAT = 2  # of run.json and of the rows next to it
-_READABLE = (1, FORMAT)  # 1 stores PGD's parameters next to the threat, for every attack
+FORMAT = 3  # of run.json and of the rows next to it
+_READABLE = (1, 2, FORMAT)  # 1 stores PGD's parameters next to the threat, for every attack
+_LIMIT_IN_NAME = 2  # up to this format, a larger --limit began another run
 _LONGEST = 100  # characters of a run's name before its hash; file systems allow 255 in all
 
 
@@ -30,13 +31,17 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class DataInfo:
-    """The data set; `count` is the size of the whole split, not only of the run's images."""
+    """The data set; `count` is the size of the whole split, not only of the run's images.
+
+    `sample` is the order from which a run takes its first images (data/sampling.py).
+    """
 
     name: str
     split: str
     fingerprint: str
     classes: int
     count: int
+    sample: str = "first"
 
 
 @dataclass(frozen=True)
@@ -67,18 +72,28 @@ class RunInfo:
 
     @property
     def identity(self) -> dict[str, object]:
-        """Everything that can change a verdict; batch size, device and rank do not (C3)."""
+        """Everything that can change a verdict; batch size, device and rank do not (C3).
+
+        A run of more images of the same sample continues one of fewer.
+        """
         is_ours = self.model.spec is not None or not self.model.preprocessing
         return {
             "weights": self.model.weights,
             **({} if is_ours else {"preprocessing": self.model.preprocessing}),
             "data": [self.data.name, self.data.split, self.data.fingerprint],
-            "limit": self.limit,
+            **self._which,
             "attack": self.attack.identity,
             "seed": self.seed,
             "precision": self.precision,
             "further": dict(self.further),
         }
+
+    @property
+    def _which(self) -> dict[str, object]:
+        """The images a run may have, as its identity holds them."""
+        if self.format <= _LIMIT_IN_NAME:
+            return {"limit": self.limit}
+        return {"sample": self.data.sample}
 
     @property
     def name(self) -> str:

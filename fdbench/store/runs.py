@@ -50,6 +50,13 @@ def read_rows(folder: Path) -> tuple[list[Row], list[str]]:
     return list(rows.values()), warnings
 
 
+def _extended(old: RunInfo, new: RunInfo) -> RunInfo:
+    """The description with the larger of both numbers of images, and its command."""
+    if new.images <= old.images:
+        return old
+    return replace(old, images=new.images, limit=new.limit, command=new.command)
+
+
 class RunFolder(Closing):
     """A run's folder, open for writing by one process.
 
@@ -99,7 +106,8 @@ class RunFolder(Closing):
         if 0 < len(self.done) < self.info.images:
             warnings += changes(old.environment, self.info.environment)
         self._seconds = old.seconds
-        self.info = replace(old, warnings=merged(old.warnings, self.info.warnings, warnings))
+        kept = replace(old, warnings=merged(old.warnings, self.info.warnings, warnings))
+        self.info = _extended(kept, self.info)
         if self.rank == 0 and self.info != old:
             write_info(description, self.info)
 

@@ -70,6 +70,8 @@ class SetInfo:
             "seed": self.seed,
             "files": dict(self.files),
         }
+        if self.data.sample != "first":
+            identity["sample"] = self.data.sample
         return identity if self.targets is None else identity | {"targets": self.targets}
 
     @property

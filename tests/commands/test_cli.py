@@ -235,7 +235,11 @@ def test_a_users_function_is_a_model(cwd: Path, monkeypatch: pytest.MonkeyPatch)
         "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 28 * 28, 10))\n"
     )
     monkeypatch.setattr(sys, "path", list(sys.path))
-    result = run("attack pgd --iters 1 --limit 4 --model mynet:net")
+    refused = run("attack pgd --iters 1 --limit 4 --model mynet:net")
+    assert refused.exit_code == 2
+    assert "--data fashion-mini, --data fashion-mnist.\n" in refused.stderr
+    assert not (cwd / "results").exists()
+    result = run("attack pgd --iters 1 --limit 4 --model mynet:net --data fashion-mini")
     assert result.exit_code == 0, result.output
 
 

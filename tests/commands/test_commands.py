@@ -71,7 +71,7 @@ def test_autoattack_is_run_recorded_and_reported(results: Path) -> None:
     result = run(line, "--model n0 --eps 1/255 --json")
     assert result.exit_code == 0, result.stderr
     (info,) = json.loads(result.stdout)
-    assert info["further"] == {"batch_size": 4}
+    assert info["further"] == {"batch_size": 4, "images": 8}
     folder = results / "runs" / info["name"]
     rows = [json.loads(text) for text in (folder / "rows-0.jsonl").read_text().splitlines()]
     assert [row["image"] for row in rows] == list(range(8))

@@ -11,6 +11,7 @@ from scripted import Scripted, pgd_spec
 
 from fdbench.attacks import PGD
 from fdbench.attacks.protocol import Reading, Subject
+from fdbench.data import sampled
 from fdbench.data.open import open_data
 from fdbench.errors import BadValue
 from fdbench.evaluation import precision
@@ -294,6 +295,29 @@ def test_a_whole_batch_attack_with_another_batch_size_is_another_run(tmp_path: P
     assert evaluate(job(tmp_path, attack=scripted), silent) != evaluate(
         job(tmp_path, attack=scripted, batch_size=8), silent
     )
+
+
+def test_a_larger_limit_continues_the_run_with_the_rows_of_one_long_run(tmp_path: Path) -> None:
+    short = evaluate(job(tmp_path, limit=10), silent)
+    assert evaluate(job(tmp_path, limit=40), silent) == short
+    assert rows(short) == rows(evaluate(job(tmp_path / "once", limit=40), silent))
+    assert json.loads((short / "run.json").read_text())["images"] == 40
+
+
+def test_a_larger_limit_of_a_whole_batch_attack_is_another_run(tmp_path: Path) -> None:
+    scripted = Scripted(among, "batch")
+    assert evaluate(job(tmp_path, attack=scripted, limit=10), silent) != evaluate(
+        job(tmp_path, attack=scripted, limit=40), silent
+    )
+
+
+def test_another_sample_is_another_run_of_its_own_first_images(tmp_path: Path) -> None:
+    balanced = job(tmp_path, data=sampled(open_data("fashion-mini"), "balanced"), limit=20)
+    folder = evaluate(balanced, silent)
+    assert folder != evaluate(job(tmp_path, limit=20), silent)
+    labels = [row["label"] for row in rows(folder).values()]
+    assert sorted(labels) == sorted([*range(10)] * 2)
+    assert json.loads((folder / "run.json").read_text())["data"]["sample"] == "balanced"
 
 
 def test_without_acceleration_an_attack_may_be_given_the_whole_run(

@@ -46,8 +46,8 @@ def test_appended_rows_are_read_back_and_done(tmp_path: Path) -> None:
     [
         {"seed": 1},
         {"precision": "bf16"},
-        {"limit": 10},
         {"attack": replace(info().attack, eps=4 / 255)},
+        {"data": replace(info().data, sample="balanced")},
         {"data": replace(info().data, fingerprint="0" * 16)},
         {"data": replace(info().data, split="train")},
         {"model": replace(info().model, weights="1" * 64)},
@@ -62,6 +62,7 @@ def test_name_changes_with_whatever_changes_a_verdict(change: dict[str, Any]) ->
     "change",
     [
         {"batch_size": 1},
+        {"limit": 10, "images": 10},
         {"environment": {}},
         {"command": "other"},
         {"started": "2026-01-01"},
@@ -70,6 +71,33 @@ def test_name_changes_with_whatever_changes_a_verdict(change: dict[str, Any]) ->
 )
 def test_name_ignores_what_changes_no_verdict(change: dict[str, Any]) -> None:
     assert replace(info(), **change).name == info().name
+
+
+def test_runs_of_earlier_formats_keep_their_names() -> None:
+    old = replace(info(), format=2)
+    assert old.name == "r20-fashion-mini-pgd-10-100-u-linf-8-b22364f3ce2cc298"
+    assert replace(old, limit=10).name != old.name
+
+
+def test_more_images_of_a_sample_continue_its_run(tmp_path: Path) -> None:
+    few = replace(info(images=2), limit=2, command="fdbench attack pgd --limit 2")
+    more = replace(info(images=3), limit=3, command="fdbench attack pgd --limit 3")
+    path = store(tmp_path, few, rows(0, 1))
+    with RunFolder.open(Workspace(tmp_path), more) as folder:
+        assert (folder.path, folder.done) == (path, {0, 1})
+        folder.append(rows(2))
+    (run,) = read_runs(tmp_path)
+    assert (run.info.images, run.info.limit, run.info.command) == (3, 3, more.command)
+    assert run.finished
+
+
+def test_fewer_images_leave_a_run_as_it_is(tmp_path: Path) -> None:
+    more = replace(info(images=3), limit=3)
+    path = store(tmp_path, more, rows(0, 1, 2))
+    before = (path / "run.json").read_bytes()
+    with RunFolder.open(Workspace(tmp_path), replace(more, images=1, limit=1)) as folder:
+        assert folder.done == {0, 1, 2}
+    assert (path / "run.json").read_bytes() == before
 
 
 def test_name_is_safe_and_short_for_any_model_and_data() -> None:
