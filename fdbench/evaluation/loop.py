@@ -12,8 +12,8 @@ from torch import nn
 from fdbench import randomness
 from fdbench.attacks import Subject, choose_targets
 from fdbench.console import progress
-from fdbench.errors import BadValue
-from fdbench.evaluation import precision
+from fdbench.errors import BadValue, FdbenchError
+from fdbench.evaluation import behaviour, precision
 from fdbench.evaluation.batching import Chunks, fitting, remaining
 from fdbench.evaluation.evaluation import Evaluation, check_fit, run_info
 from fdbench.evaluation.readings import Worst, rows_of, worst_of
@@ -146,6 +146,7 @@ def evaluate(evaluation: Evaluation, say: Say) -> Path:
     with RunFolder.open(evaluation.workspace, run_info(evaluation), rank) as folder:
         chunks, mine = remaining(evaluation, folder.done, rank, world)
         say(f"{folder.path.name}: {sum(map(len, chunks))} of {mine} images to do")
+        _same_behaviour(evaluation, folder, say)
         if chunks:
             _same_keeping(evaluation, folder)
             # A network may draw random numbers; the generators are restored afterwards.
@@ -153,6 +154,25 @@ def evaluate(evaluation: Evaluation, say: Say) -> Path:
             with torch.random.fork_rng(cuda):
                 _attack_all(evaluation, chunks, mine, folder, say)
         return folder.path
+
+
+def _same_behaviour(evaluation: Evaluation, folder: RunFolder, say: Say) -> None:
+    """Refuses to continue a run whose network, or whose data, behave differently now."""
+    path, net, data = folder.paths.behaviour, evaluation.model.net, evaluation.data
+    count, device = len(evaluation.positions), evaluation.device
+    then = behaviour.kept(path)
+    if then is None:
+        behaviour.keep(path, behaviour.observe(net, data, count, device))
+        return
+    why, by_chance = behaviour.changed(net, data, count, device, then)
+    if by_chance:
+        say("warning: the network draws random numbers: whether it changed can't be checked")
+    elif why:
+        raise FdbenchError(
+            f"{why}\n"
+            f"To start over, move the old run away: fdbench runs archive {folder.path.name}\n"
+            "then type the same command again. Or keep both: --results OTHER"
+        )
 
 
 def _same_keeping(evaluation: Evaluation, folder: RunFolder) -> None:

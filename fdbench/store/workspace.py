@@ -6,6 +6,7 @@
     results/runs/RUN/                                     one model under one attack
         run.json, rows-RANK.jsonl                         its description, one line per image
         adv/SHARD.safetensors, png/READING/IMAGE.png      the adversarial images, if saved
+        behaviour.safetensors                             what the network answers on some images
         scratch-RANK                                      the batch in progress
     results/sets/SET/                                     adversarial images made once
         set.json, index-RANK.jsonl, adv/SHARD.safetensors
@@ -56,6 +57,11 @@ class RunPaths:
     def png(self, reading: str, image: int | str) -> Path:
         """One adversarial image in whole pixels."""
         return self.pngs / reading / f"{image}.png"
+
+    @property
+    def behaviour(self) -> Path:
+        """What the run's network answers on some images (evaluation/behaviour.py)."""
+        return self.folder / f"behaviour{WEIGHTS}"
 
     def scratch(self, rank: int) -> Path:
         """One process's intermediate results of its current batch (store/scratch.py)."""

@@ -162,7 +162,8 @@ def run(words: str) -> Result:
     return CliRunner().invoke(transfer, words.split())
 
 
-MAKE = "--attackers duo --surrogate threenets:known --surrogate threenets:other=0.5"
+KNOWN = "--data fashion-mini --surrogate threenets:known"
+MAKE = f"{KNOWN} --surrogate threenets:other=0.5 --attackers duo"
 
 
 def test_a_set_is_made_once_and_judged_by_any_number_of_victims(cwd: Path) -> None:
@@ -181,7 +182,7 @@ def test_a_set_is_made_once_and_judged_by_any_number_of_victims(cwd: Path) -> No
     assert set(json.loads(rows[0])["pred"]) == {"mi", "coin"}
 
 
-AIMED = "--attackers mi --surrogate threenets:known --model threenets:known --batch-size 6"
+AIMED = f"{KNOWN} --attackers mi --model threenets:known --batch-size 6"
 
 
 def aimed(words: str) -> tuple[AdvSet, list[dict[str, Any]]]:
@@ -239,7 +240,7 @@ def test_the_competitions_images_bring_their_targets(cwd: Path) -> None:
 
 
 def test_an_untrained_generator_is_refused_with_the_command_that_trains_it(cwd: Path) -> None:
-    known = "--surrogate threenets:known --surrogate threenets:other=0.5"
+    known = "--data fashion-mini --surrogate threenets:known --surrogate threenets:other=0.5"
     result = run(f"{known} --eps 4/255 --limit 3")
     assert result.exit_code == 1
     command = (
@@ -273,11 +274,17 @@ WRONG = {
     "limit of nobody": (f"{MAKE} --time-limit 5", "--time-limit is only for --submission"),
     "a path as a name": (f"{MAKE} --make ../x", "plain file name"),
     "weight": ("--surrogate threenets:known=much", "'much' is not a weight"),
-    "no weight": ("--surrogate threenets:known=-1", "weights of surrogates must be"),
-    "no such battery": ("--attackers solo --surrogate threenets:known", "no battery 'solo'"),
+    "no weight": (
+        "--data fashion-mini --surrogate threenets:known=-1",
+        "weights of surrogates must be",
+    ),
+    "no such battery": (
+        "--data fashion-mini --attackers solo --surrogate threenets:known",
+        "no battery 'solo'",
+    ),
     "who cannot aim": (f"{MAKE} --targeted", "coin (method noise) can't aim at a class"),
     "who cannot aim by default": (
-        "--surrogate threenets:known --targeted",
+        "--data fashion-mini --surrogate threenets:known --targeted",
         "generator (method generator) can't aim at a class",
     ),
     "targets of nobody": (f"{MAKE} --untargeted --targets random", "contradicts --untargeted"),

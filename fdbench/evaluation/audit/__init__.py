@@ -8,11 +8,14 @@ checksum covers the times, the environment and the warnings in run.json.
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
 from fdbench.data import Dataset
+from fdbench.evaluation import behaviour
 from fdbench.evaluation.audit import identity, rows
 from fdbench.evaluation.audit.image_checks import ImageChecks, batches
 from fdbench.evaluation.audit.saved_run import SavedRun, find_run, read_run
+from fdbench.evaluation.audit.tally import listing
 from fdbench.models import Model
 from fdbench.store import Check
 
@@ -60,8 +63,25 @@ def audit(
         identity.check_description(run),
         of_weights,
         of_data,
+        _check_behaviour(run, net, data, device),
         rows.check_completeness(run, position),
         rows.check_integrity(run),
         rows.check_first_wrong(run.rows),
         *images.results(),
     ]
+
+
+def _check_behaviour(
+    run: SavedRun, net: nn.Module | None, data: Dataset, device: torch.device
+) -> Check:
+    """Checks that the network answers as it did when the run began."""
+    then = behaviour.kept(run.paths.behaviour)
+    if then is None:
+        return Check("behaviour", "skipped", "this run predates records of behaviour")
+    if net is None:
+        return Check("behaviour", "skipped", "these are not the run's weights and data")
+    why, by_chance = behaviour.changed(net, data, run.info.images, device, then)
+    if by_chance:
+        return Check("behaviour", "skipped", "the network draws random numbers")
+    good = "the network answers as when this run began"
+    return listing("behaviour", [why] if why else [], good)
