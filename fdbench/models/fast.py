@@ -3,7 +3,8 @@
 An attack in inference mode multiplies by the same batch-norm scales thousands of times. Folding
 them into the convolutions and using channels_last took 20 to 45 % off a forward and backward pass
 of an r20 (28 px, batches of 64 to 250, two cores with AVX-512, torch 2.15). The copy is compared
-with its original before it is used.
+with its original before it is used. It has no gradients of weights, which are what some strided
+convolutions can't safely compute in channels_last (VECTOR in resnet.py).
 """
 
 import copy
