@@ -23,11 +23,11 @@ from fdbench.specs import ARCHS, BOTTLENECK, NO_DENOISER, Arch, ModelSpec
 # Up to this size a network keeps the resolution of its input in the first stage (He et al. 2016,
 # Sec. 4.2, for 32 px; 64 px is Tiny-ImageNet). Above it, the stem of ImageNet halves it twice.
 SMALL_PX = 64
-# oneDNN's AVX2 kernel for the weights' gradient of a strided 1x1 convolution takes eight channels at a
-# time, and with fewer inputs, channels last, writes beyond its buffer: "double free or corruption".
-# Measured with torch 2.13 and 2.14.1 (oneDNN 3.12): 1 to 7 inputs crash at strides 2, 3 and 4,
-# whatever the outputs; 8 and more do not, nor do other kernels, padding, groups, contiguous inputs,
-# the inputs' gradient (all that attacks compute), AVX-512 or SSE 4.1.
+# oneDNN's AVX2 kernel for the weights' gradient of a strided 1x1 convolution takes eight channels
+# at a time; with fewer inputs, channels last, it writes beyond its buffer ("double free or
+# corruption"). Measured with torch 2.13 and 2.14.1 (oneDNN 3.12): 1 to 7 inputs at strides 2, 3, 4,
+# whatever the outputs. Safe are 8 inputs or more, other kernel sizes, padding, groups, contiguous
+# inputs, the gradient of the inputs (all that an attack computes), AVX-512 and SSE 4.1.
 VECTOR = 8
 GROUP_BASE = 64  # the width for which a ResNeXt's group width is stated (Xie et al. 2017)
 
