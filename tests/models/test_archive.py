@@ -14,6 +14,7 @@ from conftest import Small, frozen
 from torch import nn
 
 from fdbench.errors import FdbenchError
+from fdbench.machine import bytes_per_image
 from fdbench.models.fast import accelerate
 from fdbench.models.load import Model, open_model
 from fdbench.store import Workspace
@@ -158,3 +159,8 @@ def test_a_damaged_torch_export_file_is_refused(tmp_path: Path) -> None:
         file.writestr("net/archive_format", "pt2")
     with pytest.raises(FdbenchError, match=r"is not a readable torch\.export file"):
         opened(f"{tmp_path}/net.pt2?trust=true")
+
+
+def test_the_memory_that_it_needs_is_measured(stored: str, batch: Batch) -> None:
+    eager = bytes_per_image(frozen(Small()), batch.x)
+    assert 0.5 * eager < bytes_per_image(opened(stored).net, batch.x) < 2 * eager

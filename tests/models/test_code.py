@@ -1,7 +1,9 @@
 """Networks from the user's own code: a file or module, its attribute, and arguments."""
 
 import hashlib
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -260,6 +262,17 @@ def test_a_file_that_is_not_there_brings_the_nearest(home: Path) -> None:
 def test_a_name_of_elsewhere_or_in_other_case_is_proposed(ref: str, near: str) -> None:
     with pytest.raises(BadValue, match=f"Did you mean {near}"):
         opened(ref)
+
+
+def test_a_name_of_timm_is_proposed_where_timm_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timm = SimpleNamespace(list_pretrained=lambda: ["resnet50.a1_in1k", "vit_tiny.x"])
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    with pytest.raises(BadValue, match="Did you mean 'tv:resnet50' or 'timm:resnet50'"):
+        opened("resnet50")
+    with pytest.raises(BadValue, match="Did you mean 'timm:vit_tiny'"):
+        opened("ViT_tiny")
 
 
 # --- precision

@@ -35,8 +35,9 @@ def account(reason: BaseException) -> str:
 
 
 def brief(reason: BaseException) -> str:
-    """Returns the exception's type and the first line of its text."""
-    return "".join(traceback.format_exception_only(reason)).splitlines()[0]
+    """Returns the exception's type and the first line of its text, of TorchScript's the last."""
+    lines = "".join(traceback.format_exception_only(reason)).splitlines()
+    return lines[-1 if "TorchScript interpreter" in lines[0] else 0]
 
 
 @contextmanager

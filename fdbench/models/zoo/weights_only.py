@@ -14,6 +14,8 @@ from fdbench.errors import FdbenchError
 from fdbench.models.zoo.archive import archive_entries
 from fdbench.models.zoo.users_code import brief
 
+_AGAIN = "Copy it again from where it came from; keep this one until that worked."
+_NO_FILE = "{path} is truncated or not a file of torch.save ({reason}).\n" + _AGAIN
 _DEEPEST = 3  # mappings inside mappings, in checkpoints of training scripts
 
 
@@ -58,12 +60,19 @@ def _largest(content: object) -> _Weights | None:
 
 
 def has_card(path: Path) -> bool:
-    """Returns whether a file is one of fdbench's .safetensors, or too damaged to tell."""
+    """Returns whether a file is one of fdbench's .safetensors.
+
+    Raises FdbenchError if it should be a .safetensors file, and is none or cut short.
+    """
     try:
         with safe_open(path, "pt") as file:
             return "card" in (file.metadata() or {})
-    except SafetensorError:
-        return path.suffix == ".safetensors"
+    except SafetensorError as reason:
+        if path.suffix != ".safetensors":
+            return False
+        raise FdbenchError(
+            f"{path} is truncated or not a safetensors file ({reason}).\n{_AGAIN}"
+        ) from reason
 
 
 def no_card(path: Path) -> FdbenchError:
@@ -137,12 +146,6 @@ def _content(path: Path) -> object:
         raise _whole_objects(path) from reason
     except Exception as reason:  # its unpickler raises anything on what is cut short
         raise FdbenchError(_NO_FILE.format(path=path, reason=brief(reason))) from reason
-
-
-_NO_FILE = (
-    "{path} is no file of torch.save, or is cut short ({reason}).\n"
-    "Copy it again from where it came from; keep this one until that worked."
-)
 
 
 def _classes_in(path: Path) -> list[Any]:
