@@ -45,6 +45,7 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "old.pth": lambda path: torch.save(named(""), path, _use_new_zipfile_serialization=False),
     "ddp.model": lambda path: torch.save({"net": named("module."), "epoch": 3}, path),
     "pl.ckpt": lambda path: torch.save({"state_dict": named("model."), "loops": {"a": 1}}, path),
+    "compiled.pt": lambda path: torch.save(named("_orig_mod.module."), path),
     "hf.bin": lambda path: torch.save(named(""), path),
     "deep": lambda path: torch.save({"a": {"b": named("")}}, path),
     "plain.safetensors": lambda path: save_file(named(""), path),

@@ -14,8 +14,10 @@ from fdbench.errors import FdbenchError
 from fdbench.models.zoo.archive import archive_entries
 from fdbench.models.zoo.users_code import brief
 
-_AGAIN = "Copy it again from where it came from; keep this one until that worked."
+_AGAIN = "Copy it again from where it came from, or train again; keep this one until that worked."
 _NO_FILE = "{path} is truncated or not a file of torch.save ({reason}).\n" + _AGAIN
+# DataParallel, torch.compile, and what a LightningModule usually calls its network.
+_WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")
 _DEEPEST = 3  # mappings inside mappings, in checkpoints of training scripts
 
 
@@ -28,10 +30,15 @@ class _Weights:
 
     @property
     def prefix(self) -> str:
-        """What all names begin with, up to a dot: "module." after nn.DataParallel."""
-        firsts = {name.partition(".")[0] for name in self.shapes}
-        nested = all("." in name for name in self.shapes)
-        return f"{firsts.pop()}." if nested and len(firsts) == 1 else ""
+        """What all names begin with, if it is the name of a wrapper: "_orig_mod.module."."""
+        prefix = ""
+        while longer := [
+            prefix + one
+            for one in _WRAPPERS
+            if all(name.startswith(prefix + one) for name in self.shapes)
+        ]:
+            prefix = longer[0]
+        return prefix
 
     @property
     def classes(self) -> int | None:
