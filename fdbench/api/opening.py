@@ -43,7 +43,7 @@ def load_model(ref: str, results: Path | str = "results") -> nn.Module:
 
     Example:
         >>> net = fdbench.load_model("mynets:small")
-        >>> net = fdbench.load_model("net.py:load?ckpt=best.pt")
+        >>> net = fdbench.load_model("./mynets.py:small")
     """
     return open_model(ref, workspace_at(results)).net
 

@@ -64,7 +64,7 @@ def open_model(ref: str, workspace: Workspace) -> Model:
     prefix, _, rest = ref.partition(":")
     path, _, query = ref.partition("?")
     if "/" in prefix or (prefix == ref and path.endswith(SUFFIXES)):
-        return _from_file(Path(path), query)
+        return _from_file(Path(path).expanduser(), query)
     if rest and prefix in ZOO:
         foreign = ZOO[prefix](rest)
         return _from_elsewhere(foreign.name, ref, foreign.net)
@@ -105,19 +105,17 @@ def _unfilled(spec: ModelSpec) -> ResNet:
 
 
 def _from_file(path: Path, query: str) -> Model:
-    path = path.expanduser().resolve()
     if not path.is_file():
         raise missing_file(path, SUFFIXES)
     if path.suffix == ".py":
         raise no_maker(path)
-    names = archive_entries(path)
+    names, whole = archive_entries(path), str(path.resolve())
     if is_torchscript(names):
-        return _from_archive(path, str(path), open_torchscript(path))
+        return _from_archive(path, whole, open_torchscript(path))
     if is_exported(names):
-        net = open_exported(path, trusted=query == TRUST)
-        return _from_archive(path, f"{path}?{TRUST}", net)
+        return _from_archive(path, f"{whole}?{TRUST}", open_exported(path, trusted=query == TRUST))
     if path.suffix == ".safetensors" or has_card(path):
-        return _from_checkpoint(path, str(path))
+        return _from_checkpoint(path, whole)
     raise no_network(path)
 
 

@@ -84,7 +84,7 @@ def no_maker(path: Path) -> FdbenchError:
     except (SyntaxError, ValueError) as reason:
         return FdbenchError(f"{path} is not Python:\n{account(reason)}")
     typed = [
-        f"--model '{path.name}:{node.name}{_query(node)}'"
+        f"--model '{path}:{node.name}{_query(node)}'"
         for node in tree.body
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
     ]

@@ -153,6 +153,20 @@ def test_each_file_imports_its_own_neighbours(tmp_path: Path) -> None:
     assert sizes == [2, 5]
 
 
+def test_a_module_in_the_working_directory_comes_before_one_of_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name, classes in (("one", 2), ("two", 5)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "heads.py").write_text(f"from torch import nn\nhead = nn.Linear(3, {classes})\n")
+        (folder / "net.py").write_text("from heads import head\n")
+    assert opened(f"{tmp_path}/one/net.py:head").net.out_features == 2
+    monkeypatch.chdir(tmp_path / "two")
+    assert opened("heads:head").net.out_features == 5
+
+
 def test_a_file_may_have_the_name_of_an_installed_package(tmp_path: Path) -> None:
     (tmp_path / "scipy.py").write_text("from torch import nn\nnet = nn.Flatten()\n")
     opened(f"{tmp_path}/scipy.py:net")
@@ -238,7 +252,7 @@ def test_a_file_alone_lists_what_to_type_without_running_it(home: Path) -> None:
     (home / "net.py").write_text(NET + "\nraise SystemExit\n")
     message = refused(f"{home}/net.py")
     for rest in ("Net", "load", "needs?ckpt=VALUE&classes=VALUE"):
-        assert f"--model 'net.py:{rest}'\n" in f"{message}\n"
+        assert f"--model '{home}/net.py:{rest}'\n" in f"{message}\n"
     assert "Delete" not in message
 
 

@@ -114,17 +114,9 @@ def _value(text: str, folders: tuple[Path, ...]) -> Argument:
 
 @contextmanager
 def _neighbours_of(path: Path) -> Iterator[None]:
-    """Lets the code in a file import the modules beside it.
-
-    Modules of the same names from other folders are forgotten: two folders may each have a
-    utils.py, and each network must get its own.
-    """
+    """Lets the code in a file import the modules beside it."""
     folder = path.parent
-    beside = {one.stem for one in folder.iterdir() if one.suffix == ".py" or one.is_dir()}
-    for name in [name for name in sys.modules if name.partition(".")[0] in beside]:
-        file = getattr(sys.modules[name], "__file__", None)
-        if file and not is_installed(file) and not Path(file).is_relative_to(folder):
-            del sys.modules[name]
+    _forget_namesakes(folder, {one.stem for one in folder.iterdir()})
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -134,12 +126,25 @@ def _neighbours_of(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _modules_here(_: Path) -> Iterator[None]:
+def _modules_here(module: Path) -> Iterator[None]:
     """Lets modules be imported from the working directory, from now on."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    here, top = Path.cwd(), module.name.partition(".")[0]
+    _forget_namesakes(here, {top} & {one.stem for one in here.iterdir()})
+    if str(here) not in sys.path:
+        sys.path.insert(0, str(here))
     yield
+
+
+def _forget_namesakes(folder: Path, names: set[str]) -> None:
+    """Forgets the user's modules of these names that come from other folders.
+
+    Two folders may each have a utils.py, and each network must get its own.
+    """
+    names = names - {"__main__"}
+    for name in [name for name in sys.modules if name.partition(".")[0] in names]:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and not is_installed(file) and not Path(file).is_relative_to(folder):
+            del sys.modules[name]
 
 
 def _imported(code: Code) -> ModuleType:

@@ -1,5 +1,6 @@
 """Exceptions of code that the user wrote, shown with her own lines alone."""
 
+import os
 import sys
 import sysconfig
 import traceback
@@ -10,12 +11,9 @@ from pathlib import Path
 from fdbench.errors import FdbenchError
 from fdbench.machine import is_out_of_memory
 
-_HERE = Path(__file__).parents[2]
-# Code of other people: the standard library, installed packages, fdbench.
-_INSTALLED = (
-    *(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")),
-    str(_HERE),
-)
+_LIBRARIES = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+# Where code of other people lies: the standard library, installed packages, fdbench.
+_INSTALLED = tuple(f"{folder}{os.sep}" for folder in (*_LIBRARIES, Path(__file__).parents[2]))
 
 
 def is_installed(file: str) -> bool:
