@@ -28,19 +28,23 @@ def load_model(ref: str, results: Path | str = "results") -> nn.Module:
     """Loads a network, frozen and in inference mode.
 
     Args:
-        ref: a reference as for `--model`: a name, a .safetensors file, tv:NAME[:WEIGHTS],
-            timm:NAME, defense:DIR or module:function.
+        ref: a reference as for `--model`: a name, a .safetensors file, FILE.py:FUNCTION, a
+            TorchScript or torch.export file, tv:NAME[:WEIGHTS], timm:NAME, defense:DIR or
+            module:function. Functions take arguments: "net.py:load?ckpt=best.pt&width=16".
         results: the results folder; named weights are in its checkpoints/.
 
     Returns:
-        The network, RGB (B, 3, H, W) in [0, 1] -> logits (B, C), its parameters without gradients.
+        The network, RGB (B, 3, H, W) in [0, 1] -> logits (B, C), its parameters float32 and
+        without gradients.
 
     Raises:
         BadValue: if the reference is unknown.
-        FdbenchError: if the weights are missing or damaged.
+        FdbenchError: if a file is missing or damaged, holds weights without a network, or if code
+            in it fails.
 
     Example:
         >>> net = fdbench.load_model("mynets:small")
+        >>> net = fdbench.load_model("./mynets.py:small")
     """
     return open_model(ref, workspace_at(results)).net
 

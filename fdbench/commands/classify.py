@@ -14,7 +14,7 @@ from fdbench.console import out, say
 @click.option(
     "--model",
     required=True,
-    help="A name, a .safetensors file, tv:NAME, timm:NAME or module:function.",
+    help="A name, a file, FILE.py:FUNCTION, tv:NAME, timm:NAME or module:function.",
 )
 @click.argument("input_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("output_file", type=click.Path(dir_okay=False, path_type=Path))

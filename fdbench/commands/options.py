@@ -158,8 +158,9 @@ models_option = click.option(
     "--model",
     "models",
     multiple=True,
-    help="A name, a .safetensors file, tv:NAME, timm:NAME, defense:DIR or module:function; may be "
-    "repeated [default: all weights on this disk].",
+    help="A name, a .safetensors file, FILE.py:FUNCTION or 'net.py:load?ckpt=best.pt', "
+    "a TorchScript or torch.export file, tv:NAME, timm:NAME, defense:DIR or module:function; may "
+    "be repeated [default: all weights on this disk].",
 )
 run_options = all_of(
     models_option,

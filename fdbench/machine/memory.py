@@ -70,7 +70,9 @@ def _watch_outputs(net: nn.Module, note: Callable[[int], None]) -> list[Any]:
         if isinstance(output, Tensor):
             note(output.untyped_storage().nbytes())
 
-    return [module.register_forward_hook(hook) for module in net.modules()]
+    # TorchScript takes no hooks: of such a network, only the output and what autograd keeps count.
+    seen = (one for one in net.modules() if not isinstance(one, torch.jit.ScriptModule))
+    return [module.register_forward_hook(hook) for module in seen]
 
 
 def bytes_per_image(net: nn.Module, example: Images) -> int:

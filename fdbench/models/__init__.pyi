@@ -5,6 +5,7 @@ from .defences.preprocessed import Preprocessed
 from .denoise import BilateralDot, BilateralGauss, Mean, Median, NonlocalDot, NonlocalGauss, Null
 from .fast import RELATIVE, Folded, accelerate
 from .load import Model, in_memory_model, open_model
+from .outputs import logits_of
 from .resnet import build
 from .tensorpack import LICENCE, SOURCE, Pack, read_pack
 from .zoo.foreign import Foreign
@@ -42,6 +43,7 @@ __all__ = [
     "from_torchvision",
     "in_memory_model",
     "load_card",
+    "logits_of",
     "open_model",
     "read_pack",
     "save_card",

@@ -3,7 +3,8 @@
 An attack in inference mode multiplies by the same batch-norm scales thousands of times. Folding
 them into the convolutions and using channels_last took 20 to 45 % off a forward and backward pass
 of an r20 (28 px, batches of 64 to 250, two cores with AVX-512, torch 2.15). The copy is compared
-with its original before it is used.
+with its original before it is used. It has no gradients of weights, which are what some strided
+convolutions can't safely compute in channels_last (VECTOR in resnet.py).
 """
 
 import copy
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from fdbench.errors import unknown
+from fdbench.machine import is_out_of_memory
+from fdbench.models.zoo.users_code import brief
 from fdbench.types import Images, Logits
 
 RELATIVE = 1e-4  # largest difference of logits, relative to their largest entry
@@ -143,7 +146,8 @@ def accelerate(
     if precision == "reference":
         return net, None
     exact, why_not = _folded(net, example)
-    fast = PRECISIONS[precision](exact)
+    fast, fails = _in_precision(exact, example, precision)
+    why_not = fails or why_not
     if not compiled:
         return fast, why_not
     fused = torch.compile(fast)
@@ -151,6 +155,22 @@ def accelerate(
     with torch.no_grad():
         same = _same(fused(example), fast(example))
     return (fused, why_not) if same else (fast, "attacked uncompiled: the compiled copy differs")
+
+
+def _in_precision(net: nn.Module, example: Images, precision: str) -> tuple[nn.Module, str | None]:
+    """Returns a copy of `net` in that precision, or `net` and why: fixed code may refuse it."""
+    fast = PRECISIONS[precision](net)
+    if fast is net:
+        return net, None
+    try:
+        with torch.no_grad():
+            fast(example)
+    except (RuntimeError, AssertionError) as reason:
+        if is_out_of_memory(reason):
+            raise
+        why = brief(reason)
+        return net, f"attacked in float32: the network can't compute in {precision} ({why})"
+    return fast, None
 
 
 def _same(got: Logits, wanted: Logits) -> bool:
@@ -164,7 +184,7 @@ def _folded(net: nn.Module, example: Images) -> tuple[nn.Module, str | None]:
         wanted = net(example)
         try:
             fast = Folded(net, example).net
-        except (copy.Error, TypeError, RuntimeError, NotImplementedError) as reason:
+        except (copy.Error, AttributeError, TypeError, RuntimeError, NotImplementedError) as reason:
             return net, f"attacked without acceleration: the network can't be copied ({reason})"
         got = fast(example)
     if not _same(got, wanted):

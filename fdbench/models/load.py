@@ -1,34 +1,41 @@
 """Opens the network that a --model reference names, ready to be attacked.
 
 A reference is a name (a row with weights in results/checkpoints, or a network that an installed
-package offers in the entry point group `fdbench.models`), a .safetensors file, `tv:NAME[:WEIGHTS]`
-(torchvision), `timm:NAME`, `defense:DIR` (a submission), or `module:function`: a Python function
-without arguments that returns a network of RGB images in [0, 1]. Nothing is downloaded.
+package offers in the entry point group `fdbench.models`), a file (.safetensors from fdbench,
+TorchScript, torch.export), the user's code (zoo/code.py), `tv:NAME[:WEIGHTS]` (torchvision),
+`timm:NAME` or `defense:DIR` (a submission). Nothing is downloaded.
 """
 
 import hashlib
-import importlib
-import sys
-from collections.abc import Callable
-from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from fdbench.errors import BadValue, FdbenchError, unknown
 from fdbench.models.catalogue import OFFERED, ZOO
 from fdbench.models.checkpoint import Card, fill, load_card, weights_hash
 from fdbench.models.defences.preprocessed import Preprocessed, scaling
 from fdbench.models.resnet import ResNet, build
+from fdbench.models.unopened import missing_file, no_maker, no_model, no_weights
+from fdbench.models.zoo.archive import (
+    TRUST,
+    archive_entries,
+    file_hash,
+    is_exported,
+    is_torchscript,
+    open_exported,
+    open_torchscript,
+)
+from fdbench.models.zoo.code import Code, network_of, parse_code
 from fdbench.models.zoo.submission import Defense
-from fdbench.specs import ModelSpec, model_recipe, recipe_files
+from fdbench.models.zoo.weights_only import has_card, no_card, no_network
+from fdbench.specs import ModelSpec, recipe_files
 from fdbench.store import Workspace
 from fdbench.submission import fingerprint, open_submission
 
-FORMS = "a name, a .safetensors file, tv:NAME[:WEIGHTS], timm:NAME, defense:DIR or module:function"
+# What a file may be called, beside anything with a folder before it.
+SUFFIXES = (".safetensors", ".py", ".pt", ".pth", ".pt2", ".ts", ".ckpt", ".bin", ".model", ".pkl")
 
 
 @dataclass(frozen=True)
@@ -38,9 +45,10 @@ class Model:
     name: str
     ref: str
     net: nn.Module
-    weights: str  # sha256 of parameters and buffers
+    weights: str  # sha256 of parameters and buffers, or of the file or folder with all its code
     card: Card | None  # None for networks from elsewhere
     preprocessing: str = ""  # in words; empty if unknown
+    warnings: tuple[str, ...] = ()  # what was changed to make it fit, for tables to repeat
 
 
 def open_model(ref: str, workspace: Workspace) -> Model:
@@ -48,44 +56,42 @@ def open_model(ref: str, workspace: Workspace) -> Model:
 
     For one name, weights in the workspace come before rows, and rows before installed packages.
     """
+    code = parse_code(ref)
+    if code and code.is_file:
+        if not Path(code.home).is_file():
+            raise missing_file(Path(code.home), (".py",))
+        return _from_code(code)
     prefix, _, rest = ref.partition(":")
-    if ref.endswith(".safetensors") or "/" in prefix:
-        return _from_file(Path(ref), ref)
+    path, _, query = ref.partition("?")
+    if "/" in prefix or (prefix == ref and path.endswith(SUFFIXES)):
+        return _from_file(Path(path).expanduser(), query)
     if rest and prefix in ZOO:
         foreign = ZOO[prefix](rest)
         return _from_elsewhere(foreign.name, ref, foreign.net)
     if rest and prefix == "defense":
-        return _from_submission(Path(rest), ref)
-    if prefix and rest:
-        return _from_function(ref)
+        return _from_submission(Path(rest))
+    if code:
+        return _from_code(code)
+    return _by_name(ref, workspace)
+
+
+def _by_name(name: str, workspace: Workspace) -> Model:
     checkpoints = workspace.weights()
-    if ref in checkpoints:
-        return _from_file(checkpoints[ref], ref)
+    if name in checkpoints:
+        return _from_checkpoint(checkpoints[name], name)
     rows = recipe_files("models")
-    if ref in rows:
-        raise FdbenchError(
-            f"model {ref!r} has no weights in {workspace.checkpoints}.\n{_ways(ref)}"
-        )
-    if ref in OFFERED:
-        return _made_by(OFFERED[ref], ref)
-    hint = f"--model takes {FORMS}.\n`fdbench list models` shows all names."
-    raise unknown("model", ref, [*rows, *checkpoints, *OFFERED], hint)
-
-
-def _ways(row: str) -> str:
-    """Returns how to get weights for a row of models/."""
-    recipe = model_recipe(row)
-    spec = recipe.spec
-    command = f"fdbench train --arch {spec.arch}"
-    command += f" --denoise {spec.denoise}" if spec.denoise != "none" else ""
-    command += f" --denoise-at {spec.denoise_at}" if spec.denoise_at != "stages" else ""
-    command += f" --block {spec.block}" if spec.block != "full" else ""
-    fetch = f"\nOr fetch {recipe.weights}: fdbench import FILE.npz" if recipe.weights else ""
-    return f"Train it: {command}{fetch}"
+    if name in rows:
+        raise no_weights(name, workspace)
+    if name in OFFERED:
+        return _from_elsewhere(name, name, network_of(OFFERED[name], name))
+    raise no_model(name, [*rows, *checkpoints, *OFFERED])
 
 
 def _frozen(net: nn.Module) -> nn.Module:
-    return net.eval().requires_grad_(False)
+    net = net.eval()
+    for parameter in net.parameters():  # TorchScript has no requires_grad_ of all
+        parameter.requires_grad = False
+    return net
 
 
 def _unfilled(spec: ModelSpec) -> ResNet:
@@ -98,7 +104,28 @@ def _unfilled(spec: ModelSpec) -> ResNet:
     return net
 
 
-def _from_file(path: Path, ref: str) -> Model:
+def _from_file(path: Path, query: str) -> Model:
+    if not path.is_file():
+        raise missing_file(path, SUFFIXES)
+    if path.suffix == ".py":
+        raise no_maker(path)
+    names, whole = archive_entries(path), str(path.resolve())
+    if is_torchscript(names):
+        return _from_archive(path, whole, open_torchscript(path))
+    if is_exported(names):
+        return _from_archive(path, f"{whole}?{TRUST}", open_exported(path, trusted=query == TRUST))
+    if path.suffix == ".safetensors" or has_card(path):
+        return _from_checkpoint(path, whole)
+    raise no_network(path)
+
+
+def _from_archive(path: Path, ref: str, net: nn.Module) -> Model:
+    return _in_float32(Model(path.name, ref, _frozen(net), file_hash(path), None))
+
+
+def _from_checkpoint(path: Path, ref: str) -> Model:
+    if not has_card(path):
+        raise no_card(path)
     tensors, card = load_card(path)
     net = _unfilled(card.spec)
     fill(net, tensors, str(path))
@@ -107,17 +134,33 @@ def _from_file(path: Path, ref: str) -> Model:
     return Model(card.name, ref, _frozen(net), card.weights, card, words)
 
 
-def _from_submission(folder: Path, ref: str) -> Model:
+def _from_submission(folder: Path) -> Model:
     """Opens a competition's defence, identified by the hash of all its files."""
     submission = open_submission(folder, "defense")
     net = _frozen(Defense(submission))
+    ref = f"defense:{folder.resolve()}"
     return Model(submission.folder.name, ref, net, fingerprint(folder), None)
+
+
+def _from_code(code: Code) -> Model:
+    return _from_elsewhere(code.name, code.ref, code.network())
 
 
 def _from_elsewhere(name: str, ref: str, net: nn.Module) -> Model:
     net = _frozen(net)
     words = net.description if isinstance(net, Preprocessed) else ""
-    return Model(name, ref, net, hash_elsewhere(ref, net), None, words)
+    return _in_float32(Model(name, ref, net, hash_elsewhere(ref, net), None, words))
+
+
+def _in_float32(model: Model) -> Model:
+    """Converts weights of other precisions: verdicts are float32's (contract C4)."""
+    tensors = [*model.net.parameters(), *model.net.buffers()]
+    kinds = {tensor.dtype for tensor in tensors if tensor.is_floating_point()} - {torch.float32}
+    if not kinds:
+        return model
+    names = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+    warning = f"weights were {names}: evaluated in float32"
+    return replace(model, net=model.net.float(), warnings=(*model.warnings, warning))
 
 
 def in_memory_model(net: nn.Module) -> Model:
@@ -133,32 +176,3 @@ def hash_elsewhere(ref: str, net: nn.Module) -> str:
     results for one network don't hold for the other.
     """
     return hashlib.sha256(f"{ref}\n{weights_hash(net.state_dict())}".encode()).hexdigest()
-
-
-def _made_by(function: Callable[[], Any], ref: str) -> Model:
-    with redirect_stdout(sys.stderr):  # its output must not mix with our results
-        net = function()
-    if not isinstance(net, nn.Module):
-        raise FdbenchError(f"{ref} returned {type(net).__name__}, not a torch.nn.Module.")
-    return _from_elsewhere(ref, ref, net)
-
-
-def _from_function(ref: str) -> Model:
-    module_name, _, function_name = ref.partition(":")
-    cwd = str(Path.cwd())
-    if cwd not in sys.path:
-        sys.path.insert(0, cwd)  # for a file of the user's in the working directory
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as reason:
-        if reason.name and not module_name.startswith(reason.name):
-            raise  # the module exists; something it imports does not
-        raise BadValue(
-            f"no module {module_name!r} for --model {ref}, looked in {cwd} and in the "
-            f"environment.\n--model takes {FORMS}."
-        ) from reason
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        names = [name for name, value in vars(module).items() if callable(value)]
-        raise unknown(f"function in {module_name}", function_name, names)
-    return _made_by(function, ref)

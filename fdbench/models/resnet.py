@@ -23,6 +23,12 @@ from fdbench.specs import ARCHS, BOTTLENECK, NO_DENOISER, Arch, ModelSpec
 # Up to this size a network keeps the resolution of its input in the first stage (He et al. 2016,
 # Sec. 4.2, for 32 px; 64 px is Tiny-ImageNet). Above it, the stem of ImageNet halves it twice.
 SMALL_PX = 64
+# oneDNN's AVX2 kernel for the weights' gradient of a strided 1x1 convolution takes eight channels
+# at a time; with fewer inputs, channels last, it writes beyond its buffer ("double free or
+# corruption"). Measured with torch 2.13 and 2.14.1 (oneDNN 3.12): 1 to 7 inputs at strides 2, 3, 4,
+# whatever the outputs. Safe are 8 inputs or more, other kernel sizes, padding, groups, contiguous
+# inputs, the gradient of the inputs (all that an attack computes), AVX-512 and SSE 4.1.
+VECTOR = 8
 GROUP_BASE = 64  # the width for which a ResNeXt's group width is stated (Xie et al. 2017)
 
 Pixels = Float[Tensor, "B 3 H W"]  # RGB in [0, 1]; float64 in a gradient check
@@ -47,11 +53,22 @@ class SamePad(nn.Module):
         return F.pad(x, (*width, *height), value=self.value)
 
 
+class Subsample(nn.Module):
+    """Takes every `stride`-th position, all that a strided 1x1 convolution reads."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Features) -> Strided:
+        return x[..., :: self.stride, :: self.stride]
+
+
 class ConvBN(nn.Module):
     """A convolution that keeps the size (up to its stride), and its batch norm.
 
     `same` selects TensorFlow's asymmetric padding, which differs from symmetric padding only with a
-    stride.
+    stride. Strided 1x1 convolutions of fewer than VECTOR inputs subsample beforehand instead.
     """
 
     def __init__(
@@ -66,7 +83,9 @@ class ConvBN(nn.Module):
     ) -> None:
         super().__init__()
         asymmetric = same and stride > 1
-        self.pad = SamePad(kernel, stride) if asymmetric else nn.Identity()
+        self.before: nn.Module = SamePad(kernel, stride) if asymmetric else nn.Identity()
+        if kernel == 1 < stride and inputs < VECTOR:
+            self.before, stride = Subsample(stride), 1
         self.conv = nn.Conv2d(
             inputs,
             outputs,
@@ -79,7 +98,7 @@ class ConvBN(nn.Module):
         self.bn = nn.BatchNorm2d(outputs, eps=1e-5, momentum=0.1)  # released code: 1e-5, 0.9
 
     def forward(self, x: Features) -> Strided:
-        return self.bn(self.conv(self.pad(x)))
+        return self.bn(self.conv(self.before(x)))
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:

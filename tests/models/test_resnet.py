@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.models.catalogue import DENOISERS, denoise_choices
 from fdbench.models.denoise import DenoiseBlock, Embedding
-from fdbench.models.resnet import ConvBN, SamePad, build, same_tf
+from fdbench.models.resnet import VECTOR, ConvBN, SamePad, build, same_tf
 from fdbench.specs.model import ARCHS, BLOCKS, PLACES, ModelSpec
 
 TINY = ModelSpec("r20", width=4, classes=10, px=32)
@@ -153,14 +153,16 @@ def test_a_strided_convolution_with_same_padding_looks_down_and_right() -> None:
     x = torch.arange(16.0).view(1, 1, 4, 4)  # rows 0..3, 4..7, 8..11, 12..15
     # Windows start at rows and columns 0 and 2; index 4 is padding, zero.
     wanted = torch.tensor([[45.0, 39.0], [66.0, 50.0]])
-    assert torch.equal(layer.conv(layer.pad(x))[0, 0], wanted)
+    assert torch.equal(layer.conv(layer.before(x))[0, 0], wanted)
 
 
 def test_a_symmetric_strided_convolution_looks_around_its_centre() -> None:
     layer = ConvBN(1, 1, 3, 2, same=False)
     nn.init.ones_(layer.conv.weight)
     x = torch.arange(16.0).view(1, 1, 4, 4)
-    assert torch.equal(layer.conv(layer.pad(x))[0, 0], torch.tensor([[10.0, 24.0], [51.0, 90.0]]))
+    assert torch.equal(
+        layer.conv(layer.before(x))[0, 0], torch.tensor([[10.0, 24.0], [51.0, 90.0]])
+    )
 
 
 def test_the_pool_never_takes_its_padding_for_a_pixel() -> None:
@@ -364,3 +366,14 @@ def test_every_denoiser_of_the_table_makes_a_block() -> None:
         net = build(replace(TINY, denoise=name), device="meta")
         blocks = [m for m in net.modules() if isinstance(m, DenoiseBlock)]
         assert len(blocks) == len(ARCHS[TINY.arch].blocks)
+
+
+@pytest.mark.parametrize(("inputs", "strides"), [(VECTOR - 1, (1, 1)), (VECTOR, (2, 2))])
+def test_only_narrow_strided_1x1_convolutions_subsample_beforehand(
+    inputs: int, strides: tuple[int, int]
+) -> None:
+    layer = ConvBN(inputs, 5, 1, 2, same=False).eval()
+    assert layer.conv.stride == strides
+    x = torch.rand((2, inputs, 9, 9), generator=torch.Generator().manual_seed(0))
+    strided = nn.functional.conv2d(x, layer.conv.weight, stride=2)
+    torch.testing.assert_close(layer(x), layer.bn(strided))

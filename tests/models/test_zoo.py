@@ -233,7 +233,7 @@ def test_a_damaged_file_is_refused(hub: Path, weights: Any, trained: nn.Module) 
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(FdbenchError, match=r"is damaged or cut short.*\nDelete it and fetch"):
+    with pytest.raises(FdbenchError, match=r"is damaged or cut short.*\nFetch it again: curl"):
         from_torchvision(NAME)
 
 

@@ -23,7 +23,7 @@ class Foreign:
 
 def verified_tensors(path: Path, url: str) -> dict[str, Tensor]:
     """Returns the tensors in a file from `url`, checked against the hash in its name."""
-    again = f"Delete it and fetch {url} again."
+    again = f"Fetch it again: curl -o '{path}' {url}"
     digits = re.search(r"-([0-9a-f]{8,})\.", path.name)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

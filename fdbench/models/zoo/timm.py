@@ -24,6 +24,15 @@ def _timm() -> Any:
         ) from reason
 
 
+def timm_names() -> list[str]:
+    """Returns the names of timm's networks with weights, tags left out; none without timm."""
+    try:
+        known = import_module("timm").list_pretrained()
+    except ModuleNotFoundError:
+        return []
+    return sorted({name.partition(".")[0] for name in known})
+
+
 def _cached(cfg: Any) -> Path:
     """Returns a timm network's weights file in the local Hugging Face cache."""
     file = cfg.hf_hub_filename or "model.safetensors"

@@ -31,7 +31,7 @@ def _torchvision_weights(name: str, wanted: str) -> Any:
     """Returns the entry of torchvision's table of weights; `wanted` "" is its default."""
     from torchvision import models
 
-    known = models.list_models(module=models)  # classifiers; its submodules hold detectors etc.
+    known = torchvision_names()
     if name not in known:
         raise unknown("torchvision model", name, known)
     table = models.get_model_weights(name)
@@ -42,6 +42,13 @@ def _torchvision_weights(name: str, wanted: str) -> Any:
     if not weights.meta["categories"]:
         raise BadValue(f"tv:{name}:{wanted} is not a classifier: its last layers were not trained.")
     return weights
+
+
+def torchvision_names() -> list[str]:
+    """Returns the names of torchvision's classifiers."""
+    from torchvision import models
+
+    return models.list_models(module=models)  # its submodules hold detectors and others
 
 
 def from_torchvision(rest: str) -> Foreign:
