@@ -44,6 +44,11 @@ def say(text: str) -> None:
     err.print(text, soft_wrap=True)
 
 
+def warn(text: str) -> None:
+    """Prints a warning on stderr, in yellow where the terminal has colours."""
+    err.print(f"warning: {text}", soft_wrap=True, style="yellow")
+
+
 @contextmanager
 def stoppable() -> Iterator[None]:
     """Wraps resumable work: Ctrl-C ends it with a message and exit code 1."""
