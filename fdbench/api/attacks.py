@@ -24,6 +24,7 @@ from fdbench.models import accelerate
 from fdbench.specs import AttackSpec, AutoAttackParameters, FoolboxParameters, PGDParameters
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels
+from fdbench.units import check_size
 from fdbench.verdict import Referee, check
 
 
@@ -291,6 +292,7 @@ def transfer(
     """
     for net in surrogates:
         _refuse_unfit(net, x)
+    check_size(eps, norm)
     ensemble = Ensemble(tuple(surrogates), tuple(logit_weights or (1.0,) * len(surrogates)))
     threat, batch = Threat(norm, eps), _batch(x, torch.zeros(len(x), dtype=torch.int64))
     adv = craft(method, ensemble, batch, threat, knobs, seed=seed, target=targets)

@@ -15,6 +15,7 @@ from fdbench.errors import BadValue, FdbenchError
 from fdbench.models import Model, in_memory_model, open_model
 from fdbench.specs import AttackSpec, default_eps, default_targeted
 from fdbench.store import Workspace
+from fdbench.units import usual_sizes
 
 EMBEDDED = "fashion-mini"  # for sets of images that no network of ours makes
 
@@ -166,7 +167,7 @@ def complete(request: AttackRequest, model: Model, images: Dataset) -> AttackSpe
     if eps is None and norm != "linf":
         raise BadValue(
             f"--norm {norm} needs an --eps: {model.name} was not trained with that norm.\n"
-            "Usual on 32 px: --norm l2 --eps 0.5, --norm l1 --eps 12."
+            f"{usual_sizes(norm)}"
         )
     if eps is None:
         eps = default_eps(card.data["name"] if card else images.name)

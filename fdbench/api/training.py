@@ -13,6 +13,7 @@ from fdbench.machine import start_torch
 from fdbench.models import denoise_choices
 from fdbench.specs import NO_DENOISER, ModelSpec
 from fdbench.training import DataSource, Settings
+from fdbench.units import check_size
 
 
 def _source(data: DataRequest | str | None) -> DataSource:
@@ -125,6 +126,8 @@ def train_attacker(
         >>> clean = fdbench.open_data("fashion-mini").fetch(range(2)).x
         >>> adv = fdbench.transfer([net], clean, eps=8 / 255, method="generator", weights=str(path))
     """
+    if eps is not None:
+        check_size(eps, "linf")
     torch_device = start_torch(device, threads)
     return training.train_attacker(
         surrogates,

@@ -3,6 +3,7 @@
 from fdbench import attacks
 from fdbench.registry import Registry
 from fdbench.specs import PARAMETERS, AttackSpec, Parameters, RecordedParameters
+from fdbench.units import check_size
 
 # `transfer` is not listed: it replays a set that must be opened first (attacks/replay.py).
 ATTACKS: Registry["attacks.Attack"] = Registry(
@@ -43,10 +44,13 @@ def parameters_of(attack: str) -> type[Parameters]:
 def checked(spec: AttackSpec) -> AttackSpec:
     """Returns `spec` with its attack's parameter class, if a battery or run held plain data.
 
-    Raises BadValue for an unknown attack or parameter.
+    Raises BadValue for an unknown attack or parameter, and a size that nobody means in its norm.
     """
+    check_size(spec.eps, spec.norm)
     if not isinstance(spec.parameters, RecordedParameters):
+        spec.parameters.check_sizes(spec.norm)
         return spec
     kind = parameters_of(spec.attack)
     parameters = kind.of(spec.parameters.plain, f"the parameters of {spec.attack}")
+    parameters.check_sizes(spec.norm)
     return AttackSpec(spec.attack, spec.norm, spec.eps, spec.targeted, spec.targets, parameters)

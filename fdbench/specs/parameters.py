@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from fdbench.errors import BadValue, unknown
 from fdbench.specs.parsing import parsed
+from fdbench.units import check_size
 
 # The first versions recorded PGD's fields for every attack, so every run's identity has them.
 _RECORDED_FOR_ALL: dict[str, Any] = {
@@ -92,6 +93,13 @@ class Parameters:
         goal = "targeted" if spec.targeted else "untargeted"
         if goal not in self.goals:
             raise BadValue(f"{spec.attack} can't be {goal}: give --{self.goals[0]}.")
+
+    def check_sizes(self, norm: str) -> None:
+        """Raises BadValue for a step size that nobody means in this norm."""
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.metadata.get("size") and value is not None:
+                check_size(value, norm, one.name)
 
     @property
     def plain(self) -> dict[str, Any]:

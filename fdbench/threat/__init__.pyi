@@ -4,6 +4,7 @@ from .l1 import L1
 from .l2 import L2
 from .linf import LINF
 from .norm import Norm
+from .sizes import unusual, unusual_step
 from .threat import Threat
 
-__all__ = ["L0", "L1", "L2", "LINF", "NORMS", "Norm", "Threat"]
+__all__ = ["L0", "L1", "L2", "LINF", "NORMS", "Norm", "Threat", "unusual", "unusual_step"]

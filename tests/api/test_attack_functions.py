@@ -108,3 +108,36 @@ def test_settings_that_contradict_each_other_are_refused(tiny_net: nn.Module, ba
     refused("the same clean start", restarts=2, clean_start=True)
     refused("--eot must be 1 or more", eot=0)
     refused("no loss 'cw'", loss="cw")
+
+
+ANY_ATTACK: dict[str, Any] = {
+    "pgd": lambda net, x, label, **size: fdbench.pgd(net, x, label, iters=1, **size),
+    "autoattack": lambda net, x, label, **size: fdbench.autoattack(net, x, label, **size),
+    "foolbox": lambda net, x, label, norm, eps: fdbench.foolbox(
+        net, x, label, attack=f"{norm.title()}FastGradientAttack", eps=eps
+    ),
+    "attack": lambda net, x, label, **size: fdbench.attack("pgd", net, x, label, **size),
+    "transfer": lambda net, x, label, **size: fdbench.transfer([net], x, **size),
+}
+
+
+@pytest.mark.parametrize("name", ANY_ATTACK)
+@pytest.mark.parametrize(
+    ("norm", "eps", "line"),
+    [
+        ("linf", 8.0, "Did you mean --eps 8/255?"),
+        ("linf", 0.0, "greater than zero"),
+        ("l2", 8 / 255, "Usual: --norm l2 --eps 0.5 at 32 px"),
+    ],
+)
+def test_every_function_refuses_the_eps_that_the_command_line_refuses(
+    name: str, norm: str, eps: float, line: str, tiny_net: nn.Module, batch: Batch
+) -> None:
+    with pytest.raises(BadValue) as refused:
+        ANY_ATTACK[name](tiny_net, batch.x, batch.label, norm=norm, eps=eps)
+    assert line in refused.value.message
+
+
+def test_a_step_above_the_range_of_a_pixel_is_refused(tiny_net: nn.Module, batch: Batch) -> None:
+    with pytest.raises(BadValue, match="Did you mean --alpha 2/255"):
+        fdbench.pgd(tiny_net, batch.x, batch.label, eps=0.1, alpha=2.0, iters=1)
