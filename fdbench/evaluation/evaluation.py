@@ -93,7 +93,7 @@ def run_info(evaluation: Evaluation) -> RunInfo:
             preprocessing=model.preprocessing,
         ),
         data=DataInfo(
-            data.name, data.split, data.fingerprint, data.classes, len(data), data.sample
+            data.name, data.split, data.fingerprint, data.classes, len(data), data.sample, data.px
         ),
         attack=evaluation.spec,
         seed=evaluation.seed,

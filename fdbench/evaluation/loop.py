@@ -11,7 +11,7 @@ from torch import nn
 
 from fdbench import randomness
 from fdbench.attacks import Subject, choose_targets
-from fdbench.console import progress, warn
+from fdbench.console import Advance, progress, warn
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.evaluation import behaviour, precision
 from fdbench.evaluation.batching import Chunks, fitting, remaining
@@ -49,14 +49,14 @@ class _Unseen(nn.Module):
 class _Meter:
     """Reports a batch's passes as progress: at most the batch, and all of it at the end."""
 
-    def __init__(self, advance: Callable[[float], None], images: int, steps: int) -> None:
+    def __init__(self, advance: Advance, images: int, steps: int) -> None:
         self._images = self._left = float(images)
         self._advance, self._step = advance, images / steps
 
-    def __call__(self, share: float = 1.0) -> None:
+    def __call__(self, share: float = 1.0, stage: str = "") -> None:
         done = min(self._left, share * self._step)
         self._left -= done
-        self._advance(done)
+        self._advance(done, **({"stage": stage} if stage else {}))
 
     def finish(self) -> None:
         self._advance(self._left)
@@ -75,7 +75,9 @@ class _Session:
     net: Watched  # the network to attack
     reference: Reference
     folder: RunFolder
-    advance: Callable[[float], None]
+    advance: Advance
+    judged: int = 0
+    robust: int = 0  # of the judged images: right under every reading
 
     @property
     def classes(self) -> int:
@@ -117,6 +119,14 @@ class _Session:
         self.folder.append([row for row in rows if row["image"] not in self.folder.done])
         scratch.clear()
         self._observe(batch, clean, facts_of(batch, target, clean, worst))
+        self._show(rows)
+
+    def _show(self, rows: list[Row]) -> None:
+        """Shows the robust accuracy so far, in this session."""
+        self.judged += len(rows)
+        self.robust += sum(set(row["pred"].values()) == {row["label"]} for row in rows)
+        accuracy = 100 * self.robust / self.judged
+        self.advance(0, **{"robust accuracy": f"{accuracy:.1f} % of {self.judged}"})
 
     def _observe(self, batch: Batch, clean: Logits, facts: Facts) -> None:
         """Records what the sanity gate judges."""

@@ -28,7 +28,7 @@ IMAGES = 128  # of the run, for the trial
 _NOISE = 0.05  # p of McNemar's test, above which a higher robust accuracy is noise
 
 
-def _ignored(share: float = 1.0) -> None:
+def _ignored(share: float = 1.0, stage: str = "") -> None:
     """Shows no progress for a trial."""
 
 

@@ -20,6 +20,7 @@ from fdbench.reporting.outcomes import (
 from fdbench.reporting.scoring import paired_verdicts
 from fdbench.stats import wilson
 from fdbench.store import Run
+from fdbench.threat import unusual, unusual_step
 
 ZERO_GRADIENTS = 0.1  # largest share of images without a gradient
 RAISED = 0.5  # least share of the moved images on which an attack raises the loss
@@ -129,6 +130,16 @@ def _classes_taken_for_the_next(run: Run, shift: int) -> list[int]:
     return taken
 
 
+def _unusual_sizes(run: Run) -> str:
+    attack, px = run.info.attack, run.info.data.px
+    alpha = getattr(attack.parameters, "alpha", None)
+    lines = [
+        "" if px is None else unusual(attack.norm, attack.eps, px),
+        "" if alpha is None else unusual_step(alpha, attack.eps),
+    ]
+    return "; ".join(filter(None, lines))
+
+
 def _gain(after: Verdicts, before: Verdicts) -> float | None:
     """The points by which accuracy rises from `before` to `after`, if that is more than noise."""
     both = paired_verdicts(after, before)
@@ -163,6 +174,7 @@ RULES: tuple[Rule, ...] = (
     _other_classes,
     _at_chance,
     _shifted_labels,
+    _unusual_sizes,
     _rises_with_iterations,
     _above_clean,
 )

@@ -1,6 +1,7 @@
 """What attacks record of their network, and the sanity gate's verdict on sound and absurd ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from scripted import pgd_spec
 from torch import nn
 
 from fdbench.attacks import ATTACKS
+from fdbench.console import Advance
 from fdbench.data import Dataset, open_data
-from fdbench.evaluation import evaluate
+from fdbench.evaluation import evaluate, loop
 from fdbench.evaluation.evaluation import Evaluation
 from fdbench.evaluation.observation import Reference, Watched
 from fdbench.models import Model, weights_hash
@@ -134,6 +136,26 @@ def test_findings_of_the_first_batch_are_shown_before_the_others(
 ) -> None:
     attacked(tmp_path, NearestMean(lambda net, x: net.logits(x).softmax(1)), batch_size=20)
     assert capsys.readouterr().err.count("look like probabilities") == 2
+
+
+def test_the_progress_shows_robust_accuracy_and_autoattacks_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: dict[str, object] = {}
+
+    @contextmanager
+    def recorded(*settings: object) -> Iterator[Advance]:
+        yield lambda n, **fields: shown.update(fields)
+
+    monkeypatch.setattr(loop, "progress", recorded)
+    threat = {"attack": "autoattack", "eps": 8 / 255, "targeted": False}
+    attacks = ("apgd-ce", "apgd-dlr")
+    spec = AttackSpec.of({**threat, "version": "custom", "attacks": attacks}, "a test")
+    attack = ATTACKS["autoattack"]
+    run = attacked(tmp_path, NearestMean(), limit=16, spec=spec, attack=attack, batch_size=8)
+    right = sum(row["pred"]["autoattack"] == row["label"] for row in run.rows)
+    accuracy = f"{100 * right / 16:.1f} % of 16"
+    assert shown == {"stage": "apgd-dlr (2 of 2)", "robust accuracy": accuracy}
 
 
 def test_facts_are_added_up_over_sessions(tmp_path: Path) -> None:
