@@ -9,7 +9,7 @@ from typing import Any, cast
 from scripted import pgd_spec
 
 from fdbench.specs.attack import AttackSpec
-from fdbench.store import DataInfo, ModelInfo, Row, RunFolder, RunInfo, Workspace
+from fdbench.store import Check, DataInfo, Findings, ModelInfo, Row, RunFolder, RunInfo, Workspace
 
 MADE_UP_SET = {"set": "madeup", "digest": "0123456789abcdef"}
 
@@ -49,6 +49,15 @@ def info(
         started="2025-01-01T00:00:00+00:00",
         command=f"fdbench attack pgd --model {model}",
     )
+
+
+def examined(run: RunInfo, *checks: Check) -> Findings:
+    """What the doctor says about a run's network, on its data and under its threat."""
+    model, data, attack = run.model, run.data, run.attack
+    return Findings(
+        model.name, model.weights, data.name, checks, run.started, attack.norm, attack.eps, 200,
+        data.split, data.fingerprint, model.preprocessing,
+    )  # fmt: skip
 
 
 def row(image: int, falls_at: int | None, budgets: tuple[int, ...], clean: bool = True) -> Row:

@@ -1,6 +1,7 @@
 """Checks that a number can be trusted: the doctor examines a network, verify a finished run."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,7 +22,6 @@ from fdbench.evaluation import CHECKS, Patient, audit, check_fit, examine, find_
 from fdbench.evaluation import read_run as read_saved
 from fdbench.machine import start_torch
 from fdbench.models import Model, open_model
-from fdbench.specs import AttackSpec
 from fdbench.store import Check, Findings, Workspace, now, write_findings
 from fdbench.threat import Threat
 from fdbench.types import Images
@@ -37,6 +37,7 @@ def doctor(
     *,
     eps: float | None = None,
     norm: str = "linf",
+    sample: str | None = None,
     limit: int = 200,
     surrogates: Sequence[str] = (),
     expected: tuple[float, float] | None = None,
@@ -54,6 +55,8 @@ def doctor(
         eps: radius in image units; None: the eps the model was trained with, else 8/255 (16/255 on
             ImageNet).
         norm: "linf" or "l2".
+        sample: the order that `limit` cuts: "first" (the data's own), "balanced" (one image of each
+            class in turn) or "random[:SEED]"; None: balanced where the data are ordered by class.
         limit: test on the first `limit` images.
         surrogates: references of networks to transfer from; none: two others trained here.
         expected: clean accuracy and its tolerance, in percent.
@@ -63,7 +66,7 @@ def doctor(
         device: "auto", "cpu" or "cuda".
 
     Returns:
-        The findings: a list of Checks, each "pass", "fail" or "skipped".
+        The findings: what was examined, and its checks, each "pass", "fail" or "skipped".
 
     Raises:
         BadValue: if a setting is invalid or contradicts another.
@@ -77,7 +80,7 @@ def doctor(
     opened = model_of(model, workspace)
     request = AttackRequest(norm=norm, eps=eps, targeted=False)
     checkup = DoctorRequest(tuple(surrogates), limit, expected, eot, seed)
-    return _examined(opened, request, DataRequest(data), checkup, workspace, where)
+    return _examined(opened, request, DataRequest(data, sample=sample), checkup, workspace, where)
 
 
 def doctor_models(
@@ -121,26 +124,18 @@ def _examined(
         tuple(net for _, net in others),
     )
     names = [name for name, _ in others]
-    return _kept(patient, model, images.name, spec, names, workspace)
+    about = Findings(
+        model.name, model.weights, images.name, (), now(), spec.norm, spec.eps, len(batch.ids),
+        images.split, images.fingerprint, model.preprocessing,
+    )  # fmt: skip
+    say(f"{about.title}; transfer from {', '.join(names) or 'no network'}")
+    return _kept(patient, about, workspace)
 
 
-def _kept(
-    patient: Patient,
-    model: Model,
-    data: str,
-    spec: AttackSpec,
-    others: list[str],
-    workspace: Workspace,
-) -> Findings:
+def _kept(patient: Patient, about: Findings, workspace: Workspace) -> Findings:
     """Runs every check and stores the findings."""
-    say(
-        f"{model.name} on {data}: {len(patient.batch.ids)} images, {spec.norm}, eps "
-        f"{spec.eps_text}; transfer from {', '.join(others) or 'no network'}"
-    )
-    began = now()
-    with progress(f"doctor {model.name}", len(CHECKS), "checks") as advance:
-        checks = tuple(examine(patient, lambda: advance(1)))
-    findings = Findings(model.name, model.weights, data, checks, began)
+    with progress(f"doctor {about.model}", len(CHECKS), "checks") as advance:
+        findings = replace(about, checks=tuple(examine(patient, lambda: advance(1))))
     say(f"kept in {write_findings(workspace, findings)}")
     return findings
 

@@ -13,12 +13,13 @@ from fdbench.commands.options import (
     data_options,
     eps_option,
     results_option,
+    sample_option,
     seed_option,
     size,
     split_option,
     taken,
 )
-from fdbench.console import stoppable
+from fdbench.console import out, stoppable
 from fdbench.errors import BadValue, SanityFailed
 
 
@@ -50,6 +51,7 @@ def expectation(text: str | None) -> tuple[float, float] | None:
     "--limit", type=click.IntRange(min=20), default=200, show_default=True,
     help="Test on the first N images.",
 )  # fmt: skip
+@sample_option
 @eps_option
 @click.option("--norm", type=click.Choice(api.choices("norms")), default="linf", show_default=True)
 @click.option(
@@ -71,6 +73,7 @@ def doctor(
     failed = []
     with stoppable():
         for findings in api.doctor_models(models, request, data, checkup, results, compute):
+            out.print(findings.title, style="bold", soft_wrap=True, highlight=False)
             show_checks(findings.checks)
             if any(check.verdict == "fail" for check in findings.checks):
                 failed.append(findings.model)

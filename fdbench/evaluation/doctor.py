@@ -29,6 +29,7 @@ DRAWS = 10  # of random noise; the worst counts for each image
 ZERO = 0.1  # largest share of images with a zero gradient
 # Tolerance for logits of the same image in another batch: kernels sum in another order.
 RELATIVE = 1e-4
+SUMS = 1e-4  # tolerance for the sum of a row of probabilities, in float32
 
 
 @dataclass
@@ -91,25 +92,39 @@ class Patient:
         return self.right(self.adv100)
 
 
-Found = tuple[str, str]  # verdict and finding
-Examination = Callable[[Patient], Found]
+Finding = tuple[str, str]  # a verdict, and the comparison that it comes from in words
+Examination = Callable[[Patient], Finding]
 
 
-def _accuracy(verdicts: Sequence[bool]) -> str:
+def _percent(verdicts: Sequence[bool]) -> str:
     return f"{100 * sum(verdicts) / len(verdicts):.1f} %"
 
 
-def _verdict(holds: bool) -> str:
-    return "pass" if holds else "fail"
+def _against_pgd(patient: Patient, other: str, verdicts: Sequence[bool]) -> Finding:
+    """Compares PGD-100 with another attack on the same images; `verdicts` are the other's."""
+    test = paired(patient.pgd100, verdicts)
+    left = f"PGD-100 leaves {_percent(patient.pgd100)}, {other} {_percent(verdicts)}"
+    if test.difference <= 0:
+        return "pass", f"{left}: PGD-100 is {'as strong' if not test.difference else 'stronger'}"
+    chance = f"McNemar p {test.p:.2g}, limit {P}"
+    if test.p < P:
+        return "fail", f"{left}: PGD-100 is weaker ({chance})"
+    return "pass", f"{left}: on {test.n} images within chance ({chance})"
 
 
-def _not_above(lower: Sequence[bool], upper: Sequence[bool]) -> bool:
-    """Returns whether the first accuracy is above the second by no more than noise."""
-    test = paired(lower, upper)
-    return not (test.difference > 0 and test.p < P)
+def _within(verdicts: Sequence[bool], low: float, high: float, wanted: str) -> Finding:
+    """Compares an accuracy with a range, all in percent; its interval must reach the range."""
+    measured = 100 * sum(verdicts) / len(verdicts)
+    ends = [100 * end for end in wilson(sum(verdicts), len(verdicts))]
+    text = f"{measured:.1f} % [{ends[0]:.1f}, {ends[1]:.1f}]"
+    if low <= measured <= high:
+        return "pass", f"{text}: {wanted}"
+    if ends[0] <= high and ends[1] >= low:
+        return "pass", f"{text}: not {wanted}, but the 95 % interval reaches that"
+    return "fail", f"{text}: not {wanted}"
 
 
-def inference_mode(patient: Patient) -> Found:
+def inference_mode(patient: Patient) -> Finding:
     patient.logits(patient.batch.x[:2])
     training = [
         name or "the network" for name, part in patient.net.named_modules() if part.training
@@ -119,28 +134,27 @@ def inference_mode(patient: Patient) -> Found:
     return "pass", "no module is in training mode"
 
 
-def clean_accuracy(patient: Patient) -> Found:
-    low, high = (100 * end for end in wilson(sum(patient.clean), len(patient.clean)))
-    measured = f"{_accuracy(patient.clean)} [{low:.1f}, {high:.1f}]"
-    if patient.expected is None:
-        least = 300 / patient.classes if patient.classes > 3 else 100 / patient.classes
-        holds = high > least
-        return _verdict(holds), f"{measured}; expected above {least:.3g} %"
-    wanted, give = patient.expected
-    holds = low - give <= wanted <= high + give
-    return _verdict(holds), f"{measured}; expected {wanted:g} +- {give:g}"
+def clean_accuracy(patient: Patient) -> Finding:
+    if patient.expected is not None:
+        wanted, give = patient.expected
+        return _within(patient.clean, wanted - give, wanted + give, f"{wanted:g} +- {give:g} %")
+    times = 3 if patient.classes > 3 else 1  # of chance
+    least = 100 * times / patient.classes
+    text = f"{least:.3g} % or more ({times} / {patient.classes} classes)"
+    return _within(patient.clean, least, 100.0, text)
 
 
-def deterministic(patient: Patient) -> Found:
+def randomness_of(patient: Patient) -> Finding:
     off = patient.randomness
     if off == 0:
-        return "pass", "the same images twice give the same logits"
+        return "pass", "none: the same images twice give the same logits"
+    differs = f"logits of the same images differ by up to {off:.3g}"
     if patient.eot > 1:
-        return "pass", f"random (logits differ by {off:.3g}); attacks average over {patient.eot}"
-    return "fail", f"random: the same images give logits that differ by {off:.3g}; try --eot 20"
+        return "pass", f"{differs}; attacks average over {patient.eot} passes"
+    return "fail", f"{differs}, and attacks do not average over them: try --eot 20"
 
 
-def batch_independent(patient: Patient) -> Found:
+def batch_independent(patient: Patient) -> Finding:
     if patient.randomness:
         return "skipped", "the network draws random numbers"
     x = patient.batch.x[:64]
@@ -148,16 +162,22 @@ def batch_independent(patient: Patient) -> Found:
     for size in (1, 8):
         parts = torch.cat([patient.logits(x[i : i + size]) for i in range(0, len(x), size)])
         off = float((parts - whole).abs().max() / whole.abs().max().clamp(min=1e-12))
-        if off > RELATIVE or (parts.argmax(1) != whole.argmax(1)).any():
-            return "fail", f"in batches of {size} the logits differ by {off:.2g} of the largest"
-    return "pass", f"the same logits in batches of 1, 8 and {len(x)}"
+        if not off <= RELATIVE:
+            return "fail", (
+                f"in batches of {size} the logits differ from those in a batch of {len(x)} by "
+                f"{off:.2g} of the largest, limit {RELATIVE:g}"
+            )
+    return "pass", f"logits in batches of 1, 8 and {len(x)} agree to {RELATIVE:g} of the largest"
 
 
-def gives_logits(patient: Patient) -> Found:
+def output(patient: Patient) -> Finding:
     out = patient.logits(patient.batch.x)
-    sums = (out.sum(1) - 1).abs().max() < 1e-4
+    sums = (out.sum(1) - 1).abs().max() < SUMS
     if bool((out >= 0).all() and sums):
-        return "fail", "probabilities: each row lies in [0, 1] and sums to 1; return logits"
+        return (
+            "fail",
+            f"probabilities: none is negative, each row sums to 1 to {SUMS:g}: give logits",
+        )
     return "pass", f"logits from {float(out.min()):.3g} to {float(out.max()):.3g}"
 
 
@@ -185,7 +205,7 @@ def _spied(calls: list[str]) -> Iterator[None]:
             setattr(torch.autograd, name, function)
 
 
-def no_optimisation(patient: Patient) -> Found:
+def no_optimisation(patient: Patient) -> Finding:
     calls: list[str] = []
     with _spied(calls):
         patient.logits(patient.batch.x[:2])
@@ -194,28 +214,31 @@ def no_optimisation(patient: Patient) -> Found:
     return "pass", "the forward pass does not optimise"
 
 
-def gradients(patient: Patient) -> Found:
+def gradients(patient: Patient) -> Finding:
     label = patient.batch.label
     grad, _ = gradient(patient.net, patient.batch.x, label, None, cross_entropy)
     flat = grad.flatten(1)
     if not torch.isfinite(flat).all():
         return "fail", "the loss's gradient is not finite on clean images"
     share = float((flat.abs().amax(1) == 0).float().mean())
-    return _verdict(share <= ZERO), f"zero on {100 * share:.0f} % of the images, finite on all"
+    zero = f"zero on {100 * share:.0f} % of the images, limit {100 * ZERO:.0f} %"
+    return ("pass" if share <= ZERO else "fail"), zero
 
 
-def loss_rises(patient: Patient) -> Found:
+def loss_rises(patient: Patient) -> Finding:
     def loss(x: Images) -> torch.Tensor:
         return F.cross_entropy(patient.logits(x), patient.batch.label, reduction="none")
 
     before, after = loss(patient.batch.x), loss(patient.adv100)
     rose = (after > before).float().mean().item()
+    change = f"mean cross entropy {before.mean():.3g} before, {after.mean():.3g} after PGD-100"
+    wanted = "it must rise, and on more than half"
     holds = bool(after.mean() > before.mean()) and rose > 0.5
-    change = f"cross entropy {before.mean():.3g} -> {after.mean():.3g}, up on {100 * rose:.0f} %"
-    return _verdict(holds), f"{change} of the images"
+    text = f"{change}, higher on {100 * rose:.0f} % of the images"
+    return ("pass", text) if holds else ("fail", f"{text}: {wanted}")
 
 
-def noise_is_weaker(patient: Patient) -> Found:
+def noise(patient: Patient) -> Finding:
     x, threat = patient.batch.x, patient.threat
     survived = torch.ones_like(patient.batch.label, dtype=torch.bool)
     for draw in range(DRAWS):
@@ -224,34 +247,28 @@ def noise_is_weaker(patient: Patient) -> Found:
         )
         noisy = threat.project(threat.start(x, torch.from_numpy(unit).to(x.device)), x)
         survived &= torch.tensor(patient.right(noisy), device=x.device)
-    noise = survived.tolist()
-    finding = f"noise {_accuracy(noise)}, PGD-100 {_accuracy(patient.pgd100)}"
-    return _verdict(_not_above(patient.pgd100, noise)), finding
+    return _against_pgd(patient, f"the worst of {DRAWS} random noises", survived.tolist())
 
 
-def iterations_help(patient: Patient) -> Found:
-    finding = f"PGD-10 {_accuracy(patient.pgd10)}, PGD-100 {_accuracy(patient.pgd100)}"
-    return _verdict(_not_above(patient.pgd100, patient.pgd10)), finding
+def iterations(patient: Patient) -> Finding:
+    return _against_pgd(patient, "PGD-10", patient.pgd10)
 
 
-def reaches_chance(patient: Patient) -> Found:
+def large_eps(patient: Patient) -> Finding:
     verdicts = patient.right(patient.attacked(50, GREY))
-    chance = 1 / patient.classes
-    holds = wilson(sum(verdicts), len(verdicts)).low <= chance
-    finding = f"{_accuracy(verdicts)} under PGD-50 at linf {GREY}; chance {100 * chance:.3g} %"
-    return _verdict(holds), finding
+    chance = 100 / patient.classes
+    verdict, text = _within(verdicts, 0.0, chance, f"at or below chance, {chance:.3g} %")
+    return verdict, f"PGD-50 at linf {GREY} leaves {text}"
 
 
-def square_is_weaker(patient: Patient) -> Found:
+def square_attack(patient: Patient) -> Finding:
     adv = square(
         patient.net, patient.batch.x, patient.batch.label, patient.threat, patient.seed, QUERIES
     )
-    verdicts = patient.right(adv)
-    finding = f"Square-{QUERIES} {_accuracy(verdicts)}, PGD-100 {_accuracy(patient.pgd100)}"
-    return _verdict(_not_above(patient.pgd100, verdicts)), finding
+    return _against_pgd(patient, f"Square with {QUERIES} queries", patient.right(adv))
 
 
-def transfer_is_weaker(patient: Patient) -> Found:
+def transfer(patient: Patient) -> Finding:
     if not patient.surrogates:
         return "skipped", "no other network to transfer from: give --surrogate M"
     if patient.threat.norm != "linf":
@@ -259,25 +276,24 @@ def transfer_is_weaker(patient: Patient) -> Found:
     weights = (1.0,) * len(patient.surrogates)
     ensemble = Ensemble(patient.surrogates, weights)
     adv = craft("momentum", ensemble, patient.batch, patient.threat, {}, seed=patient.seed)
-    verdicts = patient.right(adv)
-    finding = f"momentum transfer {_accuracy(verdicts)}, PGD-100 {_accuracy(patient.pgd100)}"
-    return _verdict(_not_above(patient.pgd100, verdicts)), finding
+    return _against_pgd(patient, "momentum transfer", patient.right(adv))
 
 
+# Names say what is looked at, not how it comes out: that is the finding.
 CHECKS: dict[str, Examination] = {
     "inference mode": inference_mode,
     "clean accuracy": clean_accuracy,
-    "deterministic": deterministic,
-    "batch size changes nothing": batch_independent,
-    "logits": gives_logits,
-    "no optimisation": no_optimisation,
+    "randomness": randomness_of,
+    "batch size": batch_independent,
+    "output": output,
+    "optimisation": no_optimisation,
     "gradients": gradients,
-    "loss rises": loss_rises,
-    "noise is weaker than PGD": noise_is_weaker,
-    "iterations never help the network": iterations_help,
-    "chance at a large eps": reaches_chance,
-    "Square never beats PGD": square_is_weaker,
-    "transfer never beats PGD": transfer_is_weaker,
+    "loss": loss_rises,
+    "noise against PGD": noise,
+    "10 against 100 iterations": iterations,
+    "large eps": large_eps,
+    "Square against PGD": square_attack,
+    "transfer against PGD": transfer,
 }
 
 

@@ -10,10 +10,11 @@ import pandas as pd
 from pandas import DataFrame
 
 from fdbench.reporting import whitebox
-from fdbench.reporting.attack_columns import authors_step, follows_authors
+from fdbench.reporting.attack_columns import AUTHORS, authors_step, follows_authors
 from fdbench.reporting.cells import NONE, column, missing
 from fdbench.reporting.document import Cells, Part
 from fdbench.reporting.scoring import scored
+from fdbench.reporting.setting import Setting
 from fdbench.store import Run
 
 BUDGETS = (10, 100, 1000, 2000)  # and 0, the clean image
@@ -133,5 +134,6 @@ def parts(scores: DataFrame) -> Iterator[Part]:
             same=f"n {counts[0]}" if len(counts) == 1 else "",
             notes=(READING,),
             weights=tuple(lines["weights"].unique()),
+            setting=Setting(str(data), str(split), AUTHORS.norm, AUTHORS.eps_text, "targeted"),
             file="zoo.csv",
         )

@@ -23,7 +23,7 @@ from fdbench.reporting.figures import (
     gallery,
 )
 from fdbench.reporting.parts import blackbox_parts, comparison_parts, whitebox_parts
-from fdbench.store import Findings, Run, findings_about, read_findings
+from fdbench.store import Findings, Run, RunInfo, findings_about, read_findings
 
 _READING = (
     "Accuracy and success in percent [95 % Wilson interval]. robust: the final iterate is "
@@ -42,9 +42,16 @@ _COMPARING = (
 )
 
 
-def _with_findings(parts: Iterable[Part], doctor: Sequence[Findings]) -> tuple[Part, ...]:
-    """The parts, each with the doctor's findings about its networks."""
-    return tuple(part.noting(findings_about(doctor, part.weights)) for part in parts)
+def _with_findings(
+    parts: Iterable[Part], runs: Sequence[Run], doctor: Sequence[Findings]
+) -> tuple[Part, ...]:
+    """The parts, each with the doctor's findings about its networks under its threat."""
+
+    def runs_of(part: Part) -> list[RunInfo]:
+        inside = [run for run in runs if part.setting and part.setting.covers(run)]
+        return [run.info for run in inside if run.info.model.weights.startswith(part.weights)]
+
+    return tuple(part.noting(findings_about(doctor, runs_of(part))) for part in parts)
 
 
 def _provenance(runs: Sequence[Run]) -> Cells:
@@ -75,9 +82,11 @@ def whitebox_chapter(runs: Sequence[Run], doctor: Sequence[Findings]) -> Chapter
         name="whitebox",
         heading="Robust accuracy",
         reading=_READING,
-        accuracies=_with_findings([*whitebox_parts(table), *authors.parts(of_authors)], doctor),
+        accuracies=_with_findings(
+            [*whitebox_parts(table), *authors.parts(of_authors)], runs, doctor
+        ),
         comparing=_COMPARING,
-        comparisons=_with_findings(comparison_parts(paired, "paired.csv"), doctor),
+        comparisons=_with_findings(comparison_parts(paired, "paired.csv"), runs, doctor),
         runs=_provenance(runs),
         warnings=tuple(suspicions.warnings(runs)),
         tables=tables if of_authors.empty else {**tables, "zoo": of_authors},
@@ -95,9 +104,9 @@ def blackbox_chapter(runs: Sequence[Run], doctor: Sequence[Findings], results: P
         name="blackbox",
         heading="Black-box accuracy",
         reading=_SCORING + published,
-        accuracies=_with_findings(blackbox_parts(table), doctor),
+        accuracies=_with_findings(blackbox_parts(table), runs, doctor),
         comparing=_COMPARING,
-        comparisons=_with_findings(comparison_parts(paired, "blackbox-paired.csv"), doctor),
+        comparisons=_with_findings(comparison_parts(paired, "blackbox-paired.csv"), runs, doctor),
         runs=_provenance(runs),
         warnings=tuple(suspicions.warnings(runs)),
         tables={"blackbox": table, "blackbox-curve": curve, "blackbox-paired": paired},

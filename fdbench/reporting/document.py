@@ -11,6 +11,7 @@ from typing import Literal
 
 from pandas import DataFrame
 
+from fdbench.reporting.setting import Setting
 from fdbench.store import Findings
 
 Kind = Literal["whitebox", "blackbox", "authors", "comparison"]  # of a part
@@ -64,8 +65,8 @@ class Cells:
 class Part:
     """One table of a chapter: the lines of one setting.
 
-    `same` is what all of its lines share, and `weights` are the first digits of the hashes of all
-    networks in it. Its numbers are in the CSV `file`.
+    `same` is what all of its lines share, `setting` their data and threat, and `weights` are the
+    first digits of the hashes of all networks in it. Its numbers are in the CSV `file`.
     """
 
     kind: Kind
@@ -74,6 +75,7 @@ class Part:
     same: str = ""
     notes: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
+    setting: Setting | None = None
     file: str = ""
 
     @property

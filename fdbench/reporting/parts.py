@@ -23,7 +23,7 @@ from fdbench.reporting.cells import (
     words,
 )
 from fdbench.reporting.document import Cells, Column, Part
-from fdbench.reporting.setting import BLACK_BOX, THREAT, WHITE_BOX, by_setting
+from fdbench.reporting.setting import BLACK_BOX, THREAT, WHITE_BOX, Setting, by_setting
 
 ATTACKERS = "attackers"  # the group of a set's attackers' columns
 _CONDITIONS = ("attack", "loss", "restarts", "alpha", "precision", "seed")
@@ -79,7 +79,7 @@ def whitebox_parts(table: DataFrame) -> Iterator[Part]:
         cells = Cells((*_networks(lines), *varying, *_shown(lines, _WHITEBOX)))
         weights = tuple(lines["weights"].unique())
         title, alike = setting.title, ", ".join(same)
-        yield Part("whitebox", title, cells, alike, weights=weights, file="whitebox.csv")
+        yield Part("whitebox", title, cells, alike, (), weights, setting, "whitebox.csv")
 
 
 def _measured(lines: DataFrame, of_all: bool) -> list[Column]:
@@ -93,14 +93,14 @@ def _measured(lines: DataFrame, of_all: bool) -> list[Column]:
     ]
 
 
-def _scores(title: str, lines: DataFrame, of_all: bool) -> Part:
+def _scores(title: str, setting: Setting, lines: DataFrame, of_all: bool) -> Part:
     """The networks on one set, with one denominator."""
     varying, same = _sort_out({"n": counts(lines) if of_all else numbers(lines, "n")})
     same += [f"surrogates {text}" for text in lines["surrogates"].unique() if text and of_all]
     scores = (*_measured(lines, of_all), *_shown(lines, _BLACKBOX))
     cells = Cells((*_networks(lines), *varying, *scores))
     weights = tuple(lines["weights"].unique())
-    return Part("blackbox", title, cells, ", ".join(same), weights=weights, file="blackbox.csv")
+    return Part("blackbox", title, cells, ", ".join(same), (), weights, setting, "blackbox.csv")
 
 
 def blackbox_parts(table: DataFrame) -> Iterator[Part]:
@@ -111,7 +111,7 @@ def blackbox_parts(table: DataFrame) -> Iterator[Part]:
         title = f"Black box: {setting.title}" + ("" if of_all else ", of the clean-correct images")
         counted = lines[lines["denominator"] == denominator]
         if of_all or counted["n"].any():
-            yield _scores(title, counted, of_all)
+            yield _scores(title, setting, counted, of_all)
 
 
 def _opponents(lines: DataFrame) -> list[Column]:
@@ -144,4 +144,4 @@ def comparison_parts(paired: DataFrame, file: str) -> Iterator[Part]:
         if lines["n"].nunique() == 1:
             cells, same = cells.without(["n"]), f"n {cells['n'][0]}"
         weights = tuple(dict.fromkeys([*lines["against_weights"], *lines["weights"]]))
-        yield Part("comparison", setting.title, cells, same, weights=weights, file=file)
+        yield Part("comparison", setting.title, cells, same, (), weights, setting, file)

@@ -4,7 +4,7 @@ Free of torch.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from pandas import DataFrame
 
@@ -53,6 +53,11 @@ class Setting:
         source = f"set {self.set} ({self.digest})" if self.set else self.knowledge
         threat = f"{self.data} {self.split}, {self.norm} {self.eps}, {self.targeted}"
         return f"{threat}, {source}" if source else threat
+
+    def covers(self, run: Run) -> bool:
+        """Whether a run's lines have this setting, in the fields that it distinguishes."""
+        pairs = zip(astuple(self), astuple(Setting.of(run)), strict=True)
+        return all(mine in ("", its) for mine, its in pairs)
 
     def columns(self, names: Sequence[str]) -> dict[str, str]:
         """Some of its fields, as a table's columns."""

@@ -1,16 +1,21 @@
-"""The doctor's findings, a JSON file for each network and data set. Free of torch."""
+"""The doctor's findings, a JSON file for each network, data set and threat. Free of torch."""
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fdbench.errors import FdbenchError
-from fdbench.files import write_atomically
-from fdbench.specs import parsed
+from fdbench.files import safe, write_atomically
+from fdbench.specs import digest, parsed
+from fdbench.store.run_json import RunInfo
 from fdbench.store.workspace import Workspace
+from fdbench.units import print_size
 
 VERDICTS = ("pass", "fail", "skipped")
+_SAME_EPS = 1e-6  # relative: 8/255 and its decimals as typed
+NOT_SEEN = "doctor has not seen this threat"
 
 
 @dataclass(frozen=True)
@@ -24,13 +29,54 @@ class Check:
 
 @dataclass(frozen=True)
 class Findings:
-    """All checks of one network on one data set; `weights` is the sha256 of its parameters."""
+    """All checks of one network on one data set under one threat.
+
+    `weights` is the sha256 of the network's parameters, `fingerprint` that of the data, `eps` is in
+    image units and `images` how many were examined. Files of the first version lack everything
+    after `started`: their threat is unknown.
+    """
 
     model: str
     weights: str
     data: str
     checks: tuple[Check, ...]
     started: str  # ISO 8601, UTC
+    norm: str | None = None
+    eps: float | None = None
+    images: int | None = None
+    split: str | None = None
+    fingerprint: str | None = None
+    preprocessing: str = ""  # as in ModelInfo: applied to images first
+
+    @property
+    def threat(self) -> str:
+        """`linf 8/255`, or "an unknown threat"."""
+        if self.norm is None or self.eps is None:
+            return "an unknown threat"
+        return f"{self.norm} {print_size(self.eps, self.norm)}"
+
+    @property
+    def title(self) -> str:
+        """`r20 on fashion-mini test, linf 8/255, 200 images`: what was examined."""
+        data = f"{self.data} {self.split}" if self.split else self.data
+        images = f", {self.images} images" if self.images else ""
+        return f"{self.model} on {data}, {self.threat}{images}"
+
+    @property
+    def name(self) -> str:
+        """The name of its file, without the ending: one for each network, data and threat."""
+        about = [self.weights, self.preprocessing, self.fingerprint, self.norm, self.eps]
+        size = self.threat.replace(" ", "-").split("/")[0]
+        return f"{safe(self.model)}-{safe(self.data)}-{size}-{digest(about)[:8]}"
+
+    def concerns(self, run: RunInfo) -> bool:
+        """Whether a run has this network, these data and this threat."""
+        if self.eps is None:
+            return False
+        return math.isclose(self.eps, run.attack.eps, rel_tol=_SAME_EPS) and (
+            (self.norm, self.weights, self.preprocessing, self.fingerprint)
+            == (run.attack.norm, run.model.weights, run.model.preprocessing, run.data.fingerprint)
+        )
 
     def lines(self) -> list[str]:
         """The notes under a table: each failed check, or one line if none failed."""
@@ -43,8 +89,8 @@ class Findings:
 
 
 def write_findings(workspace: Workspace | Path, findings: Findings) -> Path:
-    """Stores the findings, replacing those of the same network and data; returns the path."""
-    path = Workspace.of(workspace).findings(findings.model, findings.weights, findings.data)
+    """Stores the findings, replacing those of the same name; returns the path."""
+    path = Workspace.of(workspace).findings(findings.name)
     write_atomically(path, json.dumps(asdict(findings), indent=2) + "\n")
     return path
 
@@ -73,12 +119,17 @@ def read_findings(workspace: Workspace | Path) -> list[Findings]:
     return [_read(path) for path in Workspace.of(workspace).all_findings()]
 
 
-def findings_about(known: Sequence[Findings], weights: Iterable[str]) -> list[str]:
-    """`MODEL on DATA: ...` for each network whose parameters' hash begins with one of `weights`."""
-    starts = tuple(weights)
-    return [
-        f"{one.model} on {one.data}: {line}"
+def findings_about(known: Sequence[Findings], runs: Sequence[RunInfo]) -> list[str]:
+    """What the doctor says about the networks of these runs, on their data and under their threat.
+
+    One line per finding, `r20 on cifar10 test, linf 8/255, 200 images: ...`, and one that names the
+    networks without any.
+    """
+    lines = [
+        f"{one.title}: {line}"
         for one in known
-        if starts and one.weights.startswith(starts)
+        if any(one.concerns(run) for run in runs)
         for line in one.lines()
     ]
+    unseen = [run.model.name for run in runs if not any(one.concerns(run) for one in known)]
+    return [*lines, *([f"{NOT_SEEN}: {', '.join(dict.fromkeys(unseen))}"] if unseen else [])]

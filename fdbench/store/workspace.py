@@ -19,8 +19,6 @@ Free of torch.
 from dataclasses import dataclass
 from pathlib import Path
 
-from fdbench.files import safe
-
 WEIGHTS = ".safetensors"
 UNFINISHED = ".resume"
 
@@ -153,9 +151,9 @@ class Workspace:
         """The folder of a set of adversarial images; SetPaths names the files in it."""
         return self.sets / name
 
-    def findings(self, model: str, weights: str, data: str) -> Path:
-        """The doctor's findings about one network on one data set."""
-        return self.doctor / f"{safe(model)}-{weights[:8]}-{safe(data)}.json"
+    def findings(self, name: str) -> Path:
+        """The doctor's findings about one network on one data set under one threat."""
+        return self.doctor / f"{name}.json"
 
     def table(self, name: str) -> Path:
         """A table or figure of the report."""

@@ -4,10 +4,11 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
-from madeup import decaying, info, row, store
+from madeup import decaying, examined, info, row, store
 from rich.console import Console
 
 from fdbench import console
@@ -16,7 +17,7 @@ from fdbench.reporting.parts import whitebox_parts
 from fdbench.reporting.render.formats import RENDERERS
 from fdbench.reporting.render.terminal import fit
 from fdbench.reporting.report import write_report
-from fdbench.store.findings import Check, Findings, write_findings
+from fdbench.store.findings import Check, write_findings
 
 ROBUST = {0: 90, 10: 60, 100: 40}
 
@@ -236,18 +237,30 @@ def test_black_box_alone_writes_no_empty_white_box(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("whitebox*"))
 
 
-def test_the_doctors_failures_are_shown_under_each_table_of_that_network(
+def test_the_doctors_failures_are_shown_under_each_table_of_that_network_and_threat(
     both: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failure = Check("noise", "fail", "random noise does as well as PGD")
-    write_findings(both, Findings("r20", info().model.weights, "cifar10", (failure,), "2025"))
-    write_findings(both, Findings("r18", "9" * 64, "cifar10", (failure,), "2025"))
-    line = "r20 on cifar10: doctor: noise: random noise does as well as PGD"
+    write_findings(both, examined(info(), failure))
+    write_findings(both, replace(examined(info(), failure), model="r18", weights="9" * 64))
+    line = "r20 on fashion-mini test, linf 8/255, 200 images: doctor: noise: random noise does as"
     text = printed(both, capsys)
     assert text.count(line) == 5, "two chapters' tables, and their comparisons"
     assert "r18" not in text
     assert (both / "whitebox.md").read_text().count(line) == 2
     assert (both / "blackbox.md").read_text().count(line) == 3
+
+
+@pytest.mark.parametrize(
+    "change", [{"eps": 0.05 / 255}, {"norm": "l2"}, {"fingerprint": "e" * 16}, {"eps": None}]
+)
+def test_what_the_doctor_saw_under_another_threat_is_not_credited_to_a_table(
+    both: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any]
+) -> None:
+    write_findings(both, replace(examined(info(), Check("noise", "pass", "weaker")), **change))
+    text = printed(both, capsys)
+    assert "doctor passed" not in text
+    assert text.count("doctor has not seen this threat: r20") == 5
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

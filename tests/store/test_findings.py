@@ -3,23 +3,21 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from madeup import examined, info
 
 from fdbench.errors import FdbenchError
-from fdbench.store.findings import Check, Findings, findings_about, read_findings, write_findings
+from fdbench.store.findings import Check, findings_about, read_findings, write_findings
 
-FINDINGS = Findings(
-    model="tv:resnet50",
-    weights="ab" * 32,
-    data="npz:a/b",
-    checks=(
-        Check("more iterations", "pass", "40.1 % after 100, 40.0 % after 1000"),
-        Check("noise", "pass", "90.0 %"),
-        Check("transfer", "skipped", "no surrogate was given"),
-    ),
-    started="2025-01-01T00:00:00+00:00",
+CHECKS = (
+    Check("more iterations", "pass", "40.1 % after 100, 40.0 % after 1000"),
+    Check("noise", "pass", "90.0 %"),
+    Check("transfer", "skipped", "no surrogate was given"),
 )
+RUN = info("r20")
+FINDINGS = examined(RUN, *CHECKS)
 
 
 def test_findings_are_read_back_and_replaced_by_later_ones(tmp_path: Path) -> None:
@@ -48,12 +46,65 @@ def test_each_failed_check_has_a_line_and_passed_ones_have_none() -> None:
     assert findings.lines() == ["doctor: one: one is bad", "doctor: two: two is bad"]
 
 
-def test_only_findings_about_the_same_weights_are_shown() -> None:
-    assert findings_about([FINDINGS], ["cd" * 4]) == []
-    assert findings_about([FINDINGS], []) == []
-    assert findings_about([FINDINGS], ["cd" * 4, "ab" * 4]) == [
-        "tv:resnet50 on npz:a/b: doctor passed (2 checks, 1 skipped)"
+def test_findings_about_a_run_say_how_much_was_examined() -> None:
+    assert findings_about([FINDINGS], [RUN]) == [
+        "r20 on fashion-mini test, linf 8/255, 200 images: doctor passed (2 checks, 1 skipped)"
     ]
+    assert findings_about([FINDINGS], [RUN, RUN]) == findings_about([FINDINGS], [RUN])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weights": "cd" * 32},
+        {"norm": "l2"},
+        {"eps": 0.05 / 255},
+        {"fingerprint": "e" * 16},
+        {"preprocessing": "JPEG"},
+        {"norm": None, "eps": None},
+    ],
+)
+def test_findings_of_another_network_threat_or_data_set_are_credited_to_no_run(
+    change: dict[str, Any],
+) -> None:
+    other = replace(FINDINGS, **change)
+    assert findings_about([other], [RUN]) == ["doctor has not seen this threat: r20"]
+    assert findings_about([other, FINDINGS], [RUN]) == findings_about([FINDINGS], [RUN])
+
+
+def test_only_the_networks_of_the_runs_are_named() -> None:
+    assert findings_about([FINDINGS], []) == []
+    assert findings_about([FINDINGS], [info("r18"), info("r50")]) == [
+        "doctor has not seen this threat: r18, r50"
+    ]
+
+
+def test_each_network_data_set_and_threat_has_a_file_of_its_own(tmp_path: Path) -> None:
+    changes: list[dict[str, Any]] = [
+        {}, {"eps": 4 / 255}, {"norm": "l2", "eps": 0.5}, {"weights": "cd" * 32},
+        {"fingerprint": "e" * 16}, {"preprocessing": "JPEG"},
+    ]  # fmt: skip
+    paths = {write_findings(tmp_path, replace(FINDINGS, **change)) for change in changes}
+    assert len(paths) == len(read_findings(tmp_path)) == len(changes)
+    assert write_findings(tmp_path, FINDINGS).name.startswith("r20-fashion-mini-linf-8-")
+
+
+FIRST_VERSION = {
+    "model": "r20",
+    "weights": RUN.model.weights,
+    "data": "fashion-mini",
+    "checks": [{"check": "noise", "verdict": "pass", "found": "90.0 %"}],
+    "started": "2025-01-01T00:00:00+00:00",
+}
+
+
+def test_a_file_of_the_first_version_is_read_but_its_threat_is_unknown(tmp_path: Path) -> None:
+    folder = tmp_path / "doctor"
+    folder.mkdir()
+    (folder / "r20-72323000-fashion-mini.json").write_text(json.dumps(FIRST_VERSION))
+    (old,) = read_findings(tmp_path)
+    assert old.title == "r20 on fashion-mini, an unknown threat"
+    assert findings_about([old], [RUN]) == ["doctor has not seen this threat: r20"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ PATHS = {
     "checkpoints/n0.resume": WORKSPACE.unfinished("n0"),
     "attackers/g.safetensors": WORKSPACE.attacker("g"),
     "attackers/g.resume": WORKSPACE.unfinished_attacker("g"),
-    "doctor/resnet50-abababab-b.json": WORKSPACE.findings("a/resnet50", "ab" * 32, "npz:a/b"),
+    "doctor/resnet50.json": WORKSPACE.findings("resnet50"),
     "whitebox.csv": WORKSPACE.table("whitebox.csv"),
     "runs/a/run.json": RUN.description,
     "runs/a/rows-3.jsonl": RUN.rows(3),
@@ -46,10 +46,7 @@ def test_existing_files_are_listed_by_name(tmp_path: Path) -> None:
         RunPaths(workspace.run("b")).description,
         RunPaths(workspace.run("a")).rows(0),
     ]
-    files += [
-        SetPaths(workspace.adversarial_set("s")).description,
-        workspace.findings("n", "0" * 8, "d"),
-    ]
+    files += [SetPaths(workspace.adversarial_set("s")).description, workspace.findings("n")]
     for path in files:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
