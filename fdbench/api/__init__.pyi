@@ -1,3 +1,4 @@
+from .assessment import Assessment, assess_models
 from .attacks import attack, autoattack, foolbox, pgd, run_attack, transfer
 from .black_box import OpenedSet, judge, make_set, use_set
 from .checkpoints import classify, import_release, read_release, release_facts, weights_behind
@@ -13,11 +14,21 @@ from .names import (
     targets_named,
 )
 from .opening import load_model
-from .reports import read_runs, report
-from .requests import AttackRequest, Compute, DataRequest, DoctorRequest, RunRequest, SetRequest
+from .reports import objections, read_runs, report, results_of
+from .requests import (
+    AssessmentRequest,
+    AttackRequest,
+    Compute,
+    DataRequest,
+    DoctorRequest,
+    RunRequest,
+    SetRequest,
+)
 from .training import train, train_attacker
 
 __all__ = [
+    "Assessment",
+    "AssessmentRequest",
     "AttackRequest",
     "Compute",
     "DataRequest",
@@ -25,6 +36,7 @@ __all__ = [
     "OpenedSet",
     "RunRequest",
     "SetRequest",
+    "assess_models",
     "attack",
     "attack_models",
     "attack_parameters",
@@ -43,11 +55,13 @@ __all__ = [
     "judge",
     "load_model",
     "make_set",
+    "objections",
     "pgd",
     "read_release",
     "read_runs",
     "release_facts",
     "report",
+    "results_of",
     "run_attack",
     "run_folder",
     "targets_named",

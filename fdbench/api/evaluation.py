@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from fdbench.api.opening import (
@@ -138,15 +139,26 @@ def _attack(
     images: Dataset,
     run: RunRequest,
     workspace: Workspace,
-    device: Any,
+    device: torch.device,
 ) -> Path:
+    return run_announced(evaluation_of(model, request, images, run, workspace, device))
+
+
+def evaluation_of(
+    model: Model,
+    request: AttackRequest,
+    images: Dataset,
+    run: RunRequest,
+    workspace: Workspace,
+    device: torch.device,
+) -> Evaluation:
+    """Completes a request's open settings from the model and the data."""
     spec = complete(request, model, images)
     attack = ATTACKS[spec.attack]
-    evaluation = Evaluation(
+    return Evaluation(
         model, images, attack, spec, workspace, device, run.seed, run.limit, run.batch_size,
         request.precision, run.compile, run.save_adv, request.wanted,
     )  # fmt: skip
-    return run_announced(evaluation)
 
 
 def run_announced(evaluation: Evaluation) -> Path:

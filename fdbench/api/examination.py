@@ -17,11 +17,13 @@ from fdbench.api.opening import (
 )
 from fdbench.api.requests import AttackRequest, Compute, DataRequest, DoctorRequest
 from fdbench.console import progress, say
+from fdbench.data import Dataset
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.evaluation import CHECKS, Patient, audit, check_fit, examine, find_run
 from fdbench.evaluation import read_run as read_saved
 from fdbench.machine import start_torch
 from fdbench.models import Model, open_model
+from fdbench.specs import AttackSpec
 from fdbench.store import Check, Findings, Workspace, now, write_findings
 from fdbench.threat import Threat
 from fdbench.types import Images
@@ -80,7 +82,8 @@ def doctor(
     opened = model_of(model, workspace)
     request = AttackRequest(norm=norm, eps=eps, targeted=False)
     checkup = DoctorRequest(tuple(surrogates), limit, expected, eot, seed)
-    return _examined(opened, request, DataRequest(data, sample=sample), checkup, workspace, where)
+    images = open_images(opened, DataRequest(data, sample=sample))
+    return examined(opened, images, complete(request, opened, images), checkup, workspace, where)
 
 
 def doctor_models(
@@ -94,19 +97,20 @@ def doctor_models(
     """Yields the findings of each model named, or of all in the workspace, one at a time."""
     workspace, device = workspace_at(results), start_torch(compute.device, compute.threads)
     for model in open_models(refs, workspace):
-        yield _examined(model, request, data, asked, workspace, device)
+        images = open_images(model, data)
+        spec = complete(request, model, images)
+        yield examined(model, images, spec, asked, workspace, device)
 
 
-def _examined(
+def examined(
     model: Model,
-    request: AttackRequest,
-    data: DataRequest,
+    images: Dataset,
+    spec: AttackSpec,
     checkup: DoctorRequest,
     workspace: Workspace,
     device: torch.device,
 ) -> Findings:
-    images = open_images(model, data)
-    spec = complete(request, model, images)
+    """Examines a network under the threat of `spec`, and stores the findings."""
     threat = Threat(spec.norm, spec.eps)
     threat.check_steps()
     model.net.to(device)
@@ -216,8 +220,20 @@ def verify(
     opened = _open_or_say(saved.info.model.ref if model is None else model, workspace)
     recorded, given = saved.info.data, data or DataRequest()
     images = open_requested(given, recorded.name, recorded.split, recorded.sample)
-    with progress(saved.path.name, len(saved.rows), "images") as advance:
-        return audit(saved, opened, images, where, batch_size=batch_size, tick=advance)
+    return verified(saved.path, opened, images, where, batch_size)
+
+
+def verified(
+    folder: Path,
+    model: Model | None,
+    images: Dataset,
+    device: torch.device,
+    batch_size: int | None = None,
+) -> list[Check]:
+    """Rechecks a stored run with its model, None if that can't be opened, and its images."""
+    saved = read_saved(folder)
+    with progress(folder.name, len(saved.rows), "images") as advance:
+        return audit(saved, model, images, device, batch_size=batch_size, tick=advance)
 
 
 def _open_or_say(ref: str | nn.Module, workspace: Workspace) -> Model | None:

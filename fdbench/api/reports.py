@@ -1,11 +1,12 @@
 """Runs as a table of rows, and the report over them. Free of torch."""
 
 from pathlib import Path
+from typing import Any
 
 from pandas import DataFrame
 
-from fdbench.reporting import Report, write_report
-from fdbench.store import Workspace
+from fdbench.reporting import Report, implausible, result_records, write_report
+from fdbench.store import Workspace, read_run
 from fdbench.store import read_runs as read_stored_runs
 
 
@@ -79,3 +80,13 @@ def report(results: Path | str = "results", fmt: str | None = None) -> Report:
         ['model', 'weights']
     """
     return write_report(Path(results), fmt)
+
+
+def results_of(folder: Path) -> list[dict[str, Any]]:
+    """A record for each budget or attacker of a run: scores in percent with 95 % intervals."""
+    return result_records(read_run(folder))
+
+
+def objections(folder: Path) -> list[str]:
+    """What the sanity gate says of a run."""
+    return implausible(read_run(folder))

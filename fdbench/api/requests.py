@@ -69,6 +69,15 @@ class RunRequest:
 
 
 @dataclass(frozen=True)
+class AssessmentRequest:
+    """The threat to assess networks under; `eps` in image units."""
+
+    norm: str = "linf"
+    eps: float | None = None
+    quick: bool = False  # a first look, in place of the full assessment
+
+
+@dataclass(frozen=True)
 class DoctorRequest:
     """How a network is examined."""
 

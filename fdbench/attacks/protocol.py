@@ -96,12 +96,16 @@ class Attack(ABC):
         parameters: the class of its frozen parameters; its command's options are their fields.
         draws: what its random numbers depend on.
         reference_draws: the same with `--reference`, where it differs.
+        gradients_per_pass: what a pass of `cost` takes, in forward and backward passes.
+        drops_broken: broken images are attacked no further, so that `cost` is an upper bound.
     """
 
     name: ClassVar[str]
     parameters: ClassVar[type[Parameters]]
     draws: ClassVar[Draws] = "image"
     reference_draws: ClassVar[Draws | None] = None
+    gradients_per_pass: ClassVar[float] = 1.0
+    drops_broken: ClassVar[bool] = False
 
     @abstractmethod
     def cost(self, spec: AttackSpec) -> int:

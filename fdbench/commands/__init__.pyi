@@ -2,6 +2,7 @@ from .attack import attack
 from .classify import classify
 from .cli import COMMANDS, main
 from .doctor import doctor
+from .eval_ import eval_
 from .import_ import import_
 from .list import list_group
 from .report import report
@@ -15,6 +16,7 @@ __all__ = [
     "attack",
     "classify",
     "doctor",
+    "eval_",
     "import_",
     "list_group",
     "main",

@@ -18,11 +18,9 @@ from fdbench.commands.options import (
     eps_option,
     run_options,
     size,
-    taken,
 )
-from fdbench.commands.results import show_runs
+from fdbench.commands.running import run
 from fdbench.commands.transfer import transfer
-from fdbench.console import stoppable
 from fdbench.errors import BadValue
 from fdbench.specs import Parameters, battery
 
@@ -130,16 +128,6 @@ def _precision(precision: str, reference: bool) -> str:
             f"--reference attacks the network as it is: leave --precision {precision} out."
         )
     return "reference" if reference else precision
-
-
-def run(requests: list[api.AttackRequest], flags: dict[str, Any]) -> None:
-    """Runs each attack on each model; prints the run folders, one per line."""
-    as_json, models, results = (flags.pop(name) for name in ("as_json", "models", "results"))
-    data, request = taken(api.DataRequest, flags), taken(api.RunRequest, flags)
-    compute = taken(api.Compute, flags)
-    with stoppable():
-        folders = api.attack_models(requests, models, data, request, results, compute)
-    show_runs(folders, as_json)
 
 
 def command_of(attack: str) -> click.Command:

@@ -12,6 +12,7 @@ COMMANDS: dict[str, Callable[[], click.Command]] = {  # imported when named or l
     "train": lambda: commands.train,
     "train-attacker": lambda: commands.train_attacker,
     "attack": lambda: commands.attack,
+    "eval": lambda: commands.eval_,
     "verify": lambda: commands.verify,
     "doctor": lambda: commands.doctor,
     "report": lambda: commands.report,

@@ -5,8 +5,8 @@ from typing import Any
 import click
 
 from fdbench import api
-from fdbench.commands.options import eps_option, run_options, size, taken
-from fdbench.commands.results import show_runs
+from fdbench.commands.options import eps_option, run_options, size
+from fdbench.commands.running import run
 from fdbench.specs import FoolboxParameters
 
 
@@ -47,7 +47,4 @@ def foolbox(
         "foolbox", parameters, chosen, size(eps, chosen, "eps"), targeted,
         precision="reference" if reference else "fp32",
     )  # fmt: skip
-    as_json, models, results = (flags.pop(key) for key in ("as_json", "models", "results"))
-    data, request = taken(api.DataRequest, flags), taken(api.RunRequest, flags)
-    compute = taken(api.Compute, flags)
-    show_runs(api.attack_models([attack], models, data, request, results, compute), as_json)
+    run([attack], flags)

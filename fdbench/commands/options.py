@@ -154,6 +154,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the ru
 eps_option = click.option(
     "--eps", help="8/255, 8px or 0.0314 [default: the model's own, else 8/255, 16/255 on imagenet]."
 )
+strict_option = click.option(
+    "--strict", is_flag=True, help="Exit with code 3 if the sanity gate objects to a result."
+)
 models_option = click.option(
     "--model",
     "models",
@@ -182,6 +185,7 @@ run_options = all_of(
         help="Keep the adversarial images, for fdbench verify; png: also in whole pixels.",
     ),
     seed_option,
+    strict_option,
     json_option,
     results_option,
     compute_options,

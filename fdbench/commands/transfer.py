@@ -17,9 +17,10 @@ from fdbench.commands.options import (
     results_option,
     sample_option,
     size,
+    strict_option,
     taken,
 )
-from fdbench.commands.results import show_runs
+from fdbench.commands.results import described, refuse_implausible, show_results
 from fdbench.console import out, stoppable
 from fdbench.errors import BadValue
 
@@ -109,6 +110,7 @@ making_options = all_of(
     type=click.IntRange(min=1),
     help="Images per batch [default: 250; 100 for submissions].",
 )
+@strict_option
 @json_option
 @results_option
 @compute_options
@@ -117,6 +119,7 @@ def transfer(
     models: tuple[str, ...],
     limit: int | None,
     batch_size: int | None,
+    strict: bool,
     as_json: bool,
     results: Path,
     **flags: Any,
@@ -142,7 +145,11 @@ def transfer(
         made = {"seconds": stored.seconds, "counts": stored.counts}
         _show_json(stored.path, made, runs)
     else:
-        show_runs([stored.path, *runs], as_json=False)
+        show_results(runs)
+        for folder in (stored.path, *runs):
+            out.print(str(folder), soft_wrap=True)
+    if strict:
+        refuse_implausible(runs)
 
 
 def refuse_contradictions(
@@ -182,6 +189,6 @@ def _show_json(folder: Path, made: Mapping[str, Any], runs: list[Path]) -> None:
     """Prints the descriptions of the set and of the runs."""
     described = {
         "set": {**json.loads((folder / "set.json").read_text()), **made},
-        "runs": [json.loads((run / "run.json").read_text()) for run in runs],
+        "runs": [described(run) for run in runs],
     }
     out.print(json.dumps(described), soft_wrap=True)

@@ -1,24 +1,31 @@
 from .audit import audit, find_run, read_run
+from .budget import TIMED, Step, announcement, seconds_per_gradient, step_of
 from .classify import Classification, Classified, classify_folder, side
-from .doctor import CHECKS, Patient, examine
+from .doctor import CHECKS, Patient, examine, gradients_per_image
 from .evaluation import Evaluation, check_fit, run_info
 from .loop import evaluate
 from .readings import worst_of
 
 __all__ = [
     "CHECKS",
+    "TIMED",
     "Classification",
     "Classified",
     "Evaluation",
     "Patient",
+    "Step",
+    "announcement",
     "audit",
     "check_fit",
     "classify_folder",
     "evaluate",
     "examine",
     "find_run",
+    "gradients_per_image",
     "read_run",
     "run_info",
+    "seconds_per_gradient",
     "side",
+    "step_of",
     "worst_of",
 ]

@@ -297,6 +297,12 @@ CHECKS: dict[str, Examination] = {
 }
 
 
+def gradients_per_image(eot: int = 1) -> float:
+    """Roughly what all checks but transfer take; a forward pass is a third of a gradient."""
+    pgd10_and_100, large_eps_50 = 10 + 100, 50
+    return eot * (pgd10_and_100 + large_eps_50) + (QUERIES + DRAWS) / 3
+
+
 def examine(patient: Patient, tick: Callable[[], None] = lambda: None) -> list[Check]:
     """Runs every check, in the order of CHECKS; `tick` is called after each."""
     checks = []

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -41,6 +42,11 @@ class Evaluation:
     def positions(self) -> list[int]:
         """The images to attack: the first ones of the sample, so that models can be paired."""
         return list(self.data.first(self.limit))
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its run."""
+        return self.workspace.run(run_info(self).name)
 
     @property
     def draws(self) -> Draws:

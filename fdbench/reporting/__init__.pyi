@@ -1,11 +1,13 @@
 from .document import Report
 from .render.formats import RENDERERS
 from .report import write_report
+from .results import result_records
 from .sanity import implausible
 
 __all__ = [
     "RENDERERS",
     "Report",
     "implausible",
+    "result_records",
     "write_report",
 ]

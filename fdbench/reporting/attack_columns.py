@@ -4,7 +4,7 @@ Which attacks see the network, the attack's table columns, whether two runs may 
 whether a run's attack is the one a published number is about. Free of torch.
 """
 
-from fdbench.specs import AttackSpec, PGDParameters, TransferParameters
+from fdbench.specs import AttackSpec, AutoAttackParameters, PGDParameters, TransferParameters
 from fdbench.units import print_size
 
 Value = str | int | float | None  # a table's cell
@@ -36,6 +36,12 @@ def stored_set(spec: AttackSpec) -> tuple[str, str]:
 def budgets_asked(spec: AttackSpec) -> list[str]:
     """The budgets at which a run will have rows: iteration counts, else the attack's name."""
     return [str(i) for i in spec.parameters.budgets] or [spec.attack]
+
+
+def stages(spec: AttackSpec) -> tuple[str, ...]:
+    """The attacks that run in turn, each on the images still robust; empty if there is one."""
+    parameters = spec.parameters
+    return parameters.stages if isinstance(parameters, AutoAttackParameters) else ()
 
 
 def attack_columns(spec: AttackSpec, budget: str, iters: int | None) -> dict[str, Value]:

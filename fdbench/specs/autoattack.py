@@ -73,6 +73,11 @@ class AutoAttackParameters(Parameters):
             raise BadValue(f"AutoAttack custom names an attack twice: {', '.join(self.attacks)}.")
 
     @property
+    def stages(self) -> tuple[str, ...]:
+        """Its attacks, in the order in which they run."""
+        return self.attacks or VERSIONS[self.version or "standard"]
+
+    @property
     def variant(self) -> tuple[str, ...]:
         """The version, if it is recorded."""
         return () if self.version is None else (self.version,)

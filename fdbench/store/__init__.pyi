@@ -1,4 +1,4 @@
-from .findings import Check, Findings, findings_about, read_findings, write_findings
+from .findings import VERDICTS, Check, Findings, findings_about, read_findings, write_findings
 from .images import Shard, as_images, read_png, read_shard, whole_pixels, write_png, write_shard
 from .journal import Closing, Journal, whole_lines
 from .rows import ROW_FIELDS, BadRow, Row, RowField, add_fields, decode_row, row_digest
@@ -15,6 +15,7 @@ from .workspace import RunPaths, SetPaths, Workspace
 __all__ = [
     "CLEAN",
     "ROW_FIELDS",
+    "VERDICTS",
     "AdvSet",
     "BadRow",
     "BatchScratch",

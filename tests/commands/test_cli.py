@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -178,13 +179,40 @@ def test_a_full_disk_is_named_and_no_row_is_half_written(trained: Path) -> None:
     assert again.exit_code == 0
 
 
-def test_stdout_of_an_attack_is_the_run_folders(trained: Path) -> None:
+def folders(result: Result) -> list[Path]:
+    """The run folders: the last lines of stdout."""
+    paths = map(Path, reversed(result.stdout.splitlines()))
+    return list(takewhile(lambda path: (path / "run.json").is_file(), paths))
+
+
+def test_stdout_of_an_attack_ends_in_the_run_folders(trained: Path) -> None:
     result = run(f"attack pgd --iters 1,2 --limit 8 --results {trained}")
     assert result.exit_code == 0
-    folders = [Path(line) for line in result.stdout.splitlines()]
-    assert [f.name for f in folders] == [f.name for f in folders if (f / "run.json").is_file()]
-    assert len(folders) == 1
+    assert len(folders(result)) == 1
     assert "untargeted" in result.stderr
+
+
+def test_an_attack_shows_its_results_and_json_carries_the_numbers(trained: Path) -> None:
+    line = f"attack pgd --iters 1,2 --limit 8 --targeted --results {trained}"
+    shown = run(line)
+    (described,) = json.loads(run(line, "--json").stdout)
+    first, last = described["results"]
+    assert (first["iters"], last["iters"], last["n"]) == (1, 2, 8)
+    lines = (folders(shown)[0] / "rows-0.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert last["robust"] == 100 * sum(row["pred"]["2"] == row["label"] for row in rows) / 8
+    interval = f"{last['robust']:.1f} [{last['robust_low']:.1f}, {last['robust_high']:.1f}]"
+    assert interval in shown.stdout
+    assert "under a *targeted* attack; leaderboards mean untargeted" in shown.stderr
+
+
+def test_strict_exits_3_where_the_sanity_gate_objects(trained: Path) -> None:
+    line = f"attack pgd --iters 1 --eps 0.6 --limit 8 --results {trained}"
+    assert run(line).exit_code == 0
+    result = run(line, "--strict")
+    assert result.exit_code == 3
+    assert "far larger than the usual 8/255" in result.stderr
+    assert len(folders(result)) == 1, "the results are printed all the same"
 
 
 def test_training_in_several_processes_is_refused(
@@ -223,7 +251,7 @@ def test_a_suite_runs_every_attack_of_the_users_battery(cwd: Path, trained: Path
     )
     result = run(f"attack suite mine --limit 4 --results {trained}")
     assert result.exit_code == 0
-    assert len(result.stdout.splitlines()) == 2
+    assert len(folders(result)) == 2
     assert "mine" in run("list attacks").stdout
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import test_cli
-from test_cli import TINY, run
+from test_cli import TINY, folders, run
 
 cwd = test_cli.cwd
 
@@ -85,11 +85,12 @@ def test_foolbox_is_run_and_its_rows_verify(results: Path) -> None:
     words = "--attack LinfProjectedGradientDescentAttack --set steps=3 --eps 2/255 --save-adv"
     result = run(f"attack foolbox {words} --limit 8 --model n0 --results {results}")
     assert result.exit_code == 0, result.stderr
-    checked = run(f"verify {result.stdout.strip()} --results {results}")
+    (folder,) = folders(result)
+    checked = run(f"verify {folder} --results {results}")
     assert checked.exit_code == 0, checked.output
-    (rows,) = Path(result.stdout.strip()).glob("rows-0.jsonl")
+    (rows,) = folder.glob("rows-0.jsonl")
     rows.write_text(rows.read_text().replace('"label": ', '"label": 1', 1))
-    assert run(f"verify {result.stdout.strip()} --results {results}").exit_code == 3
+    assert run(f"verify {folder} --results {results}").exit_code == 3
 
 
 def test_transfer_makes_a_set_once_and_judges_it_twice(results: Path, cwd: Path) -> None:
@@ -102,7 +103,8 @@ def test_transfer_makes_a_set_once_and_judges_it_twice(results: Path, cwd: Path)
         f"--model n1 --results {results}",
     )
     assert made.exit_code == 0, made.stderr
-    assert len(made.stdout.splitlines()) == 2
+    assert len(folders(made)) == 1
+    assert str(results / "sets" / "S") in made.stdout.splitlines()
     before = sorted(path.name for path in (results / "sets" / "S" / "adv").iterdir())
     used = run(f"attack transfer --use S --model n0 --model n1 --results {results}")
     assert used.exit_code == 0, used.stderr
@@ -143,8 +145,8 @@ def test_a_disk_too_full_for_images_is_named_and_no_row_is_written(results: Path
     again = run(line)
     assert "8 of 8 images to do" in again.stderr
     assert again.exit_code == 0
-    (folder,) = again.stdout.split()
-    assert not [path for path in (Path(folder) / "adv").iterdir() if path.suffix == ".tmp"]
+    (folder,) = folders(again)
+    assert not [path for path in (folder / "adv").iterdir() if path.suffix == ".tmp"]
 
 
 def test_foolbox_attacks_are_listed_with_their_norms() -> None:

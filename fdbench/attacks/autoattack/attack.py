@@ -251,6 +251,8 @@ class AutoAttack(Attack):
     parameters = AutoAttackParameters
     draws = "batch"
     reference_draws = "run"  # as the package's own run, which fills batches with survivors
+    gradients_per_pass = 0.5
+    drops_broken = True
 
     def cost(self, spec: AttackSpec) -> int:
         """Returns the most forward passes per image; a gradient counts as two."""

@@ -1,0 +1,107 @@
+"""fdbench eval."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fdbench import api
+from fdbench.commands.checks import show_checks
+from fdbench.commands.options import (
+    all_of,
+    compute_options,
+    data_options,
+    eps_option,
+    json_option,
+    limit_option,
+    models_option,
+    results_option,
+    sample_option,
+    seed_option,
+    size,
+    split_option,
+    strict_option,
+    taken,
+)
+from fdbench.commands.results import refuse_implausible, show_runs
+from fdbench.console import out, stoppable
+from fdbench.errors import SanityFailed
+from fdbench.store import VERDICTS
+
+_options = all_of(
+    models_option, data_options, split_option, limit_option, sample_option, eps_option,
+    click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True),
+    click.option("--quick", is_flag=True, help="A first look: 50 images, two attacks, no doctor."),
+    click.option(
+        "--batch-size", type=click.IntRange(min=1),
+        help="Images per batch [default: 250, or what fits in memory].",
+    ),
+    seed_option, strict_option, json_option, results_option, compute_options,
+)  # fmt: skip
+
+
+@click.command("eval")
+@_options
+def eval_(
+    models: tuple[str, ...],
+    eps: str | None,
+    norm: str,
+    quick: bool,
+    as_json: bool,
+    strict: bool,
+    results: Path,
+    **flags: Any,
+) -> None:
+    """Evaluate models from start to finish: attacks, doctor, verify, report.
+
+    PGD at 10 to 100 iterations and AutoAttack, untargeted, with their images kept; the doctor's
+    checks; every verdict verified; the report. A stopped command continues where it was. Exit code
+    3 if a run does not verify, with --strict also if the sanity gate or the doctor objects.
+    """
+    request = api.AssessmentRequest(norm, size(eps, norm, "eps"), quick)
+    data, run = taken(api.DataRequest, flags), taken(api.RunRequest, flags)
+    compute = taken(api.Compute, flags)
+    with stoppable():
+        found = list(api.assess_models(models, request, data, run, results, compute))
+    runs = [run for one in found for run in one.runs]
+    if not as_json:
+        for one in found:
+            _show(one)
+        api.report(results, "table")
+    show_runs(runs, as_json)
+    _refuse_failed(found)
+    if strict:
+        refuse_implausible(runs)
+        _refuse_distrusted(found)
+
+
+def _show(one: "api.Assessment") -> None:
+    """Prints the doctor's checks and those of each run."""
+    if one.findings:
+        out.print(one.findings.title, soft_wrap=True)
+        show_checks(one.findings.checks)
+    for run, checks in one.checks.items():
+        count = Counter(check.verdict for check in checks)
+        summary = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS)
+        out.print(f"verify {run.name}: {summary}", soft_wrap=True)
+        if count["fail"]:
+            show_checks(checks)
+
+
+def _refuse_failed(found: Sequence["api.Assessment"]) -> None:
+    failed = [line for one in found for line in one.failed]
+    if failed:
+        raise SanityFailed("a run does not verify.\n" + "\n".join(failed))
+
+
+def _refuse_distrusted(found: Sequence["api.Assessment"]) -> None:
+    lines = [
+        f"{check.check}: {check.found}"
+        for one in found
+        for check in (one.findings.checks if one.findings else ())
+        if check.verdict == "fail"
+    ]
+    if lines:
+        raise SanityFailed("--strict: the doctor objects.\n" + "\n".join(lines))

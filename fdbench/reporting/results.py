@@ -1,0 +1,51 @@
+"""The results of single runs, for the end of the command that made them. Free of torch."""
+
+from collections import Counter
+from typing import Any
+
+from fdbench.reporting.attack_columns import attack_columns, stages
+from fdbench.reporting.outcomes import RunAtBudget, at_budgets, right_when_clean
+from fdbench.reporting.scoring import percent, rounded
+from fdbench.store import Run
+
+Record = dict[str, Any]
+
+
+def _after_stages(run: Run) -> dict[str, float]:
+    """Accuracy in percent on clean images, and after each of the attacks that run in turn."""
+    broken = Counter(row["broken_by"] for row in run.rows if "broken_by" in row)
+    left, after = len(run.rows), {}
+    if not broken:
+        return {}
+    for stage in ("clean", *stages(run.info.attack)):
+        left -= broken[stage]
+        after[stage] = rounded(left / len(run.rows))
+    return after
+
+
+def _record(one: RunAtBudget) -> Record:
+    info, n = one.run.info, len(one.rows)
+    spec = info.attack
+    return {
+        "model": info.model.name,
+        "data": info.data.name,
+        "attack": attack_columns(spec, one.budget, one.iters)["attack"],
+        "iters": one.iters,
+        "norm": spec.norm,
+        "eps": spec.eps,
+        "targeted": spec.targeted,
+        "n": n,
+        "planned": info.images,
+        **percent("clean", sum(map(right_when_clean, one.rows)), n),
+        **percent("robust", sum(one.verdicts.values()), n),
+        **percent("success", one.hits if spec.targeted else None, n),
+        "stages": _after_stages(one.run),
+    }
+
+
+def result_records(run: Run) -> list[Record]:
+    """A record for each budget or attacker of a run: scores in percent with 95 % intervals.
+
+    `stages` holds AutoAttack's accuracy after each of its attacks.
+    """
+    return [_record(one) for one in at_budgets(run)]
