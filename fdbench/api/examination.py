@@ -23,7 +23,7 @@ from fdbench.evaluation import read_run as read_saved
 from fdbench.machine import start_torch
 from fdbench.models import Model, open_model
 from fdbench.store import Check, Findings, Workspace, now, write_findings
-from fdbench.threat import Threat
+from fdbench.threat import Threat, unusual
 from fdbench.types import Images
 
 # Tolerance in points between the card's accuracy on held-out images and that on the test set.
@@ -128,6 +128,8 @@ def _examined(
         model.name, model.weights, images.name, (), now(), spec.norm, spec.eps, len(batch.ids),
         images.split, images.fingerprint, model.preprocessing,
     )  # fmt: skip
+    if far := unusual(spec.norm, spec.eps, images.px):
+        say(f"warning: {far}")
     say(f"{about.title}; transfer from {', '.join(names) or 'no network'}")
     return _kept(patient, about, workspace)
 

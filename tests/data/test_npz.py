@@ -39,7 +39,7 @@ BAD_ARRAYS: dict[str, tuple[dict[str, npt.NDArray[Any]], str]] = {
     "too few labels": ({"x": GOOD_X, "y": GOOD_Y[:5]}, "6 images in x, but 5 labels"),
     "floats in [0, 1]": (
         {"x": GOOD_X / 255, "y": GOOD_Y},
-        r"float64, not uint8, and goes from 0 to 1\. Store \(x \* 255\)\.round\(\)\.astype\('uint8'\)",
+        r"not uint8, and goes from 0 to 1\. Store \(x \* 255\)\.round\(\)\.astype\('uint8'\)",
     ),
     "normalised": (
         {"x": GOOD_X.astype(np.float32) / 64 - 2, "y": GOOD_Y},
