@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import click
 from rich.console import Console
@@ -44,6 +44,11 @@ def say(text: str) -> None:
     err.print(text, soft_wrap=True)
 
 
+def warn(text: str) -> None:
+    """Prints a warning on stderr, in yellow where the terminal has colours."""
+    err.print(f"warning: {text}", soft_wrap=True, style="yellow")
+
+
 @contextmanager
 def stoppable() -> Iterator[None]:
     """Wraps resumable work: Ctrl-C ends it with a message and exit code 1."""
@@ -54,10 +59,11 @@ def stoppable() -> Iterator[None]:
         raise click.exceptions.Exit(1) from reason
 
 
+@runtime_checkable
 class Advance(Protocol):
     """`advance(8, robust="53.4 %")`: 8 more are done; shows the fields as current values.
 
-    `n` may be fractional; fields stay until given again.
+    `n` may be fractional; a field stays until it is given again.
     """
 
     def __call__(self, n: int | float, **fields: object) -> None: ...
@@ -91,12 +97,11 @@ def _bar(description: str, total: int, unit: str, done: int) -> Iterator[Advance
     with Progress(*columns, console=err) as bar:
         task = bar.add_task(description, total=total, completed=done, unit=unit, status="")
 
-        status = ""
+        shown: dict[str, object] = {}
 
         def advance(n: int | float, **fields: object) -> None:
-            nonlocal status
-            status = _status(fields) or status
-            bar.update(task, advance=n, status=status)
+            shown.update(fields)
+            bar.update(task, advance=n, status=_status(shown))
 
         yield advance
 
@@ -132,12 +137,12 @@ def _lines(
 ) -> Iterator[Advance]:
     began = printed = time.monotonic()
     count: int | float = done
-    status = ""
+    shown: dict[str, object] = {}
 
     def advance(n: int | float, **fields: object) -> None:
-        nonlocal printed, count, status
+        nonlocal printed, count
         count += n
-        status = _status(fields) or status
+        shown.update(fields)
         now = time.monotonic()
         if now - printed < pause:
             return
@@ -147,7 +152,7 @@ def _lines(
         percent = 100 * count / total if total else 100
         write(
             f"{description}: {count:.0f}/{total} {unit} ({percent:.0f} %), {_rate(speed, unit)}, "
-            f"{_span(now - began)} elapsed{left}" + (f", {status}" if status else "")
+            f"{_span(now - began)} elapsed{left}" + (f", {_status(shown)}" if shown else "")
         )
 
     yield advance

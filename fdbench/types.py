@@ -11,6 +11,7 @@ from fdbench.randomness import ImageId
 Images = Float32[Tensor, "B 3 H W"]  # RGB in [0, 1], contract C1
 Logits = Float32[Tensor, "B C"]
 Labels = Int64[Tensor, " B"]
+Values = Float32[Tensor, " B"]  # one number per image
 
 
 @dataclass(frozen=True, eq=False)

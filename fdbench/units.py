@@ -28,8 +28,9 @@ _MEANING = {
     "l0": "the number of values that change, three per pixel",
 }
 # Below this a whole number of pixels (N/255, also if rounded to four decimals) is meant for linf:
-# no number of one or two decimals is one. 128/255, which is used in l2, is above.
-_PIXEL_SIZES = 0.2
+# no number of one or two decimals is one. 36/255 and larger ones, which are used in l2 (certified
+# radii; Trockman and Kolter 2021), are above.
+_PIXEL_SIZES = 0.13
 _ROUNDED = 255 * 0.5e-4
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fdbench.errors import FdbenchError, SanityFailed
 from fdbench.threat import Threat
-from fdbench.types import Batch, Images, Labels
+from fdbench.types import Batch, Images, Labels, Logits
 from fdbench.units import print_size
 
 # float32 leaves x + (adv - x) up to 6e-8 off; other packages' attacks up to 1e-6 (AutoAttack, FAB).
@@ -48,15 +48,23 @@ def check(adv: Tensor, x: Images, threat: Threat) -> None:
 
 
 @torch.no_grad()
-def predict(net: nn.Module, x: Images, most: int | None = None) -> Labels:
-    """The class of each image, `most` of them at a time.
+def logits_of(net: nn.Module, x: Images, most: int | None = None) -> Logits:
+    """The logits of each image, `most` of them at a time.
 
     Raises FdbenchError if a logit is not finite.
     """
     logits = torch.cat([net(part) for part in torch.split(x, most or len(x))])
     if not torch.isfinite(logits).all():
         raise FdbenchError("the network's logits are not finite on legal images: is it trained?")
-    return logits.argmax(1)
+    return logits
+
+
+def predict(net: nn.Module, x: Images, most: int | None = None) -> Labels:
+    """The class of each image, `most` of them at a time.
+
+    Raises FdbenchError if a logit is not finite.
+    """
+    return logits_of(net, x, most).argmax(1)
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,10 @@ class Referee:
     threat: Threat
     most: int | None = None  # images a forward pass
 
-    def __call__(self, adv: Images, index: Labels) -> Labels:
+    def logits(self, adv: Images, index: Labels) -> Logits:
+        """The float32 network's logits. Raises IllegalAdversary for images outside the threat."""
         check(adv, self.batch.x[index], self.threat)
-        return predict(self.net, adv, self.most)
+        return logits_of(self.net, adv, self.most)
+
+    def __call__(self, adv: Images, index: Labels) -> Labels:
+        return self.logits(adv, index).argmax(1)

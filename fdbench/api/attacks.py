@@ -46,7 +46,7 @@ def _batch(x: Images, labels: Labels) -> Batch:
     return Batch(x, labels, tuple(range(len(labels))))
 
 
-def _ignored(share: float = 1.0) -> None:
+def _ignored(share: float = 1.0, stage: str = "") -> None:
     """Ignores progress: a function call shows none."""
 
 

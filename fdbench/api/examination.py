@@ -111,7 +111,7 @@ def _examined(
     threat.check_steps()
     model.net.to(device)
     batch = images.fetch(range(min(checkup.limit, len(images)))).to(device)
-    classes = check_fit(model, images, batch)
+    classes = check_fit(model, images, batch).shape[1]
     others = _others(model, checkup.surrogates, workspace, batch.x, classes)
     patient = Patient(
         model.net,

@@ -7,13 +7,10 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32
-from torch import Tensor
 
 from fdbench.errors import BadValue
-from fdbench.types import Labels, Logits
+from fdbench.types import Labels, Logits, Values
 
-Values = Float32[Tensor, " B"]
 Loss = Callable[[Logits, Labels, Labels | None], Values]
 
 

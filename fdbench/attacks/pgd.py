@@ -129,7 +129,7 @@ def trajectory(
     target: Labels | None = None,
     loss: Loss,
     judge: Judge | None = None,
-    tick: Tick = lambda share=1.0: None,
+    tick: Tick = lambda share=1.0, stage="": None,
     eot: int = 1,
     stop_early: bool = False,
     earlier: Trajectory | None = None,
@@ -180,7 +180,7 @@ def last_iterate(
     target: Labels | None = None,
     loss: Loss = cross_entropy,
     eot: int = 1,
-    tick: Tick = lambda share=1.0: None,
+    tick: Tick = lambda share=1.0, stage="": None,
 ) -> Images:
     """Returns the last iterate of one trajectory; `stream` names its random start's numbers.
 

@@ -28,9 +28,12 @@ Judge = Callable[[Images, Labels], Labels]
 
 @runtime_checkable
 class Tick(Protocol):
-    """Called after each forward and backward pass of the batch, or after a `share` of one."""
+    """Called after each forward and backward pass of the batch, or after a `share` of one.
 
-    def __call__(self, share: float = 1.0) -> None: ...
+    `stage` names the attack's current part, for people who wait.
+    """
+
+    def __call__(self, share: float = 1.0, stage: str = "") -> None: ...
 
 
 @runtime_checkable

@@ -8,13 +8,13 @@ import torch
 
 from fdbench.attacks import Attack, Draws, given
 from fdbench.data import Dataset
-from fdbench.errors import BadValue, FdbenchError
+from fdbench.errors import BadValue
 from fdbench.machine import environment
-from fdbench.models import Model
+from fdbench.models import Model, logits_of
 from fdbench.randomness import ImageId
 from fdbench.specs import AttackSpec, digest
 from fdbench.store import DataInfo, ModelInfo, RunInfo, Workspace
-from fdbench.types import Batch
+from fdbench.types import Batch, Logits
 
 BATCH = 250  # images, where memory allows: larger batches are no faster on a CPU
 
@@ -80,9 +80,9 @@ def run_info(evaluation: Evaluation) -> RunInfo:
     """Returns the content of run.json: all that a rerun needs."""
     model, data = evaluation.model, evaluation.data
     card = model.card
-    warnings: tuple[str, ...] = ()
+    warnings = model.warnings
     if card is not None and not card.finished:
-        warnings = (f"training unfinished: these are the weights of epoch {card.epochs}",)
+        warnings += (f"training unfinished: these are the weights of epoch {card.epochs}",)
     return RunInfo(
         model=ModelInfo(
             model.name,
@@ -93,7 +93,7 @@ def run_info(evaluation: Evaluation) -> RunInfo:
             preprocessing=model.preprocessing,
         ),
         data=DataInfo(
-            data.name, data.split, data.fingerprint, data.classes, len(data), data.sample
+            data.name, data.split, data.fingerprint, data.classes, len(data), data.sample, data.px
         ),
         attack=evaluation.spec,
         seed=evaluation.seed,
@@ -107,19 +107,16 @@ def run_info(evaluation: Evaluation) -> RunInfo:
     )
 
 
-def check_fit(model: Model, data: Dataset, batch: Batch) -> int:
-    """Returns the network's number of classes.
+def check_fit(model: Model, data: Dataset, batch: Batch) -> Logits:
+    """Returns the network's logits on a batch.
 
-    Raises BadValue if the data has more, FdbenchError if the network does not return logits.
+    Raises BadValue if the data has more classes, FdbenchError if the network returns no logits.
     """
-    with torch.no_grad():
-        logits = model.net(batch.x)
-    if logits.ndim != 2:
-        raise FdbenchError(f"{model.ref} returns {tuple(logits.shape)}, not logits (B, C).")
-    classes = int(logits.shape[1])
+    logits = logits_of(model.net, batch.x, model.ref)
+    classes = logits.shape[1]
     if classes < data.classes:
         raise BadValue(
             f"{model.ref} knows {classes} classes, {data.name} has {data.classes}.\n"
             "Give the --data it was trained on."
         )
-    return classes
+    return logits

@@ -11,19 +11,22 @@ from torch import nn
 
 from fdbench import randomness
 from fdbench.attacks import Subject, choose_targets
-from fdbench.console import progress
+from fdbench.console import Advance, progress, warn
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.evaluation import behaviour, precision
 from fdbench.evaluation.batching import Chunks, fitting, remaining
 from fdbench.evaluation.evaluation import Evaluation, check_fit, run_info
+from fdbench.evaluation.observation import Facts, Reference, Watched, added, facts_of
 from fdbench.evaluation.readings import Worst, rows_of, worst_of
 from fdbench.machine import BatchLimit, rank_and_world, tidy
 from fdbench.models import accelerate
+from fdbench.reporting import implausible
 from fdbench.store import (
     BatchScratch,
     Row,
     RunFolder,
     Shard,
+    read_run,
     row_digest,
     whole_pixels,
     write_png,
@@ -31,7 +34,7 @@ from fdbench.store import (
 )
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels, Logits
-from fdbench.verdict import Referee, predict
+from fdbench.verdict import Referee, logits_of
 
 Say = Callable[[str], None]
 
@@ -46,14 +49,14 @@ class _Unseen(nn.Module):
 class _Meter:
     """Reports a batch's passes as progress: at most the batch, and all of it at the end."""
 
-    def __init__(self, advance: Callable[[float], None], images: int, steps: int) -> None:
+    def __init__(self, advance: Advance, images: int, steps: int) -> None:
         self._images = self._left = float(images)
         self._advance, self._step = advance, images / steps
 
-    def __call__(self, share: float = 1.0) -> None:
+    def __call__(self, share: float = 1.0, stage: str = "") -> None:
         done = min(self._left, share * self._step)
         self._left -= done
-        self._advance(done)
+        self._advance(done, **({"stage": stage} if stage else {}))
 
     def finish(self) -> None:
         self._advance(self._left)
@@ -69,10 +72,16 @@ class _Session:
     """What all batches of a session share."""
 
     evaluation: Evaluation
-    net: nn.Module  # the network to attack
-    classes: int
+    net: Watched  # the network to attack
+    reference: Reference
     folder: RunFolder
-    advance: Callable[[float], None]
+    advance: Advance
+    judged: int = 0
+    robust: int = 0  # of the judged images: right under every reading
+
+    @property
+    def classes(self) -> int:
+        return int(self.reference.logits.shape[1])
 
     def attack(self, cpu: Batch) -> None:
         """Attacks one batch and writes its rows to disk, after any images that are kept."""
@@ -95,11 +104,13 @@ class _Session:
         threat, target = Threat(spec.norm, spec.eps), self._targets(batch)
         judge = Referee(net, batch, threat, most)
         scratch = BatchScratch(self.folder.paths.scratch(self.folder.rank), batch.ids)
+        self.net.begin()
         subject = Subject(
             self.net, batch, target, threat, seed, judge, meter, self.classes, scratch, most
         )
         worst = worst_of(evaluation.attack.run(subject, spec), judge, batch.label, target)
-        rows = rows_of(batch, target, predict(net, batch.x, most), worst, threat)
+        clean = logits_of(net, batch.x, most)
+        rows = rows_of(batch, target, clean.argmax(1), worst, threat)
         if evaluation.save_adv:
             self._keep(rows, worst, batch)
         for row in rows:
@@ -107,6 +118,25 @@ class _Session:
         # If a kill interrupted this batch, only its missing rows.
         self.folder.append([row for row in rows if row["image"] not in self.folder.done])
         scratch.clear()
+        self._observe(batch, clean, facts_of(batch, target, clean, worst))
+        self._show(rows)
+
+    def _show(self, rows: list[Row]) -> None:
+        """Shows the robust accuracy so far, in this session."""
+        self.judged += len(rows)
+        self.robust += sum(set(row["pred"].values()) == {row["label"]} for row in rows)
+        accuracy = 100 * self.robust / self.judged
+        self.advance(0, **{"robust accuracy": f"{accuracy:.1f} % of {self.judged}"})
+
+    def _observe(self, batch: Batch, clean: Logits, facts: Facts) -> None:
+        """Records what the sanity gate judges."""
+        known = self.folder.info.found
+        network = {"outputs": self.classes, **known.get("network", {})}
+        random = self.reference.differs(batch, clean)
+        if random is not None:
+            network["random"] = random or network.get("random", False)
+        observed = added(known.get("observed", {}), {**self.net.facts(), **facts})
+        self.folder.note({"network": network, "observed": observed})
 
     def _targets(self, batch: Batch) -> Labels | None:
         evaluation = self.evaluation
@@ -153,7 +183,17 @@ def evaluate(evaluation: Evaluation, say: Say) -> Path:
             cuda = [evaluation.device] if evaluation.device.type == "cuda" else []
             with torch.random.fork_rng(cuda):
                 _attack_all(evaluation, chunks, mine, folder, say)
+        if rank == 0:
+            folder.note({"sanity": _show_findings(folder)})
         return folder.path
+
+
+def _show_findings(folder: RunFolder) -> list[str]:
+    """Prints what the sanity gate says of the run so far, and returns it."""
+    texts = implausible(read_run(folder.path))
+    for text in texts:
+        warn(text)
+    return texts
 
 
 def _same_behaviour(evaluation: Evaluation, folder: RunFolder, say: Say) -> None:
@@ -166,7 +206,7 @@ def _same_behaviour(evaluation: Evaluation, folder: RunFolder, say: Say) -> None
         return
     why, by_chance = behaviour.changed(net, data, count, device, then)
     if by_chance:
-        say("warning: the network draws random numbers: whether it changed can't be checked")
+        warn("the network draws random numbers: whether it changed can't be checked")
     elif why:
         raise FdbenchError(
             f"{why}\n"
@@ -191,9 +231,10 @@ def _attack_all(
 ) -> None:
     model, device = evaluation.model, evaluation.device
     example = evaluation.data.fetch(chunks[0][:16]).to(device)
-    classes = check_fit(model, evaluation.data, example)
+    reference = Reference(example.ids, check_fit(model, evaluation.data, example))
+    classes = reference.logits.shape[1]
     for warning in evaluation.attack.warnings(evaluation.spec, model.weights, classes):
-        say(f"warning: {warning}")
+        warn(warning)
         folder.warn(warning)
     if slow := precision.emulated(evaluation.precision, device):
         say(f"warning: {slow}")
@@ -201,13 +242,15 @@ def _attack_all(
     cut = fitting(evaluation, net, example.x[:2], chunks, device)
     if cut != chunks:
         say(f"batches of {len(cut[0])} images, to fit in memory")
-    limit = BatchLimit(device, partial(_note_halving, evaluation, folder, say))
+    limit = BatchLimit(device, partial(_note_halving, evaluation, folder))
     done = total - sum(map(len, chunks))
     with progress(model.name, total, "images", done) as advance:
-        session = _Session(evaluation, net, classes, folder, advance)
-        for batch in evaluation.data.stream(cut):
+        session = _Session(evaluation, Watched(net), reference, folder, advance)
+        for number, batch in enumerate(evaluation.data.stream(cut), 1):
             limit.run(batch, session.attack)
             tidy()
+            if number == 1 < len(cut):
+                _show_findings(folder)  # before hours are spent on the others
 
 
 def _attacked(evaluation: Evaluation, example: Batch, folder: RunFolder) -> nn.Module:
@@ -233,11 +276,9 @@ def _try_precisions(evaluation: Evaluation) -> dict[str, Any]:
     return precision.compare(net, batch, attack, evaluation.spec, evaluation.seed)
 
 
-def _note_halving(
-    evaluation: Evaluation, folder: RunFolder, say: Say, size: int, half: int
-) -> None:
+def _note_halving(evaluation: Evaluation, folder: RunFolder, size: int, half: int) -> None:
     text = f"out of memory at {size} images a batch: went on with {half}"
     if evaluation.draws != "image":
         text += "; this attack draws per batch: its random numbers differ from those of whole ones"
-    say(f"warning: {text}")
+    warn(text)
     folder.warn(text)

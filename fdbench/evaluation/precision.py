@@ -39,7 +39,7 @@ def emulated(chosen: str, device: torch.device) -> str:
     )
 
 
-def _ignored(share: float = 1.0) -> None:
+def _ignored(share: float = 1.0, stage: str = "") -> None:
     """Shows no progress for a trial."""
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
-from fdbench.attacks import Judge, Reading
+from fdbench.attacks import Reading, margin
 from fdbench.store import Row, add_fields
 from fdbench.threat import Threat
-from fdbench.types import Batch, Images, Labels
+from fdbench.types import Batch, Images, Labels, Values
+from fdbench.verdict import Referee
 
 
 @dataclass
@@ -18,17 +19,19 @@ class Worst:
 
     pred: Labels
     adv: Images
+    loss: Values  # margin loss of the float32 network
     first_wrong: Labels | None
     notes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
-    def merge(self, pred: Labels, reading: Reading, label: Labels, target: Labels | None) -> None:
-        """Adopts `reading` on the images where it is worse."""
-        rank, mine = _badness(pred, label, target), _badness(self.pred, label, target)
+    def merge(self, other: "Worst", label: Labels, target: Labels | None) -> None:
+        """Adopts `other` on the images where it is worse."""
+        rank, mine = _badness(other.pred, label, target), _badness(self.pred, label, target)
         worse = rank > mine
-        self.pred = torch.where(worse, pred, self.pred)
-        self.adv = torch.where(worse[:, None, None, None], reading.adv, self.adv)
-        if self.first_wrong is not None and reading.first_wrong is not None:
-            self.first_wrong = _earliest(self.first_wrong, reading.first_wrong)
+        self.pred = torch.where(worse, other.pred, self.pred)
+        self.loss = torch.where(worse, other.loss, self.loss)
+        self.adv = torch.where(worse[:, None, None, None], other.adv, self.adv)
+        if self.first_wrong is not None and other.first_wrong is not None:
+            self.first_wrong = _earliest(self.first_wrong, other.first_wrong)
 
 
 def _badness(pred: Labels, label: Labels, target: Labels | None) -> Labels:
@@ -44,17 +47,19 @@ def _earliest(one: Labels, other: Labels) -> Labels:
 
 
 def worst_of(
-    readings: Iterable[Reading], judge: Judge, label: Labels, target: Labels | None
+    readings: Iterable[Reading], judge: Referee, label: Labels, target: Labels | None
 ) -> dict[str, Worst]:
     """Judges every reading, and merges those that share a name."""
     everything = torch.arange(len(label), device=label.device)
     worst: dict[str, Worst] = {}
-    for reading in readings:
-        pred = judge(reading.adv, everything)
-        if reading.name in worst:
-            worst[reading.name].merge(pred, reading, label, target)
+    for one in readings:
+        logits = judge.logits(one.adv, everything)
+        loss = margin(logits, label, target)
+        read = Worst(logits.argmax(1), one.adv, loss, one.first_wrong, one.notes)
+        if one.name in worst:
+            worst[one.name].merge(read, label, target)
         else:
-            worst[reading.name] = Worst(pred, reading.adv, reading.first_wrong, reading.notes)
+            worst[one.name] = read
     return worst
 
 

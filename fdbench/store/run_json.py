@@ -42,6 +42,7 @@ class DataInfo:
     classes: int
     count: int
     sample: str = "first"
+    px: int | None = None  # the side of its images; None: made by an earlier version
 
 
 @dataclass(frozen=True)

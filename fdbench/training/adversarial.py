@@ -51,7 +51,7 @@ class AdversarialLearner(NetworkLearner):
             stream=start,
             seed=spec.seed,
             target=self._target(batch, stream),
-            tick=lambda share=1.0: tick(),
+            tick=lambda share=1.0, stage="": tick(),
         )
 
     def _target(self, batch: Batch, stream: str) -> Labels | None:

@@ -99,7 +99,7 @@ class Kept:
             raise KeyboardInterrupt
 
 
-def ignore(share: float = 1.0) -> None:
+def ignore(share: float = 1.0, stage: str = "") -> None:
     """A tick that counts nothing."""
 
 
@@ -322,7 +322,7 @@ def test_an_image_leaves_the_batch_only_if_the_judge_agrees() -> None:
 def test_progress_ends_at_the_planned_steps_if_nothing_breaks(norm: str, name: str) -> None:
     net, ticks = frozen(Wavy()), 0.0
 
-    def tick(share: float = 1.0) -> None:
+    def tick(share: float = 1.0, stage: str = "") -> None:
         nonlocal ticks
         ticks += share
 
@@ -345,7 +345,7 @@ def test_progress_is_redistributed_when_images_leave() -> None:
     """Nine of ten are gone before the first pass: each pass over the tenth counts tenfold."""
     plan, ticks = short(spec_of()), list[float]()
 
-    def tick(share: float = 1.0) -> None:
+    def tick(share: float = 1.0, stage: str = "") -> None:
         ticks.append(share)
 
     x, left = torch.rand(10, 3, 2, 2), torch.tensor([7])

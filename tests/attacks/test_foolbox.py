@@ -55,7 +55,7 @@ class Ticks:
 
     total: float = 0.0
 
-    def __call__(self, share: float = 1.0) -> None:
+    def __call__(self, share: float = 1.0, stage: str = "") -> None:
         self.total += share
 
 

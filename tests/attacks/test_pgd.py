@@ -40,7 +40,7 @@ class Ticks:
     def __init__(self) -> None:
         self.shares: list[float] = []
 
-    def __call__(self, share: float = 1.0) -> None:
+    def __call__(self, share: float = 1.0, stage: str = "") -> None:
         self.shares.append(share)
 
 

@@ -46,7 +46,7 @@ def test_replay_returns_the_sets_images_and_calls_no_network(tmp_path: Path) -> 
     scratch = BatchScratch(tmp_path / "scratch", batch.ids)
     subject = Subject(
         net, batch, None, Threat("linf", 8 / 255), 0, forbidden,
-        lambda share=1.0: shares.append(share), 10, scratch, 250,
+        lambda share=1.0, stage="": shares.append(share), 10, scratch, 250,
     )  # fmt: skip
     readings = {one.name: one for one in Replay(adv_set).run(subject, adv_set.spec)}
     assert set(readings) == {"one", "two"}

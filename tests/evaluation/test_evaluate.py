@@ -242,17 +242,18 @@ def greedy(subject: Subject, spec: AttackSpec) -> Any:
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_out_of_memory_halves_the_batch_and_gives_a_warning(tmp_path: Path, whole: bool) -> None:
+def test_out_of_memory_halves_the_batch_and_gives_a_warning(
+    tmp_path: Path, whole: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     scripted = Scripted(greedy, "batch" if whole else "image")
     ATTACKED.clear()
-    messages: list[str] = []
-    folder = evaluate(job(tmp_path, attack=scripted, batch_size=16), messages.append)
+    folder = evaluate(job(tmp_path, attack=scripted, batch_size=16), silent)
     assert sorted(rows(folder)) == list(range(40))
     assert [len(ids) for ids in ATTACKED][:3] == [16, 8, 4]
     assert len([ids for ids in ATTACKED if len(ids) > 4]) == 2, "the smaller batch is kept"
     warnings = json.loads((folder / "run.json").read_text())["warnings"]
     assert "out of memory at 16 images a batch: went on with 8" in warnings[0]
-    assert any("warning: out of memory at 8" in text for text in messages)
+    assert "warning: out of memory at 8" in capsys.readouterr().err
     assert ("draws per batch" in warnings[0]) == whole
 
 

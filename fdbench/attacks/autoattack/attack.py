@@ -178,13 +178,14 @@ class _Progress:
         stage, *later = self._plan[state.stage :]
         ahead = sum(other.cost for other in later) * len(_unbroken(state.broken_by))
         worth = self._left / (stage.cost * len(state.left) + ahead)
+        name = f"{stage.attack} ({state.stage + 1} of {len(self._plan)})"
 
         def forward(x: Tensor) -> Tensor:
             logits: Tensor = net(x)
             cost = 2 if logits.requires_grad else 1  # as in Stage.cost
             done = min(self._left, worth * len(x) * cost)
             self._left -= done
-            self._tick(done)
+            self._tick(done, name)
             return logits
 
         return forward

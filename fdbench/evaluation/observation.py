@@ -1,0 +1,92 @@
+"""What an attack's own passes reveal about its network, for the sanity gate (reporting/sanity.py).
+
+Nothing is computed for it but a few comparisons per batch: the gradients, the logits of clean and
+of adversarial images are those the attack and its verdicts need anyway.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fdbench.attacks import margin
+from fdbench.evaluation.behaviour import LIMIT
+from fdbench.evaluation.readings import Worst
+from fdbench.types import Batch, Images, Labels, Logits
+
+Facts = dict[str, int | float]  # in run.json, `found`: counts of images, and a mean
+
+
+class Watched(nn.Module):
+    """The attacked network; counts images without any gradient in a batch's first backward pass."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self._seen: list[tuple[int, Tensor]] = []
+
+    def begin(self) -> None:
+        """Forgets the last batch."""
+        self._seen = []
+
+    def forward(self, x: Images) -> Logits:
+        if x.requires_grad and not self._seen:
+            x.register_hook(self._look)  # type: ignore[no-untyped-call]
+        logits: Logits = self.net(x)
+        return logits
+
+    def _look(self, grad: Images) -> None:
+        if not self._seen:
+            self._seen.append((len(grad), (grad == 0).flatten(1).all(1).sum()))
+
+    def facts(self) -> Facts:
+        """How many images were differentiated, and how many of these have a zero gradient."""
+        return {
+            "differentiated": sum(count for count, _ in self._seen),
+            "zero_gradient": sum(int(zero) for _, zero in self._seen),
+        }
+
+
+def facts_of(
+    batch: Batch, target: Labels | None, clean: Logits, worst: Mapping[str, Worst]
+) -> Facts:
+    """Whether the attack raised the loss on the images that it moved, and what logits look like.
+
+    The loss is the margin, which does not saturate, of the last reading.
+    """
+    last = list(worst.values())[-1]
+    moved = (last.adv != batch.x).flatten(1).any(1)
+    rise = (last.loss - margin(clean, batch.label, target))[moved]
+    return {
+        "images": len(batch.ids),
+        "moved": int(moved.sum()),
+        "raised": int((rise > 0).sum()),
+        "rise": float(rise.sum()),
+        "in_unit_interval": int(((clean >= 0) & (clean <= 1)).all(1).sum()),
+    }
+
+
+def added(one: Mapping[str, int | float], other: Mapping[str, int | float]) -> Facts:
+    """The sums of two batches' facts."""
+    return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The logits of some images, to be compared with those of a second pass."""
+
+    ids: tuple[int | str, ...]
+    logits: Logits
+
+    def differs(self, batch: Batch, logits: Logits) -> bool | None:
+        """Whether the network answers otherwise on the same images; None if none are the same.
+
+        Rounding in batches of another size stays below LIMIT.
+        """
+        same = min(len(self.ids), len(batch.ids))
+        if batch.ids[:same] != self.ids[:same]:
+            return None
+        then, now = self.logits[:same], logits[:same]
+        largest = then.abs().amax().clamp(min=torch.finfo(then.dtype).tiny)
+        return bool((now - then).abs().amax() > LIMIT * largest)
