@@ -25,7 +25,7 @@ from fdbench.machine import start_torch
 from fdbench.models import Model, open_model
 from fdbench.specs import AttackSpec
 from fdbench.store import Check, Findings, Workspace, now, write_findings
-from fdbench.threat import Threat
+from fdbench.threat import Threat, unusual
 from fdbench.types import Images
 
 # Tolerance in points between the card's accuracy on held-out images and that on the test set.
@@ -132,6 +132,8 @@ def examined(
         model.name, model.weights, images.name, (), now(), spec.norm, spec.eps, len(batch.ids),
         images.split, images.fingerprint, model.preprocessing,
     )  # fmt: skip
+    if far := unusual(spec.norm, spec.eps, images.px):
+        say(f"warning: {far}")
     say(f"{about.title}; transfer from {', '.join(names) or 'no network'}")
     return _kept(patient, about, workspace)
 

@@ -108,7 +108,8 @@ def train_attacker(
         epochs: passes over the images.
         batch_size: images per step.
         lr: Adam's learning rate.
-        limit: train on the first `limit` images only.
+        limit: train on `limit` images only: the first, or one of each class in turn where the data
+            are ordered by class.
         seed: seed of all random numbers.
         results: the results folder; the weights are kept in its attackers/.
         device: "auto", "cpu" or "cuda".

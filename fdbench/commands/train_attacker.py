@@ -38,7 +38,11 @@ from fdbench.console import out, stoppable
     show_default=True,
     help="Adam's learning rate.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Train on the first N images only.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="Train on N images only: the first, or one of each class in turn where ordered by class.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--name", default="generator", show_default=True, help="Name of the weights.")
 @click.option("--resume/--fresh", default=True, help="Continue, or start over.", show_default=True)

@@ -7,6 +7,7 @@ alone, a test set. Classes are numbered in the alphabetical order of their folde
 import hashlib
 import os
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from fdbench.types import Images
 ENDINGS = (".png", ".jpg", ".jpeg")
 _TEST_FOLDERS = ("test", "val")  # the first that exists
 _DEEP = ("I", "F")  # 16 and 32 bits a pixel, which conversion to RGB would clip at 255
+_NEGATIVE = re.compile(r"-\d+")  # a class folder's name: the label -1 marks unlabelled images
 _MOST_THREADS = 32  # ThreadPoolExecutor's default maximum
 
 
@@ -85,13 +87,22 @@ class Listing:
 
 
 def class_folders(root: Path) -> tuple[str, ...]:
-    """The names of the class folders in `root`. Raises FdbenchError if there are none."""
+    """The names of the class folders in `root`.
+
+    Raises FdbenchError if there are none, or one is named like a negative label.
+    """
     if not root.is_dir():
         raise FdbenchError(f"there is no folder {root}.")
     with os.scandir(root) as entries:
         names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
     if not names:
         raise FdbenchError(f"{root} has no class folders: put images in {root}/CLASS/.")
+    for name in names:
+        if _NEGATIVE.fullmatch(name):
+            raise FdbenchError(
+                f"{root}/{name} would be a class of its own, the first one. If it holds images "
+                "without a label, move it away; else give it another name."
+            )
     return tuple(names)
 
 

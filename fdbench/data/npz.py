@@ -19,6 +19,14 @@ from fdbench.errors import FdbenchError
 
 _FORMAT = "Expected: x uint8 (N, H, W, 3) or (N, H, W), square, 0 .. 255; y int64 (N,)."
 _REQUIRED = ("x", "y")
+_BEFORE_NORMALISATION = (
+    "Normalised already? Store the images as they were before, and put the normalisation into the "
+    "network: fdbench.Preprocessed(net, None, mean, std)."
+)
+_FROM_UNIT = "(x * 255).round().astype('uint8')"
+# Above any normalised image, (1 - mean) / std, where std is rarely below 0.1; images of 0 .. 255
+# reach more.
+_NORMALISED = 16
 
 
 def _part_file(request: Request) -> tuple[Path, Path | None]:
@@ -54,11 +62,28 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
     return arrays
 
 
+def _refuse_type(path: Path, x: npt.NDArray[Any]) -> FdbenchError:
+    """The error for values that are not uint8, with what to do to values of this range."""
+    wrong = f"{path}: x is {x.dtype}, not uint8"
+    if x.dtype.kind not in "iuf" or x.size == 0:
+        return FdbenchError(f"{wrong}.\n{_FORMAT}")
+    low, high = float(x.min()), float(x.max())
+    cases = (
+        (low >= 0 and high <= 1, f"Store {_FROM_UNIT}."),
+        (low < 0 or 1 < high < _NORMALISED, _BEFORE_NORMALISATION),
+        (_NORMALISED <= high <= 255, "Store x.round().astype('uint8')."),
+    )
+    advice = next((f" {text}" for holds, text in cases if holds), "")
+    return FdbenchError(f"{wrong}, and goes from {low:.3g} to {high:.3g}.{advice}\n{_FORMAT}")
+
+
 def _check_images(path: Path, x: npt.NDArray[Any]) -> None:
     if x.dtype != np.uint8:
+        raise _refuse_type(path, x)
+    if x.max(initial=0) == 1:
         raise FdbenchError(
-            f"{path}: x is {x.dtype}, not uint8. From [0, 1]: (x * 255).round().astype('uint8').\n"
-            f"{_FORMAT}"
+            f"{path}: x has only 0 and 1, of 0 .. 255: cut off from images in [0, 1]?\n"
+            f"Store {_FROM_UNIT} of those."
         )
     if x.ndim == 4 and x.shape[1] in (1, 3) and x.shape[2] == x.shape[3]:
         raise FdbenchError(f"{path}: x is {x.shape}, channels first: x.transpose(0, 2, 3, 1).")
@@ -70,7 +95,12 @@ def _check_labels(path: Path, y: npt.NDArray[Any]) -> None:
     if not np.issubdtype(y.dtype, np.integer) or y.ndim != 1 or len(y) == 0:
         raise FdbenchError(f"{path}: y is {y.dtype} {y.shape}.\n{_FORMAT}")
     if y.min() < 0:
-        raise FdbenchError(f"{path}: y has the label {y.min()}; labels start at 0.")
+        count = int((y < 0).sum())
+        raise FdbenchError(
+            f"{path}: y has the label {y.min()} ({count} images); labels start at 0.\n"
+            "If it marks images without a label, leave them out: keep = y >= 0, and store x[keep], "
+            "y[keep]."
+        )
 
 
 def _classes(y: npt.NDArray[Any], other: Path | None, path: Path) -> int:

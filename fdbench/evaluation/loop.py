@@ -236,6 +236,8 @@ def _attack_all(
     for warning in evaluation.attack.warnings(evaluation.spec, model.weights, classes):
         warn(warning)
         folder.warn(warning)
+    if slow := precision.emulated(evaluation.precision, device):
+        say(f"warning: {slow}")
     net = _attacked(evaluation, example, folder)
     cut = fitting(evaluation, net, example.x[:2], chunks, device)
     if cut != chunks:

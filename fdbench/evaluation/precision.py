@@ -17,6 +17,7 @@ from torch import nn
 
 from fdbench.attacks import Attack, NoScratch, Subject, draw_targets
 from fdbench.files import write_atomically
+from fdbench.machine import has_bf16
 from fdbench.models import accelerate
 from fdbench.specs import AttackSpec
 from fdbench.stats import paired
@@ -26,6 +27,16 @@ from fdbench.verdict import Referee
 
 IMAGES = 128  # of the run, for the trial
 _NOISE = 0.05  # p of McNemar's test, above which a higher robust accuracy is noise
+
+
+def emulated(chosen: str, device: torch.device) -> str:
+    """A line for a precision that the device has no arithmetic for; "" if it has."""
+    if chosen != "bf16" or has_bf16(device):
+        return ""
+    return (
+        "this processor has no bf16 arithmetic and emulates it, many times slower than fp32: use "
+        "--precision fp32, or auto"
+    )
 
 
 def _ignored(share: float = 1.0, stage: str = "") -> None:

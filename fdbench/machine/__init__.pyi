@@ -1,3 +1,4 @@
+from .arithmetic import has_bf16
 from .devices import rank_and_world, start_torch
 from .hardware import environment
 from .memory import SHARE, batch_size, bytes_per_image, free_bytes, keep_freed, tidy
@@ -10,6 +11,7 @@ __all__ = [
     "bytes_per_image",
     "environment",
     "free_bytes",
+    "has_bf16",
     "is_out_of_memory",
     "keep_freed",
     "rank_and_world",

@@ -67,11 +67,13 @@ class GeneratorTraining:
     def identity(self) -> Identity:
         """The settings that must agree for a training to be resumed."""
         settings = ("eps", "epochs", "batch_size", "lr", "limit", "seed")
+        sample = {} if self.data.sample == "first" else {"sample": self.data.sample}
         return plain(
             {
                 "surrogates": self.named,
                 "shares": self.ensemble.shares,
                 "data": self.data.fingerprint,
+                **sample,
                 **{key: getattr(self, key) for key in settings},
             }
         )

@@ -8,7 +8,7 @@ from typing import Unpack
 import torch
 
 from fdbench.attacks import Ensemble
-from fdbench.data import Dataset, open_data
+from fdbench.data import Dataset, open_data, sampled
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.machine import rank_and_world
 from fdbench.models import Model, open_model
@@ -101,11 +101,14 @@ def train_attacker(
     models = [open_model(ref, workspace) for ref in surrogates]
     data = source.ref or _common_data(models)
     nets = tuple(model.net.to(device) for model in models)
+    images = source.open(data, "train")
+    if settings.get("limit") is not None:
+        images = sampled(images)  # class by class in turn where ordered by class
     training = GeneratorTraining(
         name,
         tuple(Surrogate(model.name, model.ref, model.weights) for model in models),
         Ensemble(nets, (1.0,) * len(nets)),
-        source.open(data, "train"),
+        images,
         workspace,
         device,
         default_eps(data) if eps is None else eps,
@@ -133,8 +136,10 @@ def _common_data(models: Sequence[Model]) -> str:
 
 def _describe_attacker(training: GeneratorTraining) -> str:
     refs = ", ".join(surrogate.ref for surrogate in training.surrogates)
+    sample = training.data.sample
     return (
-        f"train attacker {training.name} on {training.data.name}: {training.images} images, "
+        f"train attacker {training.name} on {training.data.name}: {training.images} images"
+        f"{'' if sample == 'first' else f' ({sample})'}, "
         f"{training.epochs} epochs, eps up to {pixels(training.eps)}, surrogates {refs}, "
         f"{training.device}"
     )

@@ -24,6 +24,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 WRONG = {
     "pixels of autoattack": ("attack autoattack --eps 8", 2, "Did you mean --eps 8/255?"),
+    "one value's eps in l2": ("attack pgd --norm l2 --eps 8/255", 2, "Usual: --norm l2 --eps 0.5"),
+    "one value's eps in l1": ("attack autoattack --norm l1 --eps 8px", 2, "--norm l1 --eps 12 at"),
+    "one value's eps in l0": (
+        "attack foolbox --attack L0FMNAttack --eps 8/255", 2, "Usual: --norm l0 --eps 72 at 32 px"),
     "unknown part": ("attack autoattack --only apgd", 2, "Did you mean"),
     "a part and a version": ("attack autoattack --only square --version plus", 2, "leave"),
     "unknown attack": ("attack foolbox --attack LinfPGD", 2, "LinfProjectedGradientDescentAttack"),
@@ -122,6 +126,17 @@ def test_the_doctors_failures_are_printed_and_repeated_in_the_report(results: Pa
     assert "clean accuracy" in result.stdout
     shown = run(f"report --results {results}")
     assert "doctor: clean accuracy" in " ".join(shown.stdout.split())
+
+
+def test_the_doctor_prints_what_it_examined_and_takes_a_sample(results: Path) -> None:
+    line = f"doctor --model n0 --limit 20 --eps 0.05/255 --results {results}"
+    result = run(line, "--sample random:1")
+    assert result.exit_code in (0, 3), result.output
+    assert result.stdout.startswith("n0 on fashion-mini test, linf 0.05/255, 20 images\n")
+    assert "warning: eps 0.05/255 in linf is far smaller than the usual 8/255" in result.stderr
+    refused = run(line, "--sample sorted")
+    assert refused.exit_code == 2
+    assert "no sample 'sorted'" in refused.stderr
 
 
 _SMALL_DISK = """

@@ -66,6 +66,15 @@ def test_class_folders_alone_are_a_test_set(folder: Path) -> None:
         open_data(ref, "train")
 
 
+def test_a_class_folder_named_like_a_negative_label_is_refused(tmp_path: Path) -> None:
+    for name in ("-1", "0", "1"):
+        save_image(tmp_path / name / f"{name}.png")
+    with pytest.raises(FdbenchError, match=r"/-1 would be a class .*without a label, move it away"):
+        open_data(f"folder:{tmp_path}", "test")
+    (tmp_path / "-1").rename(tmp_path / "-one")
+    assert open_data(f"folder:{tmp_path}", "test").classes == 3
+
+
 def test_equal_file_names_become_relative_paths(tmp_path: Path) -> None:
     for name in ("a", "b"):
         save_image(tmp_path / name / "1.png")

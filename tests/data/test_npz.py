@@ -37,6 +37,30 @@ BAD_ARRAYS: dict[str, tuple[dict[str, npt.NDArray[Any]], str]] = {
     "one-hot y": ({"x": GOOD_X, "y": np.eye(6, dtype=np.int64)}, r"y is int64 \(6, 6\)"),
     "negative label": ({"x": GOOD_X, "y": GOOD_Y - 1}, "label -1"),
     "too few labels": ({"x": GOOD_X, "y": GOOD_Y[:5]}, "6 images in x, but 5 labels"),
+    "floats in [0, 1]": (
+        {"x": GOOD_X / 255, "y": GOOD_Y},
+        r"not uint8, and goes from 0 to 1\. Store \(x \* 255\)\.round\(\)\.astype\('uint8'\)",
+    ),
+    "normalised": (
+        {"x": GOOD_X.astype(np.float32) / 64 - 2, "y": GOOD_Y},
+        r"from -2 to 1\.98\. Normalised already\?.*before.*fdbench\.Preprocessed\(net",
+    ),
+    "floats to 255": ({"x": GOOD_X * 1.0, "y": GOOD_Y}, r"Store x\.round\(\)\.astype\('uint8'\)"),
+    "int64": (
+        {"x": GOOD_X.astype(int), "y": GOOD_Y},
+        r"int64, .*x\.round\(\)\.astype\('uint8'\)",
+    ),
+    "too large": ({"x": GOOD_X * 3.0, "y": GOOD_Y}, r"from 0 to 765\.\nExpected"),
+    "not a number": ({"x": GOOD_X * np.nan, "y": GOOD_Y}, "nan"),
+    "text": ({"x": GOOD_X.astype(str), "y": GOOD_Y}, "x is <U[0-9]+, not uint8"),
+    "floats cut to 0 and 1": (
+        {"x": (GOOD_X / 255).round().astype(np.uint8), "y": GOOD_Y},
+        r"(?s)only 0 and 1.*\(x \* 255\)\.round\(\)\.astype\('uint8'\)",
+    ),
+    "unlabelled": (
+        {"x": GOOD_X, "y": np.where(GOOD_Y == 0, -1, GOOD_Y)},
+        r"(?s)y has the label -1 \(\d+ images\); labels start at 0.*keep = y >= 0",
+    ),
     "unnamed class": (
         {"x": GOOD_X, "y": GOOD_Y, "class_names": np.array(["a", "b"])},
         "label 4, but there are 2 classes",

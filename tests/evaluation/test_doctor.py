@@ -205,9 +205,9 @@ def test_accuracy_that_rises_with_iterations_fails() -> None:
 @pytest.mark.parametrize(
     ("expected", "count", "verdict", "text"),
     [
-        (None, 40, "pass", r"100.0 % \[91.2, 100.0\]: 60 % or more \(3 / 5 classes\)"),
-        (None, 22, "pass", "55.0 % .*: not 60 % or more .*, but the 95 % interval reaches that"),
-        (None, 8, "fail", r"20.0 % .*: not 60 % or more \(3 / 5 classes\)$"),
+        (None, 40, "pass", r"^100.0 %, chance 20 %: 60 % or more$"),
+        (None, 24, "pass", r"^60.0 %, chance 20 %: 60 % or more$"),
+        (None, 23, "fail", r"^57.5 %, chance 20 %: below 60 %; .*--expect-clean$"),
         ((93.0, 1.0), 37, "pass", r"92.5 % .*: 93 \+- 1 %$"),
         ((95.0, 1.0), 37, "pass", r"92.5 % .*: not 95 \+- 1 %, but the 95 % interval reaches that"),
         ((40.0, 1.0), 37, "fail", r"92.5 % .*: not 40 \+- 1 %$"),
@@ -221,6 +221,13 @@ def test_clean_accuracy_states_the_range_it_was_compared_with(
     found, finding = CHECKS["clean accuracy"](made)
     assert found == verdict
     assert re.search(text, finding), finding
+
+
+def test_chance_on_two_classes_is_not_enough() -> None:
+    made = knowing(clean=right(22))
+    made.classes = 2
+    verdict, finding = CHECKS["clean accuracy"](made)
+    assert (verdict, finding[:42]) == ("fail", "55.0 %, chance 50 %: below 75 %; if it sho")
 
 
 @pytest.mark.parametrize(

@@ -398,3 +398,12 @@ def test_auto_precision_is_settled_once_and_recorded(
     monkeypatch.setattr(precision, "compare", None)  # would raise if it were called again
     evaluate(job(tmp_path, precision="auto", limit=20), silent)
     assert sorted(rows(folder)) == list(range(20))
+
+
+def test_a_run_in_emulated_bf16_starts_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fdbench.evaluation.precision.has_bf16", lambda device: False)
+    lines: list[str] = []
+    evaluate(job(tmp_path, precision="bf16", limit=4), lines.append)
+    assert [line for line in lines if "no bf16 arithmetic" in line] != []

@@ -61,3 +61,16 @@ def test_a_late_process_takes_the_first_ones_precision(tmp_path: Path) -> None:
         return {"chosen": "bf16"}
 
     assert precision.settle(tmp_path, late) == {"chosen": "fp32"}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "has", "warned"),
+    [("bf16", False, True), ("bf16", True, False), ("fp32", False, False), ("auto", False, False)],
+)
+def test_emulated_bf16_is_warned_of_where_it_was_chosen(
+    monkeypatch: pytest.MonkeyPatch, chosen: str, has: bool, warned: bool
+) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda device: has)
+    line = precision.emulated(chosen, torch.device("cpu"))
+    assert bool(line) == warned
+    assert not warned or "--precision fp32, or auto" in line

@@ -10,7 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from fdbench.machine import batch_size, bytes_per_image, free_bytes, is_out_of_memory, memory
+from fdbench.machine import (
+    batch_size,
+    bytes_per_image,
+    free_bytes,
+    has_bf16,
+    is_out_of_memory,
+    memory,
+)
 from fdbench.models.fast import accelerate
 
 CPU = torch.device("cpu")
@@ -197,3 +204,35 @@ def test_free_memory_can_be_returned_to_the_kernel() -> None:
     command = [sys.executable, "-c", _HOLES]
     pages = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert pages * os.sysconf("SC_PAGE_SIZE") > 150e6
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "has"),
+    [
+        (
+            {"architecture": "x86_64", "avx512_f": True, "avx512_bf16": False, "amx_bf16": False},
+            False,
+        ),
+        ({"architecture": "x86_64", "avx512_bf16": True}, True),
+        ({"architecture": "x86_64", "amx_bf16": True}, True),
+        ({"architecture": "arm64", "neon": True, "bf16": True}, True),
+        ({"architecture": "s390x"}, False),
+    ],
+)
+def test_a_processor_has_bf16_arithmetic_if_its_instructions_do(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object], has: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert has_bf16(CPU) is has
+
+
+def test_a_gpu_that_only_emulates_bf16_does_not_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def supported(including_emulation: bool = True) -> bool:
+        asked.append(including_emulation)
+        return including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert not has_bf16(torch.device("cuda"))
+    assert asked == [False]

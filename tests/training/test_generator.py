@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -16,12 +17,13 @@ from fdbench.attacks.transfer.craft import craft
 from fdbench.attacks.transfer.ensemble import Ensemble
 from fdbench.attacks.transfer.generator import Painter, load_painter
 from fdbench.commands.train_attacker import train_attacker
-from fdbench.data import Dataset, open_data
+from fdbench.data import Dataset, open_data, sampled
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.store import Surrogate
 from fdbench.store.tensors import read_tensors
 from fdbench.store.workspace import Workspace
 from fdbench.threat import Threat
+from fdbench.training import start
 from fdbench.training.generator import GeneratorLearner, GeneratorTraining, conviction
 from fdbench.training.learner import Lesson
 from fdbench.training.loop import learn, train
@@ -276,3 +278,38 @@ def test_the_command_trains_and_prints_the_weights(
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[-1] == "results/attackers/mine.safetensors"
     assert load_painter(tmp_path / "results/attackers/mine.safetensors")[1]["eps"] == 8 / 255
+
+
+def test_a_limit_on_class_ordered_data_trains_on_every_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_surrogate.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    x = np.zeros((240, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "train.npz", x=x, y=np.arange(240) // 60)
+    used: list[Dataset] = []
+
+    def train(learner: GeneratorLearner, **_: object) -> Path:
+        used.append(learner.training.data)
+        return learner.weights
+
+    monkeypatch.setattr(start, "train", train)
+    for limit in (None, 8):
+        start.train_attacker(
+            ["own_surrogate:net"], start.DataSource(f"npz:{tmp_path}"), limit=limit,
+            workspace=Workspace(tmp_path), device=torch.device("cpu"), say=silent,
+        )  # fmt: skip
+    whole, few = used
+    assert few.labels[:8].tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+    assert torch.equal(whole.labels, whole.labels.sort().values), "nothing is cut off: as it was"
+
+
+def test_the_identities_of_trainings_on_other_first_images_differ_and_older_ones_continue(
+    tmp_path: Path,
+) -> None:
+    own, random = (
+        tiny(tmp_path, limit=50),
+        tiny(tmp_path, limit=50, data=sampled(part(70), "random")),
+    )
+    assert "sample" not in own.identity
+    assert random.identity == {**own.identity, "sample": "random:0"}
