@@ -1,11 +1,12 @@
 """Runs as a table of rows, and the report over them. Free of torch."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pandas import DataFrame
 
-from fdbench.reporting import Report, implausible, result_records, write_report
+from fdbench.reporting import Report, Selection, implausible, result_records, write_report
 from fdbench.store import Workspace, read_run
 from fdbench.store import read_runs as read_stored_runs
 
@@ -59,18 +60,37 @@ _COLUMNS = (
 )
 
 
-def report(results: Path | str = "results", fmt: str | None = None) -> Report:
-    """Writes the tables and figures of all runs into `results`.
+def report(
+    results: Path | str = "results",
+    fmt: str | None = None,
+    *,
+    runs: Sequence[str | Path] = (),
+    models: Sequence[str] = (),
+    data: Sequence[str] = (),
+    attacks: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
+    latest: bool = False,
+    unfinished: bool = False,
+) -> Report:
+    """Writes the tables and figures of runs into `results`.
 
     Args:
         results: the results folder.
         fmt: also print the report, as "table", "md", "csv", "html" or "json"; None: print nothing.
+        runs: names or folders of the runs to report; empty: all.
+        models: only runs of these models.
+        data: only runs on these data sets.
+        attacks: only runs of these attacks.
+        labels: what the report calls models, by their own names.
+        latest: of each model's name, only the weights that were attacked last.
+        unfinished: also runs that lack images.
 
     Returns:
         The report: `tables` holds its numbers as DataFrames, by the name of their CSV, and
         `chapters` its text.
 
     Raises:
+        BadValue: if no run has such a name, model, data set or attack.
         FdbenchError: if there is no run, or `results` can't be written.
 
     Example:
@@ -79,7 +99,11 @@ def report(results: Path | str = "results", fmt: str | None = None) -> Report:
         >>> list(table.columns[:2])
         ['model', 'weights']
     """
-    return write_report(Path(results), fmt)
+    wanted = Selection(
+        tuple(map(str, runs)), tuple(models), tuple(data), tuple(attacks), labels or {}, latest,
+        unfinished,
+    )  # fmt: skip
+    return write_report(Path(results), fmt, wanted)
 
 
 def results_of(folder: Path) -> list[dict[str, Any]]:

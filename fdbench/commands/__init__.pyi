@@ -6,6 +6,7 @@ from .eval_ import eval_
 from .import_ import import_
 from .list import list_group
 from .report import report
+from .runs import runs
 from .submission import submission
 from .train import train
 from .train_attacker import train_attacker
@@ -21,6 +22,7 @@ __all__ = [
     "list_group",
     "main",
     "report",
+    "runs",
     "submission",
     "train",
     "train_attacker",

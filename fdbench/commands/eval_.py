@@ -69,7 +69,7 @@ def eval_(
     if not as_json:
         for one in found:
             _show(one)
-        api.report(results, "table")
+        api.report(results, "table", runs=runs)
     show_runs(runs, as_json)
     _refuse_failed(found)
     if strict:

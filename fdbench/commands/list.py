@@ -79,13 +79,25 @@ def data(as_json: bool) -> None:
     _show(api.data_kinds(), as_json, "no data")
 
 
+def _accuracies(run: Path) -> dict[str, str]:
+    """Clean and robust accuracy in percent, at each budget or under each attacker."""
+    records = [record for record in api.results_of(run) if record["robust"] is not None]
+    clean = f"{records[-1]['clean']:.1f}" if records else "-"
+    return {"clean": clean, "robust": ", ".join(f"{one['robust']:.1f}" for one in records) or "-"}
+
+
 @list_group.command()
 @_json_option
 @results_option
 def runs(as_json: bool, results: Path) -> None:
     """List runs, finished or not."""
     rows = [
-        {"run": run.info.name, "images": f"{len(run.rows)}/{run.info.images}"}
+        {
+            "run": run.name,
+            "images": f"{len(run.rows)}/{run.info.images}",
+            **_accuracies(run.path),
+            "started": run.info.started[:16].replace("T", " "),
+        }
         for run in store.read_runs(Workspace(results))
     ]
     _show(rows, as_json, f"no runs under {results}/runs yet: fdbench attack pgd --iters 100")

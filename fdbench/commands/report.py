@@ -1,15 +1,32 @@
 """fdbench report."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from fdbench import api
 from fdbench.commands.options import results_option
+from fdbench.errors import BadValue
 from fdbench.reporting import RENDERERS
 
 
+def _labels(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Parses `MODEL=LABEL` pairs."""
+    for pair in pairs:
+        if not all(pair.partition("=")):
+            raise BadValue(f"--label {pair!r} is not MODEL=LABEL, as in --label r20=baseline.")
+    return {before: after for before, _, after in (pair.rpartition("=") for pair in pairs)}
+
+
 @click.command()
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option("--model", "models", multiple=True, help="Only runs of this model; may be repeated.")
+@click.option("--data", multiple=True, help="Only runs on this data set; may be repeated.")
+@click.option("--attack", "attacks", multiple=True, help="Only runs of this attack.")
+@click.option("--label", "pairs", multiple=True, metavar="MODEL=LABEL", help="Rename a model.")
+@click.option("--latest", is_flag=True, help="Of each model, only the weights attacked last.")
+@click.option("--unfinished", is_flag=True, help="Also runs that lack images.")
 @click.option(
     "--format",
     "fmt",
@@ -19,6 +36,10 @@ from fdbench.reporting import RENDERERS
     help="What to print; the files are always written.",
 )
 @results_option
-def report(fmt: str, results: Path) -> None:
-    """Write tables and curves of all runs, with confidence intervals, to results/."""
-    api.report(results, fmt)
+def report(pairs: tuple[str, ...], fmt: str, results: Path, **wanted: Any) -> None:
+    """Write tables and curves of runs, with confidence intervals.
+
+    Of all runs under --results, or only of those named, by name or folder. `fdbench runs archive`
+    keeps a run out of every report.
+    """
+    api.report(results, fmt, labels=_labels(pairs), **wanted)

@@ -3,10 +3,12 @@ from .render.formats import RENDERERS
 from .report import write_report
 from .results import result_records
 from .sanity import implausible
+from .selection import Selection
 
 __all__ = [
     "RENDERERS",
     "Report",
+    "Selection",
     "implausible",
     "result_records",
     "write_report",

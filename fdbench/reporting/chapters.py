@@ -10,6 +10,7 @@ from fdbench.reporting import (
     all_or_nothing,
     authors,
     competition,
+    headline,
     scoring,
     suspicions,
     whitebox,
@@ -34,6 +35,10 @@ _SCORING = (
     f"network. {all_or_nothing.ALL}: correct under every attacker; the prediction for the clean "
     f"image does not count. {all_or_nothing.SPARE}: correct under all but the "
     f"{all_or_nothing.SPARED} attackers that are strongest against that network."
+)
+_WORST = (
+    "worst case: in percent [95 % Wilson interval] of n images, right when clean and under every "
+    "attack of this threat that was run on the image, at every budget."
 )
 _PUBLISHED = "published: the same methods, run with their authors' own code and surrogates."
 _COMPARING = (
@@ -117,8 +122,24 @@ def blackbox_chapter(runs: Sequence[Run], doctor: Sequence[Findings], results: P
     )
 
 
-def build(results: Path, runs: Sequence[Run]) -> Report:
-    """The report on these runs, white box first; skips chapters that have no runs.
+def headline_chapter(runs: Sequence[Run], doctor: Sequence[Findings]) -> Chapter:
+    """One line per network and threat, over all of its attacks."""
+    table = headline.headline(runs, doctor)
+    return Chapter(
+        name="headline",
+        heading="Headline",
+        reading=_WORST,
+        accuracies=tuple(headline.headline_parts(table)),
+        comparing="",
+        comparisons=(),
+        runs=Cells(()),
+        warnings=tuple(suspicions.warnings(runs)),
+        tables={"headline": table},
+    )
+
+
+def build(results: Path, runs: Sequence[Run], notes: Sequence[str] = ()) -> Report:
+    """The report on these runs, white box first and the headline last; `notes` are about all.
 
     Reads the doctor's findings and the stored images to show from `results`; writes nothing.
     """
@@ -127,4 +148,6 @@ def build(results: Path, runs: Sequence[Run]) -> Report:
     white = [run for run in runs if sees_network(run.info.attack)]
     chapters = [whitebox_chapter(white, doctor)] if white else []
     chapters += [blackbox_chapter(black, doctor, results)] if black else []
-    return Report(results, tuple(chapters), tuple(suspicions.warnings(runs)), doctor)
+    chapters.append(headline_chapter(runs, doctor))
+    warnings = (*suspicions.warnings(runs), *notes)
+    return Report(results, tuple(chapters), warnings, doctor)

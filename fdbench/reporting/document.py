@@ -14,7 +14,7 @@ from pandas import DataFrame
 from fdbench.reporting.setting import Setting
 from fdbench.store import Findings
 
-Kind = Literal["whitebox", "blackbox", "authors", "comparison"]  # of a part
+Kind = Literal["whitebox", "blackbox", "authors", "comparison", "headline"]  # of a part
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Chapter:
-    """White box or black box. `name` names its Markdown file, its figure and its main table.
+    """White box, black box, or the headline of both.
 
-    A chapter without a curve has no figure. `pictures` and `files` are written next to it.
+    `name` names its Markdown file, its figure and its main table. A chapter without a curve has no
+    figure. `pictures` and `files` are written next to it.
     """
 
     name: str

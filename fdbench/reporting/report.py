@@ -1,9 +1,11 @@
-"""`fdbench report`: reads all runs, writes the tables and figures, prints the report.
+"""`fdbench report`: reads the runs, writes the tables and figures, prints the report.
 
-Always written: for each chapter NAME.md and its figure, a CSV for each table, pictures of
-adversarial images, and the competition's own files.
+Always written: for each chapter NAME.md and its figure, a CSV for each table, the page, pictures of
+adversarial images, and the competition's own files. What an earlier report wrote and this one has
+not is removed, so that all files are about the same runs.
 """
 
+import json
 from pathlib import Path
 
 import click
@@ -16,7 +18,10 @@ from fdbench.reporting.document import Report
 from fdbench.reporting.render.csv_tables import csv_table
 from fdbench.reporting.render.formats import RENDERERS, Renderer
 from fdbench.reporting.render.markdown import markdown_chapter
+from fdbench.reporting.selection import ALL, Selection, selected
 from fdbench.store import Workspace, read_runs
+
+_LIST = "report-files.json"  # what the last report wrote
 
 
 def _files(report: Report) -> dict[str, str | bytes]:
@@ -27,24 +32,46 @@ def _files(report: Report) -> dict[str, str | bytes]:
         files |= {f"{one.name}.{ending}": image for ending, image in one.figure.items()}
         files |= {f"{name}.csv": csv_table(table) for name, table in one.tables.items()}
         files |= {**one.pictures, **one.files}
+    for renderer in RENDERERS.values():
+        if renderer.file:
+            files[renderer.file] = renderer.load()(report)
     return files
 
 
+def _replace(workspace: Workspace, files: dict[str, str | bytes]) -> None:
+    """Writes the files, and removes those of the last report that this one does not have."""
+    known = workspace.table(_LIST)
+    before = _listed(known)
+    for name, content in files.items():
+        write_atomically(workspace.table(name), content)
+    for name in before:
+        path = workspace.table(name)
+        if name not in files and workspace.root.resolve() in path.resolve().parents:
+            path.unlink(missing_ok=True)
+    write_atomically(known, json.dumps(sorted(files), indent=2) + "\n")
+
+
+def _listed(path: Path) -> list[str]:
+    try:
+        names = json.loads(path.read_text()) if path.is_file() else []
+        return [str(name) for name in names]
+    except (ValueError, TypeError) as reason:
+        raise FdbenchError(f"{path} is not a list of files: remove it.") from reason
+
+
 def _publish(renderer: Renderer, report: Report) -> None:
-    """Prints the report, or writes its file and prints the path."""
-    text = renderer.load()(report)
-    if renderer.file:
-        path = Workspace(report.results).table(renderer.file)
-        write_atomically(path, text)
-        text = f"{path}\n"
+    """Prints the report, or the path of its file."""
+    text = f"{Workspace(report.results).table(renderer.file)}\n"
+    if not renderer.file:
+        text = renderer.load()(report)
     click.echo(text, nl=False, color=True)  # colours, if any, come from the renderer
 
 
-def write_report(results: Path, fmt: str | None = "table") -> Report:
-    """Writes the tables and the figures of all runs under `results`, and prints them as `fmt`.
+def write_report(results: Path, fmt: str | None = "table", wanted: Selection = ALL) -> Report:
+    """Writes the tables and the figures of the selected runs under `results`, and prints them.
 
-    Nothing is printed if `fmt` is None. Raises FdbenchError if there is no run, or if `results`
-    can't be written.
+    All files are written whatever is printed: `fmt`, or nothing if it is None. Raises FdbenchError
+    if there is no run, or if `results` can't be written; BadValue for a selection without runs.
     """
     if fmt is not None and fmt not in RENDERERS:
         raise unknown("format", fmt, RENDERERS)
@@ -55,10 +82,12 @@ def write_report(results: Path, fmt: str | None = "table") -> Report:
             "Run `fdbench train --arch r20 --denoise nonlocal-gauss`, "
             "then `fdbench attack pgd --iters 100`."
         )
-    report = build(results, runs)
+    chosen, notes = selected(runs, wanted)
+    if not chosen:
+        raise FdbenchError("; ".join(notes) or "no run has all that was asked for.")
+    report = build(results, chosen, notes)
     files = _files(report)
-    for name, content in files.items():
-        write_atomically(Workspace(results).table(name), content)
+    _replace(Workspace(results), files)
     if fmt is not None:
         _publish(RENDERERS[fmt], report)
     console.say(f"Written to {results}/: {', '.join(files)}")

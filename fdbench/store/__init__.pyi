@@ -1,3 +1,4 @@
+from .archive import archive_run, remove_run
 from .findings import VERDICTS, Check, Findings, findings_about, read_findings, write_findings
 from .images import Shard, as_images, read_png, read_shard, whole_pixels, write_png, write_shard
 from .journal import Closing, Journal, whole_lines
@@ -39,6 +40,7 @@ __all__ = [
     "Surrogate",
     "Workspace",
     "add_fields",
+    "archive_run",
     "as_images",
     "decode_row",
     "findings_about",
@@ -51,6 +53,7 @@ __all__ = [
     "read_runs",
     "read_shard",
     "read_tensors",
+    "remove_run",
     "row_digest",
     "whole_lines",
     "whole_pixels",

@@ -8,6 +8,7 @@
         adv/SHARD.safetensors, png/READING/IMAGE.png      the adversarial images, if saved
         behaviour.safetensors                             what the network answers on some images
         scratch-RANK                                      the batch in progress
+    results/archive/RUN/                                  a run that no report shows
     results/sets/SET/                                     adversarial images made once
         set.json, index-RANK.jsonl, adv/SHARD.safetensors
     results/doctor/*.json                                 the doctor's findings
@@ -146,6 +147,10 @@ class Workspace:
     def run(self, name: str) -> Path:
         """The folder of a run; RunPaths names the files in it."""
         return self.runs / name
+
+    def archived(self, name: str) -> Path:
+        """The folder of a run that no report shows."""
+        return self.root / "archive" / name
 
     def adversarial_set(self, name: str) -> Path:
         """The folder of a set of adversarial images; SetPaths names the files in it."""

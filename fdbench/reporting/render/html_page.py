@@ -62,7 +62,9 @@ def _chapter(chapter: Chapter) -> str:
     body += [_section(part.title, part.caption, part.cells) for part in chapter.accuracies]
     body += [_comparison(part, chapter.comparing) for part in chapter.comparisons]
     body += [f"<p>Warning: {escape(text)}</p>" for text in chapter.warnings]
-    return "\n".join([*body, _section("Runs", ("How to make these numbers again.",), chapter.runs)])
+    if chapter.runs.columns:
+        body.append(_section("Runs", ("How to make these numbers again.",), chapter.runs))
+    return "\n".join(body)
 
 
 def page_text(report: Report) -> str:

@@ -33,7 +33,8 @@ def markdown_chapter(chapter: Chapter) -> str:
     texts += map(_part, chapter.comparisons)
     warnings = "\n".join(f"- {text}" for text in chapter.warnings)
     texts += ["# Warnings", warnings] if warnings else []
-    return "\n\n".join([*texts, "# Runs", _table(chapter.runs)]) + "\n"
+    texts += ["# Runs", _table(chapter.runs)] if chapter.runs.columns else []
+    return "\n\n".join(texts) + "\n"
 
 
 def markdown_text(report: Report) -> str:

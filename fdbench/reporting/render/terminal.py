@@ -72,6 +72,7 @@ SHORTENING: dict[Kind, tuple[_Step, ...]] = {
     ),
     "authors": (),
     "comparison": (),
+    "headline": ((("attack",), _drop), (("clean",), _plain), (("worst case",), _plain)),
 }
 
 

@@ -1,0 +1,100 @@
+"""One line per network and threat: clean accuracy, and the worst case over all of its attacks.
+
+An image counts only if the network is right on it under every attack of the threat that was run on
+it, white box and black box, at every budget. Free of torch.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from pandas import DataFrame
+
+from fdbench.reporting.cells import column, intervals, numbers, words
+from fdbench.reporting.document import Cells, Part
+from fdbench.reporting.outcomes import WORST, image, right, right_when_clean
+from fdbench.reporting.scoring import Line, network, percent, scored
+from fdbench.reporting.setting import THREAT, Setting, by_setting
+from fdbench.store import Findings, Row, Run
+
+HEADLINE = (
+    *("model", "weights", *THREAT, "n"),
+    *(*scored(("clean", "worst_case")), "attacks", "doctor"),
+)
+
+Key = tuple[str, ...]
+
+
+def _key(run: Run) -> Key:
+    setting = Setting.of(run)
+    model = run.info.model
+    return (model.name, model.weights, *(getattr(setting, name) for name in THREAT))
+
+
+def _line(runs: Sequence[Run], doctor: Sequence[Findings]) -> Line:
+    """The images are those of the run that has most; other runs only make them worse."""
+    most = max(runs, key=lambda run: len(run.rows))
+    rows: dict[int | str, list[Row]] = {image(row): [row] for row in most.rows}
+    for run in runs:
+        for row in run.rows:
+            if run is not most and image(row) in rows:
+                rows[image(row)].append(row)
+    n = len(rows)
+    clean = sum(right_when_clean(row) for row in most.rows)
+    robust = sum(
+        right_when_clean(every[0]) and all(right(row, WORST) for row in every)
+        for every in rows.values()
+    )
+    return {
+        **network(most.info),
+        **Setting.of(most).columns(THREAT),
+        "n": n,
+        **percent("clean", clean, n),
+        **percent("worst_case", robust, n),
+        "attacks": ", ".join(dict.fromkeys(_attack(run) for run in runs)),
+        "doctor": _doctor(most, doctor),
+    }
+
+
+def _attack(run: Run) -> str:
+    spec = run.info.attack
+    budgets = ", ".join(map(str, spec.parameters.budgets))
+    return f"{spec.attack} {budgets}".strip()
+
+
+def _doctor(run: Run, doctor: Iterable[Findings]) -> str:
+    """What the doctor says about the network under this threat, in two words."""
+    for one in doctor:
+        if one.concerns(run.info):
+            failed = sum(check.verdict == "fail" for check in one.checks)
+            return f"{failed} failed" if failed else "passed"
+    return "not seen"
+
+
+def headline(runs: Sequence[Run], doctor: Sequence[Findings]) -> DataFrame:
+    """One line per network, data set, threat and goal, in the columns HEADLINE."""
+    groups: dict[Key, list[Run]] = {}
+    for run in runs:
+        if run.rows:
+            groups.setdefault(_key(run), []).append(run)
+    lines = [_line(groups[key], doctor) for key in sorted(groups)]
+    table = DataFrame(lines, columns=list(HEADLINE))
+    keys = ["data", "split", "norm", "eps", "targeted", "model", "weights"]
+    return table.sort_values(keys, kind="stable", ignore_index=True)
+
+
+def headline_parts(table: DataFrame) -> Iterator[Part]:
+    """A part for each data set, threat and goal."""
+    for setting, lines in by_setting(table, THREAT):
+        several = len(lines) > lines["model"].nunique()
+        columns = [
+            column("model", lines["model"]),
+            *([column("weights", lines["weights"])] if several else []),
+            column("n", numbers(lines, "n")),
+            column("clean", intervals(lines, "clean")),
+            column("worst case", intervals(lines, "worst_case")),
+            column("attack", words(lines, "attacks")),
+            column("doctor", words(lines, "doctor")),
+        ]
+        weights = tuple(lines["weights"].unique())
+        title = f"Headline: {setting.title}"
+        yield Part("headline", title, Cells(tuple(columns)), "", (), weights, setting,
+                   "headline.csv")  # fmt: skip

@@ -1,0 +1,139 @@
+"""Which runs a report is about, and what it calls their models and data. Free of torch."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+
+from fdbench.errors import unknown
+from fdbench.store import Run, RunInfo
+
+Name = Callable[[RunInfo], str]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs to report; empty fields select everything.
+
+    `runs` are names or folders. `labels` are models' names in the report, by their own names.
+    """
+
+    runs: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    attacks: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    latest: bool = False  # of each model's name, only the weights attacked last
+    unfinished: bool = False  # also runs that lack images
+
+
+ALL = Selection()
+
+
+def selected(runs: Sequence[Run], wanted: Selection) -> tuple[list[Run], list[str]]:
+    """The selected runs under their names in the report, and a line about those left out.
+
+    Raises BadValue for a run, model, data set or attack that no run has.
+    """
+    chosen = _among(runs, wanted.runs, lambda run: run.name, "run")
+    chosen = _among(chosen, wanted.models, lambda run: run.info.model.name, "model")
+    chosen = _among(chosen, wanted.data, lambda run: run.info.data.name, "data set")
+    chosen = _among(chosen, wanted.attacks, lambda run: run.info.attack.attack, "attack")
+    chosen = _latest(chosen) if wanted.latest else chosen
+    shown = [run for run in chosen if run.finished or wanted.unfinished]
+    lines = []
+    if left := [run.name for run in chosen if run not in shown]:
+        lines = [f"{len(left)} unfinished runs left out (--unfinished shows them)"]
+    return _labelled(named(shown), wanted.labels), lines
+
+
+def _among(
+    runs: Sequence[Run], names: Iterable[str], name: Callable[[Run], str], what: str
+) -> list[Run]:
+    """The runs of these names; all if none is given."""
+    wanted = {PurePath(one).name if what == "run" else one for one in names}
+    known = {name(run) for run in runs}
+    for one in wanted:
+        if one not in known:
+            raise unknown(what, one, known, "`fdbench list runs` shows all runs.")
+    return [run for run in runs if not wanted or name(run) in wanted]
+
+
+def _latest(runs: Sequence[Run]) -> list[Run]:
+    """The runs whose weights were attacked last, of each model's name."""
+    ordered = sorted(runs, key=lambda run: run.info.started)
+    last = {run.info.model.name: run.info.model.weights for run in ordered}
+    return [run for run in runs if last[run.info.model.name] == run.info.model.weights]
+
+
+def named(runs: Sequence[Run]) -> list[Run]:
+    """The runs with one name for equal data, and several for networks that differ.
+
+    Data of the same fingerprint are one data set, whatever path it was opened by. Networks of one
+    name and the same weights differ if their images are preprocessed differently.
+    """
+    data = _data_names(run.info for run in runs)
+    several = _several_preprocessings(run.info for run in runs)
+    return [_renamed(run, data, several) for run in runs]
+
+
+def _renamed(run: Run, data: Mapping[str, str], several: set[str]) -> Run:
+    info = run.info
+    model = info.model
+    if model.name in several:
+        model = replace(model, name=f"{model.name} ({model.preprocessing or 'no preprocessing'})")
+    same = replace(info.data, name=data[info.data.fingerprint])
+    return replace(run, info=replace(info, model=model, data=same))
+
+
+def _data_names(infos: Iterable[RunInfo]) -> dict[str, str]:
+    """The shortest name of each data set, by fingerprint: `npz:cifar10` for its path.
+
+    Data sets whose short names are equal keep their paths.
+    """
+    names: dict[str, str] = {}
+    for info in infos:
+        known = names.get(info.data.fingerprint, info.data.name)
+        names[info.data.fingerprint] = min(
+            known, info.data.name, key=lambda name: (len(name), name)
+        )
+    short = {key: _short(name) for key, name in names.items()}
+    taken = list(short.values())
+    return {key: short[key] if taken.count(short[key]) == 1 else names[key] for key in names}
+
+
+def _short(name: str) -> str:
+    """`npz:cifar10` of `npz:/data/cifar10/test.npz`: without folders that are only a place."""
+    kind, colon, path = name.partition(":")
+    if not colon or "/" not in path:
+        return name
+    parts = Path(path)
+    last = parts.parent.name if parts.stem in ("test", "train", "val") else parts.name
+    return f"{kind}:{last or parts.name}"
+
+
+def _several_preprocessings(infos: Iterable[RunInfo]) -> set[str]:
+    """The models' names that have one set of weights and more than one preprocessing."""
+    kinds: dict[tuple[str, str], set[str]] = {}
+    for info in infos:
+        model = info.model
+        kinds.setdefault((model.name, model.weights), set()).add(model.preprocessing)
+    return {name for (name, _), preprocessings in kinds.items() if len(preprocessings) > 1}
+
+
+def _labelled(runs: Sequence[Run], labels: Mapping[str, str]) -> list[Run]:
+    known = {run.info.model.name for run in runs}
+    for name in labels:
+        if name not in known:
+            raise unknown("model to label", name, known)
+    return [
+        replace(
+            run,
+            info=replace(
+                run.info,
+                model=replace(
+                    run.info.model, name=labels.get(run.info.model.name, run.info.model.name)
+                ),
+            ),
+        )
+        for run in runs
+    ]
