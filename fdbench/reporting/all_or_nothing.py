@@ -16,7 +16,7 @@ import pandas as pd
 from jaxtyping import Bool
 from pandas import DataFrame
 
-from fdbench.reporting import outcomes, scoring
+from fdbench.reporting import outcomes, scoring, suspicions
 from fdbench.reporting.attack_columns import sees_network
 from fdbench.reporting.scoring import Line, Scores, percent, rounded, scored
 from fdbench.reporting.setting import BLACK_BOX, Setting
@@ -29,7 +29,7 @@ SPARED = 2  # attackers the paper's Table 2 leaves out for its 13.4 %: the two s
 SPARE = f"all but {SPARED}"
 DENOMINATORS = ("all images", "clean-correct")
 _WHO = (*BLACK_BOX, "model", "weights", "denominator", "n", "planned")
-_END = ("published", "difference", "surrogates", "note", "run")
+_END = ("published", "difference", "surrogates", "note", "warnings", "run")
 _CURVES = ("strongest", "mean", "weakest")
 CURVE = (*_WHO, "attackers", "added", *scored(_CURVES))
 PAIRED = ("set", "digest", *scoring.PAIRED)
@@ -131,11 +131,13 @@ def _ending(one: Victim, denominator: str, score: float | None) -> Line:
     published_rows = scoring.published(one.run.info) if denominator == DENOMINATORS[0] else ()
     published = next((row.accuracy for row in published_rows if _same_attack(row, one)), None)
     sources = one.run.info.further.get("surrogates", ())
+    warnings = suspicions.of_run(one.run)
     return {
         "published": published,
         "difference": scoring.less_published(score, published),
         "surrogates": ", ".join(str(source["name"]) for source in sources),
-        "note": scoring.note(len(one.rows), one.run.info.images),
+        "note": scoring.note(len(one.rows), one.run.info, bool(warnings)),
+        "warnings": "; ".join(warnings),
         "run": one.run.name,
     }
 

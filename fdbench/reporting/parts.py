@@ -79,7 +79,18 @@ def whitebox_parts(table: DataFrame) -> Iterator[Part]:
         cells = Cells((*_networks(lines), *varying, *_shown(lines, _WHITEBOX)))
         weights = tuple(lines["weights"].unique())
         title, alike = setting.title, ", ".join(same)
-        yield Part("whitebox", title, cells, alike, (), weights, setting, "whitebox.csv")
+        yield Part("whitebox", title, cells, alike, _unequal(lines), weights, setting,
+                   "whitebox.csv")  # fmt: skip
+
+
+def _unequal(lines: DataFrame) -> tuple[str, ...]:
+    """A note for lines that are not about the same images."""
+    if lines["n"].nunique() == 1:
+        return ()
+    return (
+        f"n differs, from {lines['n'].min()} to {lines['n'].max()}: compare lines of equal n, or "
+        "the pairs below, which are about the images that both have",
+    )
 
 
 def _measured(lines: DataFrame, of_all: bool) -> list[Column]:

@@ -84,7 +84,9 @@ def write_report(results: Path, fmt: str | None = "table", wanted: Selection = A
         )
     chosen, notes = selected(runs, wanted)
     if not chosen:
-        raise FdbenchError("; ".join(notes) or "no run has all that was asked for.")
+        raise FdbenchError(
+            f"no finished run has all that was asked for. {'; '.join(notes)}".strip()
+        )
     report = build(results, chosen, notes)
     files = _files(report)
     _replace(Workspace(results), files)

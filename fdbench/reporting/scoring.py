@@ -74,12 +74,14 @@ def fullest(
     return kept
 
 
-def note(have: int, planned: int, older: bool = False) -> str:
+def note(have: int, info: RunInfo, warned: bool, older: bool = False) -> str:
     """The caveats of a line."""
     notes = {
         "older weights": older,
         "no rows yet": have == 0,
-        "incomplete": 0 < have < planned,
+        "incomplete": 0 < have < info.images,
+        f"{info.data.sample} sample": info.data.sample != "first",
+        "see warnings": warned,
     }
     return "; ".join(text for text, holds in notes.items() if holds)
 

@@ -1,4 +1,4 @@
-"""The warnings under a report. Free of torch."""
+"""The warnings of runs, under a report and in its tables. Free of torch."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,15 @@ from fdbench.reporting.sanity import implausible
 from fdbench.store import Run
 
 
-def suspicions(run: Run) -> list[str]:
-    """What the sanity gate says of a run."""
-    return implausible(run)
+def of_run(run: Run) -> list[str]:
+    """What was recorded while it ran, and what the sanity gate says."""
+    return list(dict.fromkeys([*run.info.warnings, *implausible(run)]))
 
 
 def warnings(runs: Sequence[Run]) -> list[str]:
-    """Each warning and each suspicion of the runs once, with the models it is about."""
+    """Each warning of the runs once, with the models it is about."""
     about: dict[str, list[str]] = {}
     for run in runs:
-        for text in [*run.info.warnings, *suspicions(run)]:
+        for text in of_run(run):
             about.setdefault(text, []).append(run.info.model.name)
     return [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in about.items()]

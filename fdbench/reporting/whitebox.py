@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from pandas import DataFrame
 
+from fdbench.reporting import suspicions
 from fdbench.reporting.attack_columns import ATTACK, is_plain_pgd
 from fdbench.reporting.outcomes import RunAtBudget, at_budgets, right_when_clean
 from fdbench.reporting.scoring import (
@@ -30,7 +31,7 @@ _PUBLISHED = ("published_clean", "published", "published_success", "difference")
 WHITEBOX = (
     *("model", "weights", "knowledge", "data", "split", "n", "planned", "norm", "eps", "targeted"),
     *(*ATTACK, "precision", "seed"),
-    *(*scored(_MEASURES), *_PUBLISHED, "note", "run"),
+    *(*scored(_MEASURES), *_PUBLISHED, "note", "warnings", "run"),
 )
 
 
@@ -76,12 +77,14 @@ def _newest(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
 
 def _line(one: RunAtBudget, newest: dict[tuple[str, str], str]) -> Line:
     info, measured = one.run.info, _measured(one)
+    warnings = suspicions.of_run(one.run)
     older = newest[info.model.name, info.data.name] != info.model.weights
     return {
         **conditions(one),
         **measured,
         **_published(one, measured["robust"]),
-        "note": note(len(one.rows), info.images, older),
+        "note": note(len(one.rows), info, bool(warnings), older),
+        "warnings": "; ".join(warnings),
         "run": one.run.name,
     }
 

@@ -1,4 +1,4 @@
-from .archive import archive_run, remove_run
+from .archiving import archive_run, remove_run
 from .findings import VERDICTS, Check, Findings, findings_about, read_findings, write_findings
 from .images import Shard, as_images, read_png, read_shard, whole_pixels, write_png, write_shard
 from .journal import Closing, Journal, whole_lines

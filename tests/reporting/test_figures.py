@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from madeup import decaying, info, row, store
 from pandas import DataFrame
 
-from fdbench.reporting.figures.accuracy_against_iterations import Network, curves_of, render
-from fdbench.reporting.figures.panels import spread
+from fdbench.reporting.figures.accuracy_against_iterations import Network, Places, curves_of, render
+from fdbench.reporting.figures.panels import limits, spread
+from fdbench.reporting.setting import WHITE_BOX, by_setting
 from fdbench.reporting.whitebox import whitebox
 from fdbench.store.runs import read_runs
 
@@ -64,12 +65,29 @@ def test_one_budget_is_drawn_too(tmp_path: Path) -> None:
     assert set(render(lines(tmp_path))) == {"png", "svg"}
 
 
-@pytest.mark.parametrize("attack", ["pgd", "transfer"])
-def test_nothing_is_drawn_without_a_curve(tmp_path: Path, attack: str) -> None:
-    rows = [] if attack == "pgd" else [{**row(0, None, ()), "pred": {"one": 3}}]
-    iters = (10, 100) if attack == "pgd" else ()
-    store(tmp_path, info(iters=iters, attack=attack), rows)
+def test_nothing_is_drawn_without_rows(tmp_path: Path) -> None:
+    store(tmp_path, info(iters=(10, 100)), [])
     assert render(lines(tmp_path)) == {}
+
+
+def test_attacks_without_iterations_have_places_right_of_them(tmp_path: Path) -> None:
+    decaying(tmp_path, "r20", {0: 90, 10: 60, 100: 40})
+    rows = [{**row(0, None, ()), "pred": {"autoattack": 3}}]
+    store(tmp_path, info(iters=(), images=1, attack="autoattack"), rows)
+    drawn = lines(tmp_path).astype({"iters": float})
+    (curves,) = (curves_of(part, {}) for _, part in by_setting(drawn, WHITE_BOX))
+    places = Places.of(curves)
+    assert places.budgets == (10, 100)
+    assert list(places.attacks) == ["autoattack"]
+    assert places.attacks["autoattack"] > 100 > places.clean
+    assert sorted(places.end(curve)[1] for curve in curves) == [40.0, 100.0]
+    assert {curve.label for curve in curves} == {"r20"}
+    assert set(render(lines(tmp_path))) == {"png", "svg"}
+
+
+def test_panels_share_their_accuracy_axis() -> None:
+    assert limits([40.0, float("nan"), 90.0]) == (37.0, 93.0)
+    assert limits([1.0, 99.0]) == (0.0, 100.0)
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=12), st.floats(0.1, 10))

@@ -17,8 +17,10 @@ from fdbench.reporting.parts import whitebox_parts
 from fdbench.reporting.render.formats import RENDERERS
 from fdbench.reporting.render.terminal import fit
 from fdbench.reporting.report import write_report
+from fdbench.reporting.selection import Selection
 from fdbench.store.findings import Check, write_findings
 
+UNFINISHED = Selection(unfinished=True)
 ROBUST = {0: 90, 10: 60, 100: 40}
 
 
@@ -30,11 +32,15 @@ def results(tmp_path: Path) -> Path:
 
 
 def printed(
-    results: Path, capsys: pytest.CaptureFixture[str], fmt: str = "table", width: int = 100
+    results: Path,
+    capsys: pytest.CaptureFixture[str],
+    fmt: str = "table",
+    width: int = 100,
+    wanted: Selection = UNFINISHED,
 ) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(console, "out", Console(width=width, markup=False, highlight=False))
-        write_report(results, fmt)
+        write_report(results, fmt, wanted)
     return capsys.readouterr().out
 
 
@@ -53,7 +59,8 @@ def test_files_hold_the_tables_and_the_figure(results: Path) -> None:
     report = write_report(results, "csv")
     names = {path.name for path in results.iterdir()}
     stem = {f"whitebox.{ending}" for ending in ("csv", "md", "png", "svg")}
-    assert names == {*stem, "paired.csv", "runs"}
+    others = {"paired.csv", "headline.csv", "headline.md", "report.html", "report-files.json"}
+    assert names == {*stem, *others, "runs"}
     read = pd.read_csv(results / "whitebox.csv")
     assert read["robust"].to_list() == report.tables["whitebox"]["robust"].to_list()
     assert len(pd.read_csv(results / "paired.csv")) == 2
@@ -177,7 +184,7 @@ def test_only_some_of_many_comparisons_are_printed_and_all_are_kept(
 @pytest.mark.parametrize("fmt", RENDERERS)
 def test_a_run_without_rows_crashes_no_format(tmp_path: Path, fmt: str) -> None:
     store(tmp_path, info(), [])
-    write_report(tmp_path, fmt)
+    write_report(tmp_path, fmt, UNFINISHED)
     assert not (tmp_path / "whitebox.png").exists()
 
 

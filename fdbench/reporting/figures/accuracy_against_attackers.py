@@ -1,7 +1,9 @@
 """All-or-nothing accuracy against the number of attackers, drawn from blackbox.curve's lines."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from functools import partial
+from itertools import chain
 
 from pandas import DataFrame
 
@@ -14,11 +16,13 @@ from fdbench.reporting.figures.panels import (
     Axes,
     Curve,
     Label,
+    Limits,
     band,
     draw,
     frame,
     hollow,
     label_curves,
+    limits,
 )
 from fdbench.reporting.setting import BLACK_BOX, by_setting
 
@@ -58,26 +62,26 @@ def _curve(axes: Axes, curve: Curve, curves: int) -> None:
         hollow(axes, k[-1:], [_published(curve)], curve.colour)
 
 
-def _scores(curves: Sequence[Curve]) -> Iterable[float]:
+def _scores(curves: Iterable[Curve]) -> Iterable[float]:
     for curve in curves:
         yield from curve.points[list(_SCORES)].to_numpy(float).ravel().tolist()
 
 
-def _panel(axes: Axes, curves: list[Curve], height: float) -> None:
+def _panel(axes: Axes, curves: list[Curve], height: float, ends: Limits) -> None:
     for curve in curves:
         _curve(axes, curve, len(curves))
     most = max(int(curve.points["attackers"].max()) for curve in curves)
     axes.set_xlim(0.8, most + 0.25)
     axes.set_xticks(range(1, most + 1, max(1, math.ceil(most / _MARKED))))
-    frame(axes, _scores(curves), "correct under all of them, % of all images")
+    frame(axes, ends, "correct under all of them, % of all images")
     published = any(not math.isnan(_published(curve)) for curve in curves)
     axes.set_xlabel(
         "attackers (solid: the strongest first; dashed: mean over all choices"
         + ("; hollow: published)" if published else ")")
     )
     last = [curve.points.iloc[-1] for curve in curves]
-    ends = [(float(line["attackers"]), float(line["strongest"])) for line in last]
-    labels = [Label(c.label, end, c.colour) for c, end in zip(curves, ends, strict=True)]
+    places = [(float(line["attackers"]), float(line["strongest"])) for line in last]
+    labels = [Label(c.label, place, c.colour) for c, place in zip(curves, places, strict=True)]
     label_curves(axes, labels, height)
 
 
@@ -97,4 +101,5 @@ def render(curve: DataFrame, scores: DataFrame) -> dict[str, bytes]:
         setting: _curves_of(lines, scores_in[setting])
         for setting, lines in by_setting(drawn, BLACK_BOX)
     }
-    return draw(panels, _panel, HEIGHT)
+    ends = limits(_scores(chain.from_iterable(panels.values())))
+    return draw(panels, partial(_panel, ends=ends), HEIGHT)

@@ -1,11 +1,20 @@
-"""Accuracy against iterations, as the paper's Fig. 6 and 7 draw it, from whitebox.whitebox."""
+"""Accuracy against iterations, as the paper's Fig. 6 and 7 draw it, from whitebox.whitebox.
+
+Attacks without iterations, such as AutoAttack, have places of their own right of the iterations:
+their accuracies are often the lowest, and the picture must not be better than the table.
+"""
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
 
 from pandas import DataFrame
 
+from fdbench.reporting.cells import missing
 from fdbench.reporting.figures.panels import (
     COLOURS,
     DASHES,
@@ -14,6 +23,7 @@ from fdbench.reporting.figures.panels import (
     Axes,
     Curve,
     Label,
+    Limits,
     Style,
     band,
     draw,
@@ -21,6 +31,7 @@ from fdbench.reporting.figures.panels import (
     height_for,
     hollow,
     label_curves,
+    limits,
 )
 from fdbench.reporting.setting import WHITE_BOX, by_setting
 
@@ -31,23 +42,57 @@ _SHORT: Style = {"ls": (0, (1, 4)), "lw": 0.7, "alpha": 0.7}  # leader line of a
 Network = tuple[str, str]  # its name and weights
 
 
-def _end(curve: Curve) -> tuple[float, float]:
-    """Iterations and accuracy of its last point."""
-    last = curve.points.iloc[-1]
-    return float(last["iters"]), float(last["robust"])
+@dataclass(frozen=True)
+class Places:
+    """Where a panel's axis has clean accuracy, iteration budgets and attacks without them."""
+
+    clean: float
+    budgets: tuple[int, ...]
+    attacks: Mapping[str, float]
+    slot: float  # factor: markers at one place are spread over a slot to each side
+
+    @classmethod
+    def of(cls, curves: Sequence[Curve]) -> "Places":
+        iterated = [curve for curve in curves if _iterated(curve)]
+        budgets = sorted({int(i) for curve in iterated for i in curve.points["iters"]})
+        others = dict.fromkeys(str(c.points.iloc[-1]["attack"]) for c in curves if not _iterated(c))
+        first, last = (budgets[0], budgets[-1]) if budgets else (1, 1)
+        decades = max(math.log10(last / first), 0.6)  # a slot is a tenth of the axis
+        slot = 10 ** (0.1 * decades)
+        right = last * slot if budgets else 1 / slot
+        attacks = {name: right * slot ** (3.0 * k) for k, name in enumerate(others, 1)}
+        return cls(first / 10 ** (0.3 * decades), tuple(budgets), attacks, slot)
+
+    @property
+    def all(self) -> list[float]:
+        return [self.clean, *map(float, self.budgets), *self.attacks.values()]
+
+    def end(self, curve: Curve) -> tuple[float, float]:
+        """Place and accuracy of its last point."""
+        last = curve.points.iloc[-1]
+        at = float(last["iters"]) if _iterated(curve) else self.attacks[str(last["attack"])]
+        return at, float(last["robust"])
 
 
-def _labels(series: DataFrame) -> list[str]:
-    """The model's name, followed by the conditions that differ between the lines of a panel."""
-    differing = [name for name in _CONDITIONS if series[name].nunique(dropna=False) > 1]
+def _iterated(curve: Curve) -> bool:
+    return not math.isnan(curve.points.iloc[-1]["iters"])
+
+
+def _labels(series: DataFrame) -> list[tuple[Any, str]]:
+    """The model's name, followed by the conditions that differ between the lines of a panel.
+
+    Each with the index of its line in `series`.
+    """
+    differing = [name for name in _CONDITIONS if series[name].nunique() > 1]
     shared = series[["model", "weights"]].drop_duplicates()["model"].duplicated(keep=False)
     repeated = set(series["model"][shared[shared].index])
     labels = []
-    for line in series.to_dict("records"):
+    for i, line in series.iterrows():
         parts = [str(line["model"])]
         parts += [str(line["weights"])] if line["model"] in repeated else []
-        parts += [f"{name.split('_')[0]} {line[name]}" for name in differing]
-        labels.append(", ".join(parts))
+        shown = [name for name in differing if not missing(line[name])]
+        parts += [f"{name.split('_')[0]} {line[name]}" for name in shown]
+        labels.append((i, ", ".join(parts)))
     return labels
 
 
@@ -57,16 +102,19 @@ def curves_of(lines: DataFrame, taken: dict[Network, int]) -> list[Curve]:
     `taken` is each network's place among the colours; new networks are added to it.
     """
     groups = lines.groupby(list(_SERIES), dropna=False, sort=False)
-    labels = _labels(DataFrame([key for key, _ in groups], columns=list(_SERIES)))
+    series = DataFrame([key for key, _ in groups], columns=list(_SERIES))
+    series["iterated"] = [not points["iters"].isna().any() for _, points in groups]
+    labels = {i: text for _, kind in series.groupby("iterated") for i, text in _labels(kind)}
     curves, drawn = [], Counter[Network]()
-    for (key, points), label in zip(groups, labels, strict=True):
+    for i, (key, points) in enumerate(groups):
         network = str(key[0]), str(key[1])
         place = taken.setdefault(network, len(taken))
         turn = (place // len(COLOURS) + drawn[network]) % len(DASHES)
         drawn[network] += 1
         colour = COLOURS[place % len(COLOURS)]
         points = points.sort_values("iters").drop_duplicates("iters", keep="last")
-        curves.append(Curve(label, points, colour, MARKERS[turn], DASHES[turn]))
+        warned = " (see warnings)" if points["warnings"].any() else ""
+        curves.append(Curve(labels[i] + warned, points, colour, MARKERS[turn], DASHES[turn]))
     return curves
 
 
@@ -90,66 +138,75 @@ def _curve(axes: Axes, curve: Curve, curves: int) -> None:
     hollow(axes, x, curve.points["published"].astype(float), curve.colour)
 
 
-def _scores(curves: Sequence[Curve]) -> Iterable[float]:
+def _scores(curves: Iterable[Curve]) -> Iterable[float]:
     for curve in curves:
         yield from curve.points[list(_SCORES)].to_numpy(float).ravel().tolist()
 
 
-def _iterations(axes: Axes, budgets: Sequence[int], clean_at: float, slot: float) -> None:
-    """A logarithmic axis; clean accuracy is to the left of it, beyond a dashed line."""
+def _axis(axes: Axes, places: Places) -> None:
+    """A logarithmic axis; clean accuracy and attacks without iterations are beyond dashed lines."""
     axes.set_xscale("log")
-    axes.set_xticks([clean_at, *budgets], ["clean", *map(str, budgets)])
+    axes.set_xticks(places.all, ["clean", *map(str, places.budgets), *places.attacks])
     axes.minorticks_off()
-    axes.set_xlim(clean_at / slot, budgets[-1] * slot ** (1 if len(budgets) == 1 else 0.35))
-    axes.axvline((clean_at * budgets[0]) ** 0.5, color=FAINT, lw=0.8, ls=(0, (2, 3)))
+    wide = places.attacks or len(places.budgets) == 1
+    axes.set_xlim(places.clean / places.slot, places.all[-1] * places.slot ** (1 if wide else 0.35))
+    gaps = [(places.clean, places.all[1])]
+    if places.budgets and places.attacks:
+        gaps.append((places.budgets[-1], next(iter(places.attacks.values()))))
+    for left, right in gaps:
+        axes.axvline((left * right) ** 0.5, color=FAINT, lw=0.8, ls=(0, (2, 3)))
 
 
-def _label(axes: Axes, curves: Sequence[Curve], height: float) -> None:
-    """Labels the curves. Leader lines of single points start at the axes' edge, to cross no point.
+def _label(axes: Axes, curves: Sequence[Curve], places: Places, height: float) -> None:
+    """Labels the curves; an attack without iterations is named on the axis, its network once.
+
+    Leader lines of single points start at the axes' edge, to cross no point.
 
     Leader lines of curves that end before others are dotted and faint, or they would look like
     measurements.
     """
-    edge, longest = axes.get_xlim()[1], max(_end(curve)[0] for curve in curves)
+    edge, longest = axes.get_xlim()[1], max(places.end(curve)[0] for curve in curves)
     only_points = all(len(curve.points) == 1 for curve in curves)
+    named = [curve for curve in curves if _iterated(curve)] or list(curves)
+    networks = {curve.colour for curve in named}
+    named += [c for c in curves if c.colour not in networks]
     labels = []
-    for curve in curves:
-        x, y = _end(curve)
+    for curve in named:
+        x, y = places.end(curve)
         line = _SHORT if x < longest else {"ls": curve.dash}
         labels.append(Label(curve.label, (edge if only_points else x, y), curve.colour, line))
     label_curves(axes, labels, height)
 
 
-def _panel(axes: Axes, curves: list[Curve], height: float) -> None:
-    budgets = sorted({int(i) for curve in curves for i in curve.points["iters"]})
-    # Markers at one x are spread over a slot: a tenth of the axis to each side.
-    decades = max(math.log10(budgets[-1] / budgets[0]), 0.6)
-    slot = 10 ** (0.1 * decades)
-    clean_at = budgets[0] / 10 ** (0.3 * decades)
+def _panel(axes: Axes, curves: list[Curve], height: float, ends: Limits) -> None:
+    places = Places.of(curves)
+    measured = {curve.colour for curve in curves if _iterated(curve)}
     for i, curve in enumerate(curves):
-        aside = slot ** (0.8 * ((2 * i + 1) / len(curves) - 1))
-        _bar(axes, clean_at * aside, curve, "clean", "published_clean")
-        if len(budgets) > 1:
+        aside = places.slot ** (0.8 * ((2 * i + 1) / len(curves) - 1))
+        if _iterated(curve) or curve.colour not in measured:
+            _bar(axes, places.clean * aside, curve, "clean", "published_clean")
+        if _iterated(curve) and len(places.budgets) > 1:
             _curve(axes, curve, len(curves))
         else:
-            _bar(axes, budgets[0] * aside, curve, "robust", "published")
-    _iterations(axes, budgets, clean_at, slot)
-    frame(axes, _scores(curves), "accuracy, %")
+            _bar(axes, places.end(curve)[0] * aside, curve, "robust", "published")
+    _axis(axes, places)
+    frame(axes, ends, "accuracy, %")
     present = [curve.points[["published", "published_clean"]].notna() for curve in curves]
     published = any(points.any(axis=None) for points in present)
     axes.set_xlabel("attack iterations" + ("   (hollow: published)" if published else ""))
-    _label(axes, curves, height)
+    _label(axes, curves, places, height)
 
 
 def render(table: DataFrame) -> dict[str, bytes]:
-    """The figure as "png" and "svg"; empty if no line has iterations and rows.
+    """The figure as "png" and "svg"; empty if no line has rows.
 
     One panel per data set and threat, one curve per network with its 95 % interval as a band; the
     same table gives the same bytes.
     """
-    drawn = table[table["iters"].notna() & table["robust"].notna()]
+    drawn = table[table["robust"].notna()].astype({"iters": float})
     if drawn.empty:
         return {}
     taken: dict[Network, int] = {}
     panels = {setting: curves_of(lines, taken) for setting, lines in by_setting(drawn, WHITE_BOX)}
-    return draw(panels, _panel, height_for(panels.values()))
+    ends = limits(_scores(chain.from_iterable(panels.values())))
+    return draw(panels, partial(_panel, ends=ends), height_for(panels.values()))

@@ -6,6 +6,7 @@ matplotlib is imported only when something is drawn.
 
 import io
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 else:
     Axes = Figure = Any  # what the tests' type checker sees
 
+Limits = tuple[float, float]  # of an accuracy axis, in percent
 Style = dict[str, Any]  # keyword arguments of matplotlib
 Dash = str | tuple[int, tuple[int | float, ...]]
 
@@ -47,6 +49,8 @@ _WIDTH = 7.2  # inches of a panel with its labels
 _AROUND = 1.1  # inches of a panel's height that title and axis take
 _LABEL = 0.19  # inches from one label to the next
 _MARGIN = 3  # points of accuracy left free above and below
+_ACROSS = 4  # panels beside each other, at most
+_TITLE = 62  # characters of a title's line: as wide as a panel
 _FEW = 5  # from this many lines on, bands are paler, since they overlap
 _DPI = 160
 
@@ -104,10 +108,15 @@ def hollow(axes: Axes, x: Iterable[float], y: Iterable[float], colour: str) -> N
     axes.plot(list(x), list(y), color=colour, **_HOLLOW)
 
 
-def frame(axes: Axes, accuracies: Iterable[float], label: str) -> None:
-    """Fits the accuracy axis to `accuracies`, NaN aside, and draws a grid behind the lines."""
+def limits(accuracies: Iterable[float]) -> Limits:
+    """The accuracy axis of all panels of a figure, NaN aside: panels can be compared by eye."""
     finite = [value for value in accuracies if not math.isnan(value)]
-    axes.set_ylim(max(0.0, min(finite) - _MARGIN), min(100.0, max(finite) + _MARGIN))
+    return max(0.0, min(finite) - _MARGIN), min(100.0, max(finite) + _MARGIN)
+
+
+def frame(axes: Axes, ends: Limits, label: str) -> None:
+    """Sets the accuracy axis, and draws a grid behind the lines."""
+    axes.set_ylim(*ends)
     axes.grid(axis="y", color=_GRID, lw=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -148,7 +157,7 @@ def draw(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    across = 1 if len(panels) == 1 else 2
+    across = min(_ACROSS, math.ceil(math.sqrt(len(panels))))
     down = math.ceil(len(panels) / across)
     with matplotlib.rc_context(_STYLE):
         size = (_WIDTH * across, (height + _AROUND) * down)
@@ -157,7 +166,7 @@ def draw(
         grid = figure.subplots(down, across, squeeze=False).ravel()
         for axes, (setting, curves) in zip(grid[: len(panels)], panels.items(), strict=True):
             panel(axes, curves, height)
-            axes.set_title(setting.title, loc="left")
+            axes.set_title(textwrap.fill(setting.title, _TITLE), loc="left")
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
         return {kind: as_bytes(figure, kind) for kind in ("png", "svg")}
