@@ -166,7 +166,9 @@ def complete(request: AttackRequest, model: Model, images: Dataset) -> AttackSpe
     if eps is None and norm != "linf":
         raise BadValue(
             f"--norm {norm} needs an --eps: {model.name} was not trained with that norm.\n"
-            "Usual on 32 px: --norm l2 --eps 0.5, --norm l1 --eps 12."
+            # Croce et al. 2021 (l2), Croce and Hein 2021 (l1), Croce et al. 2022 (l0, Sparse-RS)
+            "Usual on 32 px: --norm l2 --eps 0.5, --norm l1 --eps 12, "
+            "--norm l0 --eps 72 (24 pixels of 3 values)."
         )
     if eps is None:
         eps = default_eps(card.data["name"] if card else images.name)

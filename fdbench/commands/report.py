@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from fdbench import api
-from fdbench.commands.options import results_option
+from fdbench.commands.options import OneOf, results_option
 from fdbench.reporting import RENDERERS
 
 
@@ -13,12 +13,15 @@ from fdbench.reporting import RENDERERS
 @click.option(
     "--format",
     "fmt",
-    type=click.Choice(list(RENDERERS)),
+    type=OneOf(list(RENDERERS)),
     default="table",
     show_default=True,
     help="What to print; the files are always written.",
 )
 @results_option
 def report(fmt: str, results: Path) -> None:
-    """Write tables and curves of all runs, with confidence intervals, to results/."""
+    """Write tables and curves of all runs.
+
+    They have confidence intervals, and are written to results/.
+    """
     api.report(results, fmt)
