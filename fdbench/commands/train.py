@@ -92,8 +92,8 @@ def train(
     """Train a network on adversarial images.
 
     Keeps its best epoch (paper: Sec. 6). Settings left out come from the model's recipe for this
-    data set, else from the paper (100 classes or more) or the usual setting for small images. The same command resumes an interrupted
-    training.
+    data set, else from the paper (100 classes or more) or the usual setting for small images.
+    The same command resumes an interrupted training.
     """
     shape = ModelSpec(arch, denoise, denoise_at, block, width)  # an unknown name fails at once
     own_name = plain_name(name) if name else None

@@ -262,7 +262,7 @@ def _interrupted(*args: object, **settings: object) -> None:
         ("doctor", "doctor_models"),
         ("train --arch r20", "train"),
         ("train-attacker --surrogate A", "train_attacker"),
-        ("verify RUN", "verify"),
+        ("verify RUN", "run_folder"),
         ("report", "report"),
     ],
 )
