@@ -1,6 +1,7 @@
 """The one place that talks to the terminal: results on stdout, all else on stderr (contract C7)."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,14 +26,27 @@ from rich.text import Text
 
 PIPE_WIDTH = 100  # columns if there is no terminal
 QUIET_SECONDS = 30.0  # between two lines of progress if there is no terminal
+INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells give to Ctrl-C
 NOTEBOOK_SECONDS = 1.0  # between two updates of the one line in a notebook
 
 
 def _console(stderr: bool) -> Console:
-    """No markup: an interval, [50.3, 56.5], is plain text. rich itself honours NO_COLOR."""
+    """No markup: an interval, [50.3, 56.5], is plain text.
+
+    With NO_COLOR a terminal is written to like a file, since rich leaves out colours alone and
+    keeps bold text and moving bars.
+    """
     width_known = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
     width = None if width_known else PIPE_WIDTH
-    return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
+    plain = False if os.environ.get("NO_COLOR") else None  # None: rich finds out
+    return Console(
+        stderr=stderr,
+        width=width,
+        force_terminal=plain,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
 
 
 out = _console(stderr=False)
@@ -51,12 +65,12 @@ def warn(text: str) -> None:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Wraps resumable work: Ctrl-C ends it with a message and exit code 1."""
+    """Wraps resumable work: Ctrl-C ends it with a message and exit code 130."""
     try:
         yield
     except KeyboardInterrupt as reason:
         say("stopped. Run the same command to continue.")
-        raise click.exceptions.Exit(1) from reason
+        raise click.exceptions.Exit(INTERRUPTED) from reason
 
 
 @runtime_checkable

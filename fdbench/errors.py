@@ -24,12 +24,22 @@ class SanityFailed(FdbenchError):
     exit_code = 3
 
 
+def nearest(given: str, allowed: Iterable[str], n: int = 1, cutoff: float = 0.6) -> list[str]:
+    """The names nearest to `given`, at most `n`, in any letter case; [] if none is near."""
+    by_case: dict[str, list[str]] = {}
+    for name in sorted(allowed):
+        by_case.setdefault(name.lower(), []).append(name)
+    low = given.lower()
+    near = [low] if low in by_case else difflib.get_close_matches(low, by_case, n, cutoff)
+    return [name for one in near for name in by_case[one]]
+
+
 def unknown(kind: str, given: str, allowed: Iterable[str], hint: str = "") -> BadValue:
     """The error for an unknown name; proposes the nearest known one."""
     names = sorted(allowed)
-    near = difflib.get_close_matches(given, names, n=1)
+    near = nearest(given, names)
     text = f"no {kind} {given!r}."
     if near:
-        text += f" Did you mean {near[0]!r}?"
+        text += f" Did you mean {' or '.join(map(repr, near))}?"
     text += f"\nAllowed: {', '.join(names)}." if names else ""
     return BadValue(text + (f"\n{hint}" if hint else ""))

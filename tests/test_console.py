@@ -1,6 +1,9 @@
 """Progress is a bar on a terminal and next to silent elsewhere."""
 
 import io
+import os
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -75,8 +78,27 @@ def test_a_notebook_gets_one_line_that_changes_each_second(
     assert text.endswith("\r\x1b[K")
 
 
-def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_COLOR", "1")
-    file = io.StringIO()
-    Console(file=file, force_terminal=True).print("Warning", style="yellow")
-    assert "33m" not in file.getvalue()
+_BAR = """
+from fdbench.console import err, out, progress
+with progress("pgd", 10, "images") as advance:
+    advance(10)
+err.print("warning", style="bold yellow")
+out.print("result", style="bold")
+"""
+
+
+def _in_a_terminal(code: str, **variables: str) -> str:
+    """Runs Python in a pseudo-terminal; returns what it writes there."""
+    main, side = os.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", **variables}
+    subprocess.run([sys.executable, "-c", code], stdout=side, stderr=side, env=environment)
+    os.close(side)
+    with os.fdopen(main, "rb") as terminal:
+        return terminal.read1(2**16).decode()
+
+
+def test_no_color_leaves_no_escape_in_a_terminal() -> None:
+    text = _in_a_terminal(_BAR, NO_COLOR="1")
+    assert "result" in text
+    assert "\x1b" not in text
+    assert "\x1b" in _in_a_terminal(_BAR, NO_COLOR="")

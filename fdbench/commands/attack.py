@@ -14,7 +14,9 @@ from fdbench import api
 from fdbench.commands.foolbox import foolbox
 from fdbench.commands.options import (
     Budgets,
+    Named,
     Names,
+    OneOf,
     eps_option,
     run_options,
     size,
@@ -37,7 +39,7 @@ reference_option = click.option(
 )
 precision_option = click.option(
     "--precision",
-    type=click.Choice(["fp32", "bf16", "auto"]),
+    type=OneOf(["fp32", "bf16", "auto"]),
     default="fp32",
     show_default=True,
     help="Precision of gradients; steps and verdicts are always float32. auto: bf16 if it is "
@@ -57,7 +59,7 @@ def _kind_of(one: "Field[Any]") -> Any:
     """Returns the click type that reads a parameter, by its annotation."""
     choices, least = one.metadata["choices"], one.metadata["least"]
     if choices:
-        return click.Choice(api.choices(choices) if isinstance(choices, str) else choices)
+        return OneOf(api.choices(choices) if isinstance(choices, str) else choices)
     kinds = [kind for kind in (get_args(one.type) or (one.type,)) if kind is not type(None)]
     if one.metadata["size"]:
         return str
@@ -91,7 +93,7 @@ def _options(kind: type[Parameters]) -> list[Decorator]:
     """Returns all options of an attack, in the order of its help."""
     parameters = [option_of(one) for one in fields(kind) if one.metadata.get("help")]
     norms = kind.norms or api.choices("norms")
-    norm = click.option("--norm", type=click.Choice(norms), default=norms[0], show_default=True)
+    norm = click.option("--norm", type=OneOf(norms), default=norms[0], show_default=True)
     threat: list[Decorator] = [eps_option, *([norm] if len(norms) > 1 else [])]
     goal = [targeted_option, targets_option] if len(kind.goals) > 1 else []
     precision = [precision_option] if "bf16" in kind.precisions else []
@@ -157,8 +159,23 @@ def suite(name: str, precision: str, **flags: Any) -> None:
 _WRITTEN: dict[str, click.Command] = {"foolbox": foolbox, "transfer": transfer, "suite": suite}
 
 
-class _Attacks(click.Group):
+_FOOLBOX = "It is one of Foolbox's: fdbench attack foolbox --attack {}"
+# What to type for attacks that are known by a name of their own.
+_HINTS = {
+    "fgsm": "FGSM is one step of PGD: fdbench attack pgd --iters 1 --clean-start --alpha EPS",
+    "apgd": "It is part of AutoAttack: fdbench attack autoattack",
+    "square": "It is part of AutoAttack: fdbench attack autoattack",
+    "fab": "It is part of AutoAttack: fdbench attack autoattack",
+    "cw": _FOOLBOX.format("L2CarliniWagnerAttack --norm l2 --eps 0.5"),
+    "deepfool": _FOOLBOX.format("LinfDeepFoolAttack"),
+}
+
+
+class _Attacks(Named):
     """A command for each attack; its parameters are read when it is named or listed."""
+
+    kind = "attack"
+    hints = _HINTS
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         generated = [name for name in api.choices("attacks") if name not in _WRITTEN]
@@ -172,4 +189,7 @@ class _Attacks(click.Group):
 
 @click.group(cls=_Attacks)
 def attack() -> None:
-    """Attack models; runs are kept under results/runs and resume if interrupted."""
+    """Attack models; an interrupted run resumes.
+
+    Runs are kept under results/runs.
+    """

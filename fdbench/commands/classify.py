@@ -35,7 +35,9 @@ from fdbench.console import out, say
 @results_option
 @compute_options
 def classify(model: str, input_dir: Path, output_file: Path, **flags: Any) -> None:
-    """Label the images in INPUT_DIR as lines `filename,label` (CAAD 2018's task).
+    """Label the images of a folder, as in CAAD 2018.
+
+    Writes a line `filename,label` for each image in INPUT_DIR.
 
     Whole images are resized, bicubic, without a crop, unless the network resizes them by itself.
     The same command resumes if it was interrupted; OUTPUT_FILE.jsonl holds the labels until then.

@@ -7,6 +7,9 @@ from typing import Any
 import click
 
 from fdbench import commands
+from fdbench.commands.environment import check_environment
+from fdbench.commands.options import Named
+from fdbench.console import stoppable
 
 COMMANDS: dict[str, Callable[[], click.Command]] = {  # imported when named or listed
     "train": lambda: commands.train,
@@ -24,7 +27,7 @@ COMMANDS: dict[str, Callable[[], click.Command]] = {  # imported when named or l
 }
 
 
-class _Table(click.Group):
+class _Table(Named):
     """A group whose commands are the rows of COMMANDS."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -34,6 +37,10 @@ class _Table(click.Group):
         if cmd_name not in COMMANDS:
             return None
         return COMMANDS[cmd_name]()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with stoppable():
+            return super().invoke(ctx)
 
 
 # Each option is also an environment variable: FDBENCH_TRAIN_EPOCHS, FDBENCH_ATTACK_PGD_ITERS, ...
@@ -53,3 +60,4 @@ def main() -> None:
     fdbench attack pgd --iters 100, then fdbench report. Everything is kept under results/, and an
     interrupted command resumes when it is repeated.
     """
+    check_environment(main)

@@ -9,6 +9,7 @@ import click
 from fdbench import api
 from fdbench.commands.checks import show_checks
 from fdbench.commands.options import (
+    OneOf,
     compute_options,
     data_options,
     eps_option,
@@ -53,7 +54,7 @@ def expectation(text: str | None) -> tuple[float, float] | None:
 )  # fmt: skip
 @sample_option
 @eps_option
-@click.option("--norm", type=click.Choice(api.choices("norms")), default="linf", show_default=True)
+@click.option("--norm", type=OneOf(api.choices("norms")), default="linf", show_default=True)
 @click.option(
     "--eot", type=click.IntRange(min=1), default=1, show_default=True,
     help="For a network that draws random numbers: attacks average over N passes.",
@@ -65,7 +66,10 @@ def expectation(text: str | None) -> tuple[float, float] | None:
 def doctor(
     models: tuple[str, ...], eps: str | None, norm: str, results: Path, **flags: Any
 ) -> None:
-    """Look for reasons to distrust a network's robust accuracy; exit code 3 if there is one."""
+    """Look for reasons to distrust robust accuracy.
+
+    The exit code is 3 if there is one.
+    """
     flags["expected"] = expectation(flags["expected"])
     request = api.AttackRequest(norm=norm, eps=size(eps, norm, "eps"), targeted=False)
     checkup, data = taken(api.DoctorRequest, flags), taken(api.DataRequest, flags)

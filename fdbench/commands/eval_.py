@@ -10,6 +10,7 @@ import click
 from fdbench import api
 from fdbench.commands.checks import show_checks
 from fdbench.commands.options import (
+    OneOf,
     all_of,
     compute_options,
     data_options,
@@ -32,7 +33,7 @@ from fdbench.store import VERDICTS
 
 _options = all_of(
     models_option, data_options, split_option, limit_option, sample_option, eps_option,
-    click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True),
+    click.option("--norm", type=OneOf(["linf", "l2"]), default="linf", show_default=True),
     click.option("--quick", is_flag=True, help="A first look: 50 images, two attacks, no doctor."),
     click.option(
         "--batch-size", type=click.IntRange(min=1),
@@ -54,7 +55,7 @@ def eval_(
     results: Path,
     **flags: Any,
 ) -> None:
-    """Evaluate models from start to finish: attacks, doctor, verify, report.
+    """Run attacks, doctor, verify and report in one go.
 
     PGD at 10 to 100 iterations and AutoAttack, untargeted, with their images kept; the doctor's
     checks; every verdict verified; the report. A stopped command continues where it was. Exit code

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from fdbench import api
-from fdbench.commands.options import eps_option, run_options, size
+from fdbench.commands.options import OneOf, eps_option, run_options, size
 from fdbench.commands.running import run
 from fdbench.specs import FoolboxParameters
 
@@ -18,7 +18,7 @@ from fdbench.specs import FoolboxParameters
 @eps_option
 @click.option(
     "--norm",
-    type=click.Choice(["linf", "l2", "l1", "l0"]),
+    type=OneOf(["linf", "l2", "l1", "l0"]),
     help="For attacks that support several [default: the attack's].",
 )
 @click.option(

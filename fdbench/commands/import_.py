@@ -6,7 +6,7 @@ import click
 from rich.table import Table
 
 from fdbench import api
-from fdbench.commands.options import plain_name, results_option
+from fdbench.commands.options import OneOf, plain_name, results_option
 from fdbench.console import err, out, say
 from fdbench.errors import unknown
 from fdbench.specs import PLACES, ModelSpec
@@ -16,7 +16,7 @@ from fdbench.specs import PLACES, ModelSpec
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--arch", help="Checked against the file [default: the file's].")
 @click.option("--denoise", help="none, nonlocal-gauss or nonlocal-dot; checked like --arch.")
-@click.option("--denoise-at", type=click.Choice(PLACES), help="Checked like --arch.")
+@click.option("--denoise-at", type=OneOf(PLACES), help="Checked like --arch.")
 @click.option("--name", help="Name of the checkpoint and of the row [default: from the network].")
 @click.option("--dry-run", is_flag=True, help="Print what the file holds, and write nothing.")
 @click.option("--replace", is_flag=True, help="Overwrite a checkpoint of other weights.")
@@ -31,7 +31,9 @@ def import_(
     replace: bool,
     results: Path,
 ) -> None:
-    """Import a network that the paper's authors released: FILE is their .npz.
+    """Import a network that the paper's authors released.
+
+    FILE is their .npz.
 
     Architecture and denoiser are read from the variables. The weights go to results/checkpoints,
     with a card that names their licence, source and preprocessing.

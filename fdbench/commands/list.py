@@ -8,7 +8,7 @@ import click
 from rich.table import Table
 
 from fdbench import api, store
-from fdbench.commands.options import results_option
+from fdbench.commands.options import Named, results_option
 from fdbench.console import err, out
 from fdbench.specs import batteries, model_recipe, recipe_files
 from fdbench.store import Workspace
@@ -16,7 +16,7 @@ from fdbench.store import Workspace
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(name="list")
+@click.group(name="list", cls=Named)
 def list_group() -> None:
     """List models, attacks, data sets or runs."""
 

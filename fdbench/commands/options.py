@@ -1,18 +1,44 @@
 """Options that several commands share, and the types that read them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from fdbench.errors import BadValue
+from fdbench.errors import BadValue, unknown
 from fdbench.specs import SAVE
 from fdbench.units import parse_size
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
+
+
+class Named(click.Group):
+    """A group that answers an unknown command with the nearest one."""
+
+    kind = "command"
+    hints: Mapping[str, str] = {}  # by a name that is no command, what to type for it
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            hint = self.hints.get(name.lower(), "")
+            raise unknown(self.kind, name, self.list_commands(ctx), hint)
+        return super().resolve_command(ctx, args)
+
+
+class OneOf(click.Choice[str]):
+    """One of several names; an unknown one is answered with the nearest."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.choices:
+            option = param.opts[0] if param else "value"
+            raise unknown(option, str(value), self.choices)
+        return str(value)
 
 
 class Budgets(click.ParamType[tuple[int, ...]]):
@@ -126,7 +152,7 @@ data_options = all_of(
 compute_options = all_of(
     click.option(
         "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
+        type=OneOf(["auto", "cpu", "cuda"]),
         default="auto",
         show_default=True,
         help="auto: the GPU if there is one.",
@@ -136,7 +162,7 @@ compute_options = all_of(
 
 split_option = click.option(
     "--split",
-    type=click.Choice(["test", "val", "held-out", "train"]),
+    type=OneOf(["test", "val", "held-out", "train"]),
     default="test",
     show_default=True,
     help="Split of the data set; val, ImageNet's name, is test.",
@@ -181,7 +207,7 @@ run_options = all_of(
     click.option("--compile", is_flag=True, help="Let torch.compile fuse kernels (GPUs)."),
     click.option(
         "--save-adv",
-        type=click.Choice(SAVE),
+        type=OneOf(SAVE),
         is_flag=False,
         flag_value="float",
         help="Keep the adversarial images, for fdbench verify; png: also in whole pixels.",

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from fdbench import api
-from fdbench.commands.options import results_option
+from fdbench.commands.options import OneOf, results_option
 from fdbench.errors import BadValue
 from fdbench.reporting import RENDERERS
 
@@ -30,16 +30,16 @@ def _labels(pairs: tuple[str, ...]) -> dict[str, str]:
 @click.option(
     "--format",
     "fmt",
-    type=click.Choice(list(RENDERERS)),
+    type=OneOf(list(RENDERERS)),
     default="table",
     show_default=True,
     help="What to print; the files are always written.",
 )
 @results_option
 def report(pairs: tuple[str, ...], fmt: str, results: Path, **wanted: Any) -> None:
-    """Write tables and curves of runs, with confidence intervals.
+    """Write tables and curves of runs.
 
-    Of all runs under --results, or only of those named, by name or folder. `fdbench runs archive`
-    keeps a run out of every report.
+    With confidence intervals, to --results: of all runs there, or only of those named, by name or
+    folder. `fdbench runs archive` keeps a run out of every report.
     """
     api.report(results, fmt, labels=_labels(pairs), **wanted)

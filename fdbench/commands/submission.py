@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from fdbench import api
-from fdbench.commands.options import results_option
+from fdbench.commands.options import Named, results_option
 from fdbench.console import out, say
 from fdbench.errors import FdbenchError
 from fdbench.files import write_atomically, writing
@@ -34,12 +34,15 @@ exec fdbench classify --model {model} --label-base 1 "$INPUT_DIR" "$OUTPUT_FILE"
 _WEIGHTS = "model.safetensors"
 
 
-@click.group()
+@click.group(cls=Named)
 def submission() -> None:
-    """Attacks and defences in the layout of the NIPS 2017 and CAAD 2018 competitions."""
+    """Create attacks and defences for competitions.
+
+    Their layout is that of NIPS 2017 and CAAD 2018.
+    """
 
 
-@submission.group()
+@submission.group(cls=Named)
 def new() -> None:
     """Create a working submission to start from."""
 

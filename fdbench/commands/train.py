@@ -9,6 +9,7 @@ from fdbench import api
 from fdbench.commands.options import (
     Fraction,
     Fractions,
+    OneOf,
     compute_options,
     data_options,
     plain_name,
@@ -28,14 +29,14 @@ _AT_LEAST_1 = click.IntRange(min=1)
 )
 @click.option(
     "--denoise-at",
-    type=click.Choice(PLACES),
+    type=OneOf(PLACES),
     default="stages",
     show_default=True,
     help="After the last block of each stage, or after every block.",
 )
 @click.option(
     "--block",
-    type=click.Choice(BLOCKS),
+    type=OneOf(BLOCKS),
     default="full",
     show_default=True,
     help="The denoising block, or an ablation of it.",
@@ -63,7 +64,7 @@ _AT_LEAST_1 = click.IntRange(min=1)
 @click.option("--attack-iters", type=_AT_LEAST_1, help="PGD iterations while training.")
 @click.option("--eps", help="Perturbation size: 8/255, 8px or 0.0314.")
 @click.option("--alpha", help="Step size of the attack, like --eps.")
-@click.option("--norm", type=click.Choice(api.choices("norms")))
+@click.option("--norm", type=OneOf(api.choices("norms")))
 @click.option(
     "--targeted/--untargeted", default=None, help="Random targets, or away from the label."
 )
@@ -88,11 +89,11 @@ def train(
     results: Path,
     **settings: Any,
 ) -> None:
-    """Train a network on adversarial images (paper, Sec. 6), and keep its best epoch.
+    """Train a network on adversarial images.
 
-    Settings left out come from the model's recipe for this data set, else from the paper (100
-    classes or more) or the usual setting for small images. The same command resumes an interrupted
-    training.
+    Keeps its best epoch (paper: Sec. 6). Settings left out come from the model's recipe for this
+    data set, else from the paper (100 classes or more) or the usual setting for small images.
+    The same command resumes an interrupted training.
     """
     shape = ModelSpec(arch, denoise, denoise_at, block, width)  # an unknown name fails at once
     own_name = plain_name(name) if name else None

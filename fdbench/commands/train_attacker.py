@@ -57,7 +57,7 @@ def train_attacker(
     results: Path,
     **settings: Any,
 ) -> None:
-    """Train the feed-forward attacker (transfer method `generator`) on surrogate networks.
+    """Train a feed-forward attacker on surrogate networks.
 
     It trains on training images, at every eps from a quarter of --eps to --eps, and never queries
     the victim. The same command resumes an interrupted training.

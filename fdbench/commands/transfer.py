@@ -9,6 +9,7 @@ import click
 
 from fdbench import api
 from fdbench.commands.options import (
+    OneOf,
     all_of,
     compute_options,
     data_options,
@@ -100,7 +101,7 @@ making_options = all_of(
 @data_options
 @click.option(
     "--split",
-    type=click.Choice(["test", "val", "held-out", "train"]),
+    type=OneOf(["test", "val", "held-out", "train"]),
     help="Split of the data set; val, ImageNet's name, is test [default: test, or the set's].",
 )
 @limit_option

@@ -35,7 +35,7 @@ def verify(
     threads: int | None,
     **flags: Any,
 ) -> None:
-    """Recheck runs: rows, kept images, weights, and every verdict.
+    """Recheck rows, images, weights and verdicts of runs.
 
     RUN is a run's folder, or its name under --results. Exit code 3 if a check fails.
     """

@@ -28,6 +28,12 @@ FASHION = (
 )
 # Where Debian's and Ubuntu's package dataset-fashion-mnist puts its files.
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+# What torchvision reads, below --data-dir.
+_LAYOUTS = {
+    "fashion-mnist": "FashionMNIST/raw/train-images-idx3-ubyte, ...",
+    "cifar10": "cifar-10-batches-py/data_batch_1, ...",
+    "cifar100": "cifar-100-python/train, test, meta",
+}
 _TORCHVISION = {"fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 
 
@@ -70,7 +76,8 @@ def open_torchvision(request: Request) -> Dataset:
                 f"{request.name} can't be downloaded to {root}: {reason}"
             ) from reason
         raise FdbenchError(
-            f"{request.name} is missing or incomplete in {root}.\n"
+            f"{request.name} is missing or incomplete in {root}, "
+            f"which should hold {_LAYOUTS[request.name]}.\n"
             "Add --download, or --data-dir DIR if it is in another folder."
         ) from reason
     x, y = np.asarray(dataset.data), np.asarray(dataset.targets)

@@ -172,6 +172,7 @@ def evaluate(evaluation: Evaluation, say: Say) -> Path:
     """
     evaluation.check()
     evaluation.model.net.to(evaluation.device)
+    _check_fit(evaluation)
     rank, world = rank_and_world()
     with RunFolder.open(evaluation.workspace, run_info(evaluation), rank) as folder:
         chunks, mine = remaining(evaluation, folder.done, rank, world)
@@ -186,6 +187,14 @@ def evaluate(evaluation: Evaluation, say: Say) -> Path:
         if rank == 0:
             folder.note({"sanity": _show_findings(folder)})
         return folder.path
+
+
+def _check_fit(evaluation: Evaluation) -> None:
+    """Raises before anything is written if the network does not fit the data."""
+    few = evaluation.data.fetch(evaluation.positions[:2]).to(evaluation.device)
+    cuda = [evaluation.device] if evaluation.device.type == "cuda" else []
+    with torch.random.fork_rng(cuda):
+        check_fit(evaluation.model, evaluation.data, few)
 
 
 def _show_findings(folder: RunFolder) -> list[str]:

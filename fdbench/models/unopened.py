@@ -2,10 +2,9 @@
 
 import ast
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 
-from fdbench.errors import BadValue, FdbenchError, unknown
+from fdbench.errors import BadValue, FdbenchError, nearest, unknown
 from fdbench.models.catalogue import ZOO
 from fdbench.models.zoo.timm import timm_names
 from fdbench.models.zoo.torchvision import torchvision_names
@@ -41,6 +40,7 @@ def no_model(name: str, known: Iterable[str]) -> BadValue:
     """Returns the error for a name that no network has."""
     names = list(known)
     same = [one for one in names if one.lower() == name.lower()] or _elsewhere(name)
+    same = same or nearest(name, names) or _elsewhere(name, cutoff=0.8)
     if same:
         return BadValue(f"no model {name!r}. Did you mean {' or '.join(map(repr, same))}?\n{_HINT}")
     return unknown("model", name, names, _HINT)
@@ -48,7 +48,7 @@ def no_model(name: str, known: Iterable[str]) -> BadValue:
 
 def no_module(home: str, ref: str) -> BadValue:
     """Returns the error for a reference `home:...` where there is no such module."""
-    prefixes = get_close_matches(home.lower(), [*ZOO, "defense"], n=1, cutoff=0.8)
+    prefixes = nearest(home, [*ZOO, "defense"], cutoff=0.8)
     near = [f"{prefix}:{ref.partition(':')[2]}" for prefix in prefixes] or _elsewhere(home)
     meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     return BadValue(
@@ -57,11 +57,14 @@ def no_module(home: str, ref: str) -> BadValue:
     )
 
 
-def _elsewhere(name: str) -> list[str]:
-    """Returns the references of the other packages' networks of that name."""
+def _elsewhere(name: str, cutoff: float = 1.0) -> list[str]:
+    """Returns the references of the other packages' networks of that name, or of a near one."""
     sources = {"tv": torchvision_names, "timm": timm_names}
-    low = name.lower()
-    return [f"{prefix}:{low}" for prefix, names in sources.items() if low in names()]
+    return [
+        f"{prefix}:{near}"
+        for prefix, names in sources.items()
+        for near in nearest(name, names(), cutoff=cutoff)
+    ]
 
 
 def missing_file(path: Path, suffixes: tuple[str, ...]) -> FdbenchError:
@@ -69,8 +72,7 @@ def missing_file(path: Path, suffixes: tuple[str, ...]) -> FdbenchError:
     if not path.parent.is_dir():
         return FdbenchError(f"no file {path}: there is no folder {path.parent}.")
     files = sorted(one.name for one in path.parent.iterdir() if one.name.endswith(suffixes))
-    by_case = {one.lower(): one for one in files}
-    near = [by_case[one] for one in get_close_matches(path.name.lower(), by_case, n=3, cutoff=0.7)]
+    near = nearest(path.name, files, n=3)
     text = f"no file {path}."
     text += f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     text += f"\nThere: {', '.join(files[:12])}{', ...' * (len(files) > 12)}." if files else ""

@@ -7,6 +7,7 @@ from .attack import (
     Knobs,
     default_eps,
     default_targeted,
+    targeted_caveat,
 )
 from .autoattack import EOT, MEMBERS, VERSIONS, AutoAttackParameters
 from .foolbox import FoolboxParameters
@@ -68,4 +69,5 @@ __all__ = [
     "pick",
     "recipe_files",
     "strict",
+    "targeted_caveat",
 ]

@@ -144,3 +144,10 @@ def default_eps(data: str) -> float:
 def default_targeted(classes: int) -> bool:
     """Whether attacks are targeted, as the paper's are, by default (contract C7)."""
     return classes >= 100
+
+
+def targeted_caveat(targeted: bool) -> str:
+    """Returns what a result must say about a targeted attack; "" for an untargeted one."""
+    if not targeted:
+        return ""
+    return "robust accuracy under *targeted* attack; leaderboards mean untargeted"

@@ -290,6 +290,8 @@ def _interrupted(*args: object, **settings: object) -> None:
         ("doctor", "doctor_models"),
         ("train --arch r20", "train"),
         ("train-attacker --surrogate A", "train_attacker"),
+        ("verify RUN", "run_folder"),
+        ("report", "report"),
     ],
 )
 def test_ctrl_c_ends_a_long_command_with_how_to_continue(
@@ -297,7 +299,7 @@ def test_ctrl_c_ends_a_long_command_with_how_to_continue(
 ) -> None:
     monkeypatch.setattr(api, function, _interrupted)
     result = run(line)
-    assert result.exit_code == 1
+    assert result.exit_code == 130
     assert result.stderr == "stopped. Run the same command to continue.\n"
 
 

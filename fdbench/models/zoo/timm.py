@@ -1,6 +1,5 @@
 """`timm:NAME`: timm's classifiers, with the preprocessing of their weights."""
 
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from fdbench.errors import BadValue, FdbenchError, unknown
+from fdbench.errors import BadValue, FdbenchError, nearest, unknown
 from fdbench.models.defences.preprocessed import Preprocessed
 from fdbench.models.zoo.foreign import Foreign
 
@@ -61,7 +60,7 @@ def from_timm(name: str) -> Foreign:
     if not timm.is_model_pretrained(name):
         known = timm.list_pretrained()
         same = [one for one in known if one.partition(".")[0] == name.partition(".")[0]]
-        near = same or get_close_matches(name, known, n=5)  # of two thousand
+        near = same or nearest(name, known, n=5)  # of two thousand
         raise unknown("timm model with weights", name, near, "timm.list_pretrained() shows all.")
     cfg = timm.get_pretrained_cfg(name)
     full = f"timm:{cfg.architecture}.{cfg.tag}" if cfg.tag else f"timm:{cfg.architecture}"
