@@ -188,8 +188,8 @@ def _refuse_to_make(making: Mapping[str, Any]) -> None:
 
 def _show_json(folder: Path, made: Mapping[str, Any], runs: list[Path]) -> None:
     """Prints the descriptions of the set and of the runs."""
-    described = {
+    shown = {
         "set": {**json.loads((folder / "set.json").read_text()), **made},
         "runs": [described(run) for run in runs],
     }
-    out.print(json.dumps(described), soft_wrap=True)
+    out.print(json.dumps(shown), soft_wrap=True)

@@ -169,7 +169,7 @@ MAKE = f"{KNOWN} --surrogate threenets:other=0.5 --attackers duo"
 def test_a_set_is_made_once_and_judged_by_any_number_of_victims(cwd: Path) -> None:
     first = run(f"{MAKE} --make mine --limit 12 --batch-size 6 --model threenets:victim")
     assert first.exit_code == 0, first.output
-    folder, judged = first.stdout.splitlines()
+    folder, judged = first.stdout.splitlines()[-2:]
     assert folder == "results/sets/mine"
     again = run(f"--use {folder} --model threenets:victim --model threenets:known --json")
     assert again.exit_code == 0, again.output
@@ -189,7 +189,7 @@ def aimed(words: str) -> tuple[AdvSet, list[dict[str, Any]]]:
     """Runs a command; returns the set it made and the rows of the victim judged on it."""
     result = run(words)
     assert result.exit_code == 0, result.output
-    folder, judged = map(Path, result.stdout.splitlines())
+    folder, judged = map(Path, result.stdout.splitlines()[-2:])
     rows = (judged / "rows-0.jsonl").read_text().splitlines()
     return AdvSet.open(Workspace(Path("results")), folder.name), [json.loads(row) for row in rows]
 
