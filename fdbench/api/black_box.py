@@ -1,13 +1,13 @@
 """Black-box attacks: sets of adversarial images made without the victim, and judged on victims."""
 
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from fdbench import blackbox, submission
+from fdbench.api import generators
 from fdbench.api.evaluation import run_announced
 from fdbench.api.opening import (
     EMBEDDED,
@@ -17,17 +17,16 @@ from fdbench.api.opening import (
     workspace_at,
 )
 from fdbench.api.requests import Compute, DataRequest, SetRequest
-from fdbench.attacks import Replay, complete, from_file
+from fdbench.attacks import Replay, from_file
 from fdbench.console import say
 from fdbench.data import Dataset
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.evaluation import Evaluation
 from fdbench.machine import rank_and_world, start_torch
 from fdbench.models import Model
-from fdbench.specs import AttackerSpec, attacker_battery, default_eps
+from fdbench.specs import attacker_battery, default_eps
 from fdbench.store import AdvSet, Workspace
 from fdbench.threat import Threat
-from fdbench.units import pixels
 
 BATTERY = "caad2017"
 _IMAGES, _IMAGES_SUBMITTED = 250, 100  # per batch; the competition runs submissions on 100 images
@@ -116,23 +115,24 @@ def _plan(
     images = open_images(known.models[0], data) if known else open_requested(data, EMBEDDED)
     eps, aim = request.eps or default_eps(images.name), _aim(images, request)
     threat, targeted = Threat("linf", eps), aim is not None
-    attackers, titles = [], []
+    given = _given_attackers(request, images.ids[:limit], eps, targeted)
+    titles = [path.resolve().name for path in (*request.submissions, *request.folders)]
+    attackers: list[blackbox.Attacker] = []
     warnings: tuple[str, ...] = ()
     if known:
         battery = attacker_battery(request.attackers or BATTERY)
         ensemble, warnings = blackbox.open_ensemble(known, images, device)
-        if not targeted:
-            _refuse_untrained(battery.attackers, request, data, images, eps)
-        seed, titles = request.seed or 0, [battery.name]
-        attackers = [
-            blackbox.by_method(one, ensemble, threat, seed, targeted) for one in battery.attackers
-        ]
-    attackers += _given_attackers(request, images.ids[:limit], eps, targeted)
-    titles += [path.resolve().name for path in (*request.submissions, *request.folders)]
+        specs, seed = battery.attackers, request.seed or 0
+        if not targeted:  # a generator can't aim: by_method says so
+            specs = generators.ready(
+                specs, generators.Setting(known, data, images, eps, workspace, device)
+            )
+        titles = [battery.name, *titles]
+        attackers = [blackbox.by_method(one, ensemble, threat, seed, targeted) for one in specs]
+    usual = _IMAGES_SUBMITTED if request.submissions else _IMAGES
     return blackbox.SetPlan(
-        "-".join(titles), tuple(attackers), images, threat, workspace, device, request.seed or 0,
-        limit, batch_size or (_IMAGES_SUBMITTED if request.submissions else _IMAGES),
-        request.name, known, warnings, aim,
+        "-".join(titles), (*attackers, *given), images, threat, workspace, device,
+        request.seed or 0, limit, batch_size or usual, request.name, known, warnings, aim,
     )  # fmt: skip
 
 
@@ -162,45 +162,6 @@ def _aim(images: Dataset, request: SetRequest) -> blackbox.Aim | None:
         raise FdbenchError(f"{reason.message}\nDraw targets instead: --targets random") from reason
 
 
-def _refuse_untrained(
-    attackers: Sequence[AttackerSpec],
-    request: SetRequest,
-    data: DataRequest,
-    images: Dataset,
-    eps: float,
-) -> None:
-    """Raises FdbenchError, with the command to type, for a generator that is not trained."""
-    for one in attackers:
-        if one.method != "generator":
-            continue
-        path = Path(complete(one.method, one.knobs)["weights"])
-        home = path.parent.parent
-        if path.is_file() or path.parent.name != "attackers":  # where train-attacker writes
-            continue
-        words = ["fdbench", "train-attacker", *_training_data(images, data)]
-        for text in request.surrogates:
-            words += ["--surrogate", with_weight(text)[0]]
-        words += ["--eps", pixels(eps)]
-        words += ["--name", path.stem] if path.stem != "generator" else []
-        words += ["--results", str(home)] if home != Path("results") else []
-        raise FdbenchError(
-            f"the attacker {one.name} needs training first: there is no {path}.\n"
-            f"{shlex.join(words)}\n"
-            "or give --attackers another battery: `fdbench list attacks`."
-        )
-
-
-def _training_data(images: Dataset, data: DataRequest) -> list[str]:
-    """Returns train-attacker's flags for such images; the competition's have no training images."""
-    if images.name.startswith("caad:"):
-        return ["--data", "folder:DIR", "--px", str(images.px)]
-    flags: Mapping[str, Path | int | None] = {"--data-dir": data.data_dir, "--px": data.px}
-    words = ["--data", images.name]
-    for flag, value in flags.items():
-        words += [flag, str(value)] if value is not None else []
-    return words + (["--download"] if data.download else [])
-
-
 def _known(typed: Sequence[str], workspace: Workspace) -> blackbox.Known | None:
     """Returns the surrogates and their weights; None if there are none."""
     pairs = [with_weight(text) for text in typed]
@@ -211,9 +172,14 @@ def _known(typed: Sequence[str], workspace: Workspace) -> blackbox.Known | None:
 
 
 def with_weight(text: str) -> tuple[str, float]:
-    """Parses `r20=0.5` into a reference and a weight, by default 1. Raises BadValue."""
+    """Parses `r20=0.5` into a reference and a weight, by default 1. Raises BadValue.
+
+    An argument of a reference has an `=` of its own: `net.py:load?ckpt=best.pt=0.5` has a weight,
+    `net.py:load?ckpt=best.pt` has none.
+    """
     ref, equals, weight = text.rpartition("=")
-    if not equals:
+    last_argument = text.rpartition("?")[2].rpartition("&")[2]
+    if not equals or ("?" in text and last_argument.count("=") < 2):
         return text, 1.0
     try:
         return ref, float(weight)

@@ -10,7 +10,7 @@ from fdbench.api.requests import DataRequest
 from fdbench.console import say
 from fdbench.errors import BadValue, unknown
 from fdbench.machine import start_torch
-from fdbench.models import denoise_choices
+from fdbench.models import denoise_choices, open_model
 from fdbench.specs import NO_DENOISER, ModelSpec
 from fdbench.training import DataSource, Settings
 from fdbench.units import check_size
@@ -129,11 +129,11 @@ def train_attacker(
     """
     if eps is not None:
         check_size(eps, "linf")
-    torch_device = start_torch(device, threads)
+    torch_device, workspace = start_torch(device, threads), workspace_at(results)
     return training.train_attacker(
-        surrogates,
+        [open_model(ref, workspace) for ref in surrogates],
         _source(data),
-        workspace=workspace_at(results),
+        workspace=workspace,
         device=torch_device,
         say=say,
         name=name,

@@ -1,4 +1,4 @@
-from .generator import GeneratorLearner, GeneratorTraining
+from .generator import GeneratorLearner, GeneratorTraining, eps_range
 from .learner import Learner, Lesson, Loader
 from .loop import train
 from .methods import METHODS, learner_for
@@ -16,6 +16,7 @@ __all__ = [
     "Loader",
     "Settings",
     "Training",
+    "eps_range",
     "learner_for",
     "train",
     "train_attacker",

@@ -26,6 +26,11 @@ from fdbench.types import Batch, Images, Labels, Logits
 _SMALLEST = 0.25
 
 
+def eps_range(largest: float) -> tuple[float, float]:
+    """Returns the smallest and the largest eps of a training up to `largest`."""
+    return _SMALLEST * largest, largest
+
+
 class AttackerSettings(TypedDict, total=False):
     """The settings of a GeneratorTraining that a user may choose."""
 

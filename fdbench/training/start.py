@@ -11,7 +11,7 @@ from fdbench.attacks import Ensemble
 from fdbench.data import Dataset, open_data, sampled
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.machine import rank_and_world
-from fdbench.models import Model, open_model
+from fdbench.models import Model
 from fdbench.specs import ModelSpec, default_eps
 from fdbench.store import Surrogate, Workspace
 from fdbench.training.generator import AttackerSettings, GeneratorLearner, GeneratorTraining
@@ -76,7 +76,7 @@ def train_network(
 
 
 def train_attacker(
-    surrogates: Sequence[str],
+    surrogates: Sequence[Model],
     source: DataSource,
     *,
     workspace: Workspace,
@@ -90,7 +90,7 @@ def train_attacker(
     """Trains the feed-forward attacker, or resumes, and returns the path of its weights.
 
     Args:
-        surrogates: references of networks, as --model takes them.
+        surrogates: the networks to train on.
         eps: the largest perturbation, in image units; None takes the default for the data.
         settings: fields of GeneratorTraining; those left out have its defaults.
 
@@ -98,15 +98,14 @@ def train_attacker(
     name the training data.
     """
     _refuse_several_processes()
-    models = [open_model(ref, workspace) for ref in surrogates]
-    data = source.ref or _common_data(models)
-    nets = tuple(model.net.to(device) for model in models)
+    data = source.ref or _common_data(surrogates)
+    nets = tuple(model.net.to(device) for model in surrogates)
     images = source.open(data, "train")
     if settings.get("limit") is not None:
         images = sampled(images)  # class by class in turn where ordered by class
     training = GeneratorTraining(
         name,
-        tuple(Surrogate(model.name, model.ref, model.weights) for model in models),
+        tuple(Surrogate(model.name, model.ref, model.weights) for model in surrogates),
         Ensemble(nets, (1.0,) * len(nets)),
         images,
         workspace,

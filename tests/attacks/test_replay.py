@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from test_make import linear, plan, silent
 
+from fdbench.api import generators
+from fdbench.api.black_box import with_weight
 from fdbench.attacks.protocol import Subject
 from fdbench.attacks.replay import Replay
 from fdbench.attacks.targets import draw_targets
@@ -239,19 +242,107 @@ def test_the_competitions_images_bring_their_targets(cwd: Path) -> None:
     assert drawn.info.targets == "random"
 
 
-def test_an_untrained_generator_is_refused_with_the_command_that_trains_it(cwd: Path) -> None:
-    known = "--data fashion-mini --surrogate threenets:known --surrogate threenets:other=0.5"
-    result = run(f"{known} --eps 4/255 --limit 3")
-    assert result.exit_code == 1
-    command = (
-        "fdbench train-attacker --data fashion-mini --surrogate threenets:known "
-        "--surrogate threenets:other --eps 4/255"
+DEFAULT = "--data fashion-mini --surrogate threenets:known --limit 3 --batch-size 3"
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generators that train on eight images."""
+    monkeypatch.setattr(generators, "_LIMIT", 8)
+
+
+def trained() -> set[str]:
+    return {path.name for path in Path("results/attackers").glob("*.safetensors")}
+
+
+def weights_of(result: Result) -> Path:
+    """The generator's file, from the set that the command made."""
+    assert result.exit_code == 0, result.output
+    info = json.loads((Path(result.stdout.splitlines()[-1]) / "set.json").read_text())
+    knobs = next(one["knobs"] for one in info["attackers"] if one["name"] == "generator")
+    assert list(info["files"]) == [knobs["weights"]]
+    return Path(knobs["weights"])
+
+
+@pytest.mark.usefixtures("cwd", "few")
+def test_the_default_battery_trains_its_generator_once_for_its_surrogates_and_eps() -> None:
+    first = run(f"{DEFAULT} --eps 4/255")
+    path = weights_of(first)
+    assert (
+        f"the attacker generator trains first, once for these surrogates and this eps: {path}"
+        in (" ".join(first.stderr.split()))
     )
-    assert command in result.stderr.splitlines()
-    assert not (cwd / "results").exists()
-    short = [*command.split()[2:], "--limit", "4", "--epochs", "1"]
-    assert CliRunner().invoke(train_attacker, short).exit_code == 0
-    assert (cwd / "results" / "attackers" / "generator.safetensors").is_file()
+    again = run(f"{DEFAULT.replace('3', '5')} --eps 4/255")
+    assert weights_of(again) == path
+    assert "trains first" not in again.stderr
+    assert trained() == {path.name}
+    others = [run(f"{DEFAULT} --eps 8/255"), run(f"{DEFAULT} --surrogate threenets:other")]
+    assert len({path, *map(weights_of, others)}) == 3
+
+
+@pytest.mark.usefixtures("cwd", "few")
+def test_a_generator_of_train_attacker_is_taken_for_its_own_surrogates_and_eps_only() -> None:
+    words = "--data fashion-mini --surrogate threenets:known --eps 8/255 --limit 4 --epochs 1"
+    assert CliRunner().invoke(train_attacker, words.split()).exit_code == 0
+    own = Path("results/attackers/generator.safetensors")
+    assert weights_of(run(f"{DEFAULT} --eps 8/255")) == own
+    assert weights_of(run(f"{DEFAULT} --eps 2/255")) == own, "it saw eps from 2/255 to 8/255"
+    assert weights_of(run(f"{DEFAULT} --eps 1/255")) != own
+    assert weights_of(run(f"{DEFAULT.replace('known', 'other')} --eps 8/255")) != own
+
+
+@pytest.mark.usefixtures("cwd", "few")
+def test_an_interrupted_training_of_the_battery_continues_with_the_same_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = weights_of(run(f"{DEFAULT} --eps 4/255")).read_bytes()
+    shutil.rmtree("results")
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fdbench.training.loop._close_epoch", interrupted)
+        assert run(f"{DEFAULT} --eps 4/255").exit_code != 0
+    assert not Path("results/sets").exists()
+    result = run(f"{DEFAULT} --eps 4/255")
+    assert "continuing generator-" in result.stderr
+    assert weights_of(result).read_bytes() == whole
+
+
+@pytest.mark.usefixtures("few")
+def test_where_no_generator_can_be_trained_the_line_to_type_is_named(
+    cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = run(f"{DEFAULT} --eps 4/255")
+    assert result.exit_code == 1
+    assert "Type this command once without torchrun" in result.stderr
+    monkeypatch.delenv("WORLD_SIZE")
+    (cwd / "nips" / "images").mkdir(parents=True)
+    (cwd / "nips" / "images.csv").write_text("ImageId,TrueLabel,TargetClass\na,2,5\n")
+    Image.fromarray(np.zeros((28, 28, 3), np.uint8)).save(cwd / "nips" / "images" / "a.png")
+    result = run("--data caad:nips --surrogate threenets:thousand --eps 16/255")
+    assert result.exit_code == 1
+    assert (
+        "fdbench train-attacker --data folder:DIR --px 28 --surrogate threenets:thousand "
+        "--eps 16/255" in result.stderr.splitlines()
+    )
+    assert not (cwd / "results" / "attackers").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "ref", "weight"),
+    [
+        ("r20", "r20", 1.0),
+        ("r20=0.5", "r20", 0.5),
+        ("net.py:load?ckpt=best.pt", "net.py:load?ckpt=best.pt", 1.0),
+        ("net.py:load?ckpt=best.pt=2", "net.py:load?ckpt=best.pt", 2.0),
+        ("net.py:load?ckpt=a.pt&width=16", "net.py:load?ckpt=a.pt&width=16", 1.0),
+    ],
+)
+def test_an_argument_of_a_surrogate_is_not_its_weight(typed: str, ref: str, weight: float) -> None:
+    assert with_weight(typed) == (ref, weight)
 
 
 def test_more_images_than_the_set_holds_are_refused_before_any_is_judged(cwd: Path) -> None:

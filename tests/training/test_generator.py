@@ -19,6 +19,7 @@ from fdbench.attacks.transfer.generator import Painter, load_painter
 from fdbench.commands.train_attacker import train_attacker
 from fdbench.data import Dataset, open_data, sampled
 from fdbench.errors import BadValue, FdbenchError
+from fdbench.models import open_model
 from fdbench.store import Surrogate
 from fdbench.store.tensors import read_tensors
 from fdbench.store.workspace import Workspace
@@ -294,9 +295,10 @@ def test_a_limit_on_class_ordered_data_trains_on_every_class(
         return learner.weights
 
     monkeypatch.setattr(start, "train", train)
+    surrogate = open_model("own_surrogate:net", Workspace(tmp_path))
     for limit in (None, 8):
         start.train_attacker(
-            ["own_surrogate:net"], start.DataSource(f"npz:{tmp_path}"), limit=limit,
+            [surrogate], start.DataSource(f"npz:{tmp_path}"), limit=limit,
             workspace=Workspace(tmp_path), device=torch.device("cpu"), say=silent,
         )  # fmt: skip
     whole, few = used

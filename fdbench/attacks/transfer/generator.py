@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fdbench.attacks.transfer.ensemble import Task
 from fdbench.attacks.transfer.method import Method
-from fdbench.errors import FdbenchError
+from fdbench.errors import BadValue, FdbenchError
 from fdbench.models import fill, weights_hash
 from fdbench.specs import Knobs
 from fdbench.store import read_tensors
@@ -94,9 +94,16 @@ def count_passes(knobs: Knobs, nets: int) -> int:
 def generator(task: Task) -> Images:
     """Takes one pass of the ensemble for the hint, one of the trained network in `weights`.
 
-    Raises FdbenchError if the weights are missing or were trained at another image size.
+    Raises BadValue if no weights are named, FdbenchError if they are missing or were trained at
+    another image size.
     """
     x = task.x
+    if not task.knobs["weights"]:
+        raise BadValue(
+            "generator is a trained attacker: name its weights.\n"
+            'fdbench.transfer(..., method="generator", weights=str(path)), with the path that '
+            "fdbench.train_attacker returns."
+        )
     path = Path(task.knobs["weights"])
     net, card = load_painter(path)
     if card["data"]["px"] != x.shape[-1]:
@@ -115,7 +122,7 @@ def generator(task: Task) -> Images:
 GENERATOR = Method(
     generator,
     count_passes,
-    {"weights": "results/attackers/generator.safetensors"},
+    {"weights": ""},
     l2=False,
     targeted=False,
 )
