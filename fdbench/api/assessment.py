@@ -128,7 +128,7 @@ def _announce(evaluations: Sequence[Evaluation], examine: int) -> None:
     steps = [
         *map(step_of, evaluations),
         *([Step("doctor", examine, gradients_per_image())] if examine else []),
-        Step("verify", len(first.positions), len(evaluations)),
+        Step("verify", len(first.positions), float(len(evaluations))),
     ]
     say(f"{first.model.name} on {first.data.name}, {first.spec.norm}, eps {first.spec.eps_text}:")
     for line in announcement(steps, seconds_per_gradient(first.model.net, batch)):

@@ -36,7 +36,7 @@ def step_of(evaluation: Evaluation) -> Step:
     return Step(
         spec.title or attack.name,
         sum(ids[position] not in done for position in evaluation.positions),
-        attack.cost(spec) * attack.gradients_per_pass,
+        float(attack.cost(spec) * attack.gradients_per_pass),
         at_most=attack.drops_broken,
     )
 
