@@ -245,5 +245,5 @@ def _open_or_say(ref: str | nn.Module, workspace: Workspace) -> Model | None:
     except BadValue:
         raise
     except FdbenchError as reason:
-        say(f"{reason.message}\nIf the weights are elsewhere: --model FILE.safetensors")
+        say(f"{reason.message}\nIf it is elsewhere now: --model FILE.safetensors or net.py:load")
         return None

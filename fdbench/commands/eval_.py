@@ -26,7 +26,12 @@ from fdbench.commands.options import (
     strict_option,
     taken,
 )
-from fdbench.commands.results import refuse_implausible, show_runs
+from fdbench.commands.results import (
+    refuse_implausible,
+    show_folders,
+    show_json,
+    show_stages,
+)
 from fdbench.console import out, stoppable
 from fdbench.errors import SanityFailed
 from fdbench.store import VERDICTS
@@ -67,11 +72,14 @@ def eval_(
     with stoppable():
         found = list(api.assess_models(models, request, data, run, results, compute))
     runs = [run for one in found for run in one.runs]
-    if not as_json:
+    if as_json:
+        show_json(runs)
+    else:
         for one in found:
             _show(one)
         api.report(results, "table", runs=runs)
-    show_runs(runs, as_json)
+        show_stages([record for run in runs for record in api.results_of(run)])
+        show_folders(runs)
     _refuse_failed(found)
     if strict:
         refuse_implausible(runs)

@@ -23,9 +23,19 @@ def described(folder: Path) -> dict[str, Any]:
 def show_runs(folders: Sequence[Path], as_json: bool) -> None:
     """Prints the results and then the run folders, one per line; or all of it as JSON."""
     if as_json:
-        out.print(json.dumps([described(folder) for folder in folders]), soft_wrap=True)
+        show_json(folders)
         return
     show_results(folders)
+    show_folders(folders)
+
+
+def show_json(folders: Sequence[Path]) -> None:
+    """Prints the runs and their results as JSON."""
+    out.print(json.dumps([described(folder) for folder in folders]), soft_wrap=True)
+
+
+def show_folders(folders: Sequence[Path]) -> None:
+    """Prints the run folders, one per line."""
     for folder in folders:
         out.print(str(folder), soft_wrap=True)
 
@@ -46,12 +56,17 @@ def show_results(folders: Sequence[Path]) -> None:
         cells += [_score(record, "robust")] + ([_score(record, "success")] if success else [])
         table.add_row(*cells)
     out.print(table)
+    show_stages(records)
+    if success:
+        say(_TARGETED)
+
+
+def show_stages(records: Sequence[Mapping[str, Any]]) -> None:
+    """Prints what AutoAttack's attacks left, one after the other."""
     for record in records:
         if record["stages"]:
             after = ", ".join(f"{name} {value:.1f}" for name, value in record["stages"].items())
             out.print(f"{record['model']}, left after each attack: {after}", soft_wrap=True)
-    if success:
-        say(_TARGETED)
 
 
 def _attack(record: Mapping[str, Any]) -> str:

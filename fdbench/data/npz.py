@@ -21,7 +21,7 @@ _FORMAT = "Expected: x uint8 (N, H, W, 3) or (N, H, W), square, 0 .. 255; y int6
 _REQUIRED = ("x", "y")
 _BEFORE_NORMALISATION = (
     "Normalised already? Store the images as they were before, and put the normalisation into the "
-    "network: fdbench.Preprocessed(net, None, mean, std)."
+    "network: fdbench.Preprocessed(net, mean=..., std=...)."
 )
 _FROM_UNIT = "(x * 255).round().astype('uint8')"
 # Above any normalised image, (1 - mean) / std, where std is rarely below 0.1; images of 0 .. 255

@@ -95,6 +95,10 @@ def test_the_description_names_size_interpolation_and_scale() -> None:
         "resize to 224x224 (bicubic, antialias), mean 0.485 0.456 0.406, std 0.229 0.224 0.225"
     )
     assert Preprocessed(nn.Identity(), None, MEAN, STD).description.startswith("no resize, mean")
+    left_out = Preprocessed(nn.Identity(), mean=MEAN, std=STD)
+    assert left_out.description == Preprocessed(nn.Identity(), None, MEAN, STD).description
+    x = torch.rand((2, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(Preprocessed(nn.Flatten())(x), x.flatten(1)), "nothing given, nothing done"
 
 
 def test_another_scale_is_another_network_by_its_hash() -> None:

@@ -42,9 +42,9 @@ class Preprocessed(nn.Module):
     def __init__(
         self,
         net: nn.Module,
-        px: int | None,
-        mean: Sequence[float],
-        std: Sequence[float],
+        px: int | None = None,
+        mean: Sequence[float] = (0.0, 0.0, 0.0),
+        std: Sequence[float] = (1.0, 1.0, 1.0),
         interpolation: str = "bicubic",
         *,
         antialias: bool = True,

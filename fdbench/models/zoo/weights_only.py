@@ -122,7 +122,7 @@ def _loader(path: Path, weights: _Weights, source: str, needed: str = "") -> Fdb
         + "\n\nThen type: "
         f"--model 'loader.py:load?ckpt={path}'\n"
         "The network takes RGB in [0, 1]. If it was trained on normalised images, end with\n"
-        "    return fdbench.Preprocessed(net, None, mean=(...), std=(...))"
+        "    return fdbench.Preprocessed(net, mean=(...), std=(...))"
     )
 
 
