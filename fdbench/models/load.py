@@ -143,13 +143,15 @@ def _from_submission(folder: Path) -> Model:
 
 
 def _from_code(code: Code) -> Model:
-    return _from_elsewhere(code.name, code.ref, code.network())
+    # Hashed without folders: the same file is the same network on another machine.
+    return _from_elsewhere(code.name, code.ref, code.network(), code.name)
 
 
-def _from_elsewhere(name: str, ref: str, net: nn.Module) -> Model:
+def _from_elsewhere(name: str, ref: str, net: nn.Module, hashed: str | None = None) -> Model:
     net = _frozen(net)
     words = net.description if isinstance(net, Preprocessed) else ""
-    return _in_float32(Model(name, ref, net, hash_elsewhere(ref, net), None, words))
+    weights = hash_elsewhere(hashed or ref, net)
+    return _in_float32(Model(name, ref, net, weights, None, words))
 
 
 def _in_float32(model: Model) -> Model:
@@ -172,7 +174,7 @@ def in_memory_model(net: nn.Module) -> Model:
 def hash_elsewhere(ref: str, net: nn.Module) -> str:
     """Returns the sha256 of a third-party network.
 
-    Includes its reference: two functions may wrap the same parameters in different code, and then
-    results for one network don't hold for the other.
+    Includes its reference, without folders: two functions may wrap the same parameters in different
+    code, and then results for one network don't hold for the other.
     """
     return hashlib.sha256(f"{ref}\n{weights_hash(net.state_dict())}".encode()).hexdigest()

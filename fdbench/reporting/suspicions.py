@@ -1,9 +1,13 @@
 """The warnings of runs, under a report and in its tables. Free of torch."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
+from fdbench.reporting.outcomes import clean_prediction, image
 from fdbench.reporting.sanity import implausible
 from fdbench.store import Run
+
+TIES = 0.01  # share of images that rounding may decide: less than that is no disagreement
 
 
 def of_run(run: Run) -> list[str]:
@@ -17,4 +21,28 @@ def warnings(runs: Sequence[Run]) -> list[str]:
     for run in runs:
         for text in of_run(run):
             about.setdefault(text, []).append(run.info.model.name)
-    return [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in about.items()]
+    lines = [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in about.items()]
+    return [*lines, *_disagreements(runs)]
+
+
+def _disagreements(runs: Sequence[Run]) -> Iterator[str]:
+    """Yields a line for each network whose runs answer differently on clean images.
+
+    Weights name a network, and its code is not part of them: two files of one name may hold other
+    code, in which case their runs are about two networks.
+    """
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        if not run.info.found.get("network", {}).get("random"):
+            groups[run.info.model.weights, run.info.data.fingerprint].append(run)
+    for same in groups.values():
+        answers: dict[object, set[int]] = defaultdict(set)
+        for row in (row for run in same for row in run.rows):
+            answers[image(row)].add(clean_prediction(row))
+        several = sum(len(classes) > 1 for classes in answers.values())
+        if several > 1 and several > TIES * len(answers):
+            name = same[0].info.model.name
+            yield (
+                f"{name}: its runs disagree on {several} of {len(answers)} clean images: the "
+                "weights are the same, the code around them is not"
+            )

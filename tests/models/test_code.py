@@ -1,6 +1,7 @@
 """Networks from the user's own code: a file or module, its attribute, and arguments."""
 
 import hashlib
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,6 +89,15 @@ def test_a_recorded_reference_opens_the_same_network_in_another_folder(
     assert (again.ref, again.weights, again.name) == (model.ref, model.weights, model.name)
     assert again.net.further == model.net.further == {"note": "a+b&c"}
     assert again.net.ckpt == str(home / "best.pt")
+
+
+def test_a_folder_that_moves_holds_the_same_network(home: Path, tmp_path: Path) -> None:
+    (home / "best.pt").write_text("")
+    model = opened(f"{home}/net.py:load?ckpt=best.pt")
+    shutil.copytree(home, tmp_path / "elsewhere")
+    moved = opened(f"{tmp_path}/elsewhere/net.py:load?ckpt=best.pt")
+    assert (moved.weights, moved.name) == (model.weights, model.name)
+    assert moved.ref != model.ref
 
 
 def test_the_name_of_a_network_has_no_folders(home: Path) -> None:

@@ -220,6 +220,22 @@ def test_a_warning_of_many_runs_is_shown_once_with_their_models(tmp_path: Path) 
     assert warnings(read_runs(tmp_path)) == ["r18, r20: too hot"]
 
 
+@pytest.mark.parametrize(("differing", "random"), [(1, False), (5, False), (5, True)])
+def test_runs_of_one_network_that_disagree_on_clean_images_are_named(
+    tmp_path: Path, differing: int, random: bool
+) -> None:
+    for seed, odd in ((0, 0), (1, differing)):
+        rows = [row(image, None, (10,), clean=image >= odd) for image in range(100)]
+        run = replace(info(iters=(10,)), seed=seed)
+        store(tmp_path, replace(run, found={"network": {"random": random}}), rows)
+    disagree = [text for text in warnings(read_runs(tmp_path)) if "disagree" in text]
+    if differing == 1 or random:  # a tie that rounding decides, or a network that draws
+        assert disagree == []
+    else:
+        (text,) = disagree
+        assert text.startswith("r20: its runs disagree on 5 of 100 clean images")
+
+
 def test_numbers_do_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
     path = decaying(tmp_path, "r20", ROBUST) / "rows-0.jsonl"
     before = table(tmp_path)
