@@ -1,7 +1,6 @@
 """Networks from the user's own code: a file or module, its attribute, and arguments."""
 
 import hashlib
-import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -94,8 +93,8 @@ def test_a_recorded_reference_opens_the_same_network_in_another_folder(
 def test_a_folder_that_moves_holds_the_same_network(home: Path, tmp_path: Path) -> None:
     (home / "best.pt").write_text("")
     model = opened(f"{home}/net.py:load?ckpt=best.pt")
-    shutil.copytree(home, tmp_path / "elsewhere")
-    moved = opened(f"{tmp_path}/elsewhere/net.py:load?ckpt=best.pt")
+    home.rename(tmp_path / "moved")
+    moved = opened(f"{tmp_path}/moved/net.py:load?ckpt=best.pt")
     assert (moved.weights, moved.name) == (model.weights, model.name)
     assert moved.ref != model.ref
 
