@@ -84,7 +84,8 @@ def test_the_wheel_has_one_top_level_name_all_recipes_and_no_weights(wheel: Path
         recipes = {path.name for path in (ROOT / kind).glob("*.toml")}
         assert recipes
         assert recipes <= {Path(name).name for name in names if name.startswith(f"fdbench/{kind}/")}
-    assert "fdbench/py.typed" in names
+    stubs = {str(path.relative_to(ROOT)) for path in (ROOT / "fdbench").rglob("*.pyi")}
+    assert stubs | {"fdbench/py.typed"} <= set(names), "users' type checkers read these"
     endings = {Path(name).suffix for name in names if not name.split("/")[0].endswith(".dist-info")}
     assert endings <= {".py", ".pyi", ".toml", ".md", ".typed", ".xz", ""}, (
         "weights or worse in the wheel"

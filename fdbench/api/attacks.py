@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fdbench.api import inputs
 from fdbench.attacks import (
     ATTACKS,
     Ensemble,
@@ -17,8 +18,7 @@ from fdbench.attacks import (
     foolbox_norm,
     parameters_of,
 )
-from fdbench.data import check_images
-from fdbench.errors import BadValue, FdbenchError
+from fdbench.errors import BadValue
 from fdbench.evaluation import worst_of
 from fdbench.models import accelerate
 from fdbench.specs import AttackSpec, AutoAttackParameters, FoolboxParameters, PGDParameters
@@ -26,19 +26,6 @@ from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels
 from fdbench.units import check_size
 from fdbench.verdict import Referee, check
-
-
-def _refuse_unfit(net: nn.Module, x: Images) -> None:
-    if net.training:
-        raise FdbenchError(
-            "the network is in training mode: its logits depend on the batch.\nCall net.eval()."
-        )
-    check_images(x)
-
-
-@torch.no_grad()
-def _classes(net: nn.Module, x: Images) -> int:
-    return int(net(x[:1]).shape[1])
 
 
 def _batch(x: Images, labels: Labels) -> Batch:
@@ -80,13 +67,15 @@ def run_attack(
         FdbenchError: if `x` leaves [0, 1] or the network is in training mode.
         IllegalAdversary: if the attack leaves its threat model.
     """
-    _refuse_unfit(net, x)
+    classes = inputs.fit(net, x)
+    inputs.labels(labels, x, classes)
     spec = checked(spec)
     if targets is not None and not spec.targeted:
         raise BadValue("targets are given, but the attack is untargeted: targeted=True.")
     batch, threat, attack = _batch(x, labels), Threat(spec.norm, spec.eps), ATTACKS[spec.attack]
     attack.check(spec)
-    classes = _classes(net, x)
+    if targets is not None:
+        inputs.labels(targets, x, classes, "targets")
     if spec.targeted and targets is None:
         targets = draw_targets(batch, classes, seed)
     fast, _ = accelerate(net, x[:16], precision)
@@ -290,8 +279,9 @@ def transfer(
     Example:
         >>> adv = fdbench.transfer([net], x, eps=8 / 255, method="ifgsm", iters=5)
     """
-    for net in surrogates:
-        _refuse_unfit(net, x)
+    classes = [inputs.fit(net, x) for net in surrogates]
+    if targets is not None:
+        inputs.labels(targets, x, min(classes), "targets")
     check_size(eps, norm)
     ensemble = Ensemble(tuple(surrogates), tuple(logit_weights or (1.0,) * len(surrogates)))
     threat, batch = Threat(norm, eps), _batch(x, torch.zeros(len(x), dtype=torch.int64))

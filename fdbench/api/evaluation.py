@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fdbench.api import inputs
 from fdbench.api.opening import (
     complete,
     in_order,
@@ -86,6 +87,7 @@ def evaluate(
     workspace, where = workspace_at(results), start_torch(device, None)
     opened = model_of(model, workspace)
     request = _request(attack, eps, norm, targeted, precision, parameters)
+    inputs.data(data)
     if isinstance(data, Dataset):
         images = data if data.sample != "first" else in_order(data, sample)
     else:
