@@ -49,10 +49,8 @@ def labels(given: Labels, x: Images, classes: int, name: str = "labels") -> None
     low, high = int(given.min()), int(given.max())
     if low < 0 or high >= classes:
         hint = f"\n{name} = {name} - 1, if they count from 1." if low == 1 else ""
-        last = classes - 1
-        raise BadValue(
-            f"{name} go from {low} to {high}, the network has classes 0 to {last}.{hint}"
-        )
+        known = f"the network has classes 0 to {classes - 1}"
+        raise BadValue(f"{name} go from {low} to {high}, {known}.{hint}")
 
 
 def data(given: str | Dataset) -> None:
