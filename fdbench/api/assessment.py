@@ -29,7 +29,7 @@ from fdbench.evaluation import (
 )
 from fdbench.machine import start_torch
 from fdbench.specs import battery
-from fdbench.store import Check, Findings, read_findings
+from fdbench.store import Check, Findings, deepest, read_findings
 
 
 @dataclass(frozen=True)
@@ -113,11 +113,8 @@ def _assessed(evaluations: Sequence[Evaluation], examine: int) -> Assessment:
 
 def _examined_before(evaluation: Evaluation, images: int) -> Findings | None:
     """The doctor's findings about this network, these data and this threat, if on enough images."""
-    info = run_info(evaluation)
-    for one in read_findings(evaluation.workspace):
-        if one.concerns(info) and (one.images or 0) >= images:
-            return one
-    return None
+    known = deepest(read_findings(evaluation.workspace), run_info(evaluation))
+    return known if known and (known.images or 0) >= images else None
 
 
 def _announce(evaluations: Sequence[Evaluation], examine: int) -> None:

@@ -18,7 +18,7 @@ from fdbench.api.opening import (
 )
 from fdbench.api.requests import Compute, DataRequest, SetRequest
 from fdbench.attacks import Replay, from_file
-from fdbench.console import say
+from fdbench.console import say, warn
 from fdbench.data import Dataset
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.evaluation import Evaluation
@@ -70,7 +70,7 @@ def make_set(
     kind = f"targeted ({plan.aim.name.split()[0]})" if plan.aim else "untargeted"
     say(f"{names} on {plan.data.name}, linf, eps {255 * plan.threat.eps:g}/255, {kind}")
     for warning in plan.warnings:
-        say(f"warning: {warning}")
+        warn(warning)
     folder = blackbox.make_set(plan, say)
     stored = AdvSet.open(workspace, folder.name)
     for name, counts in stored.counts.items():

@@ -16,7 +16,7 @@ from fdbench.api.opening import (
     workspace_at,
 )
 from fdbench.api.requests import AttackRequest, Compute, DataRequest, DoctorRequest
-from fdbench.console import progress, say
+from fdbench.console import progress, say, warn
 from fdbench.data import Dataset
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.evaluation import CHECKS, Patient, audit, check_fit, examine, find_run
@@ -24,7 +24,15 @@ from fdbench.evaluation import read_run as read_saved
 from fdbench.machine import start_torch
 from fdbench.models import Model, open_model
 from fdbench.specs import AttackSpec
-from fdbench.store import Check, Findings, Workspace, now, write_findings
+from fdbench.store import (
+    Check,
+    Findings,
+    Workspace,
+    now,
+    read_unfinished,
+    write_findings,
+    write_unfinished,
+)
 from fdbench.threat import Threat, unusual
 from fdbench.types import Images
 
@@ -117,6 +125,7 @@ def examined(
     batch = images.fetch(range(min(checkup.limit, len(images)))).to(device)
     classes = check_fit(model, images, batch).shape[1]
     others = _others(model, checkup.surrogates, workspace, batch.x, classes)
+    expected = checkup.expected or _card_says(model, images.name)
     patient = Patient(
         model.net,
         batch,
@@ -124,25 +133,35 @@ def examined(
         classes,
         checkup.seed,
         checkup.eot,
-        checkup.expected or _card_says(model, images.name),
-        tuple(net for _, net in others),
+        expected,
+        tuple(other.net for other in others),
     )
-    names = [name for name, _ in others]
     about = Findings(
         model.name, model.weights, images.name, (), now(), spec.norm, spec.eps, len(batch.ids),
-        images.split, images.fingerprint, model.preprocessing,
+        images.split, images.fingerprint, model.preprocessing, images.sample, checkup.seed,
+        checkup.eot, ", ".join(f"{other.name} {other.weights[:8]}" for other in others),
+        "{:g} within {:g}".format(*expected) if expected else "",
     )  # fmt: skip
     if far := unusual(spec.norm, spec.eps, images.px):
-        say(f"warning: {far}")
-    say(f"{about.title}; transfer from {', '.join(names) or 'no network'}")
+        warn(far)
+    say(f"{about.title}; transfer from {about.surrogates or 'no network'}")
     return _kept(patient, about, workspace)
 
 
 def _kept(patient: Patient, about: Findings, workspace: Workspace) -> Findings:
-    """Runs every check and stores the findings."""
-    with progress(f"doctor {about.model}", len(CHECKS), "checks") as advance:
-        findings = replace(about, checks=tuple(examine(patient, lambda: advance(1))))
+    """Runs the checks that are not done yet, each stored at once, and stores the findings."""
+    done = read_unfinished(workspace, about)
+    if done:
+        say(f"continuing after {len(done)} of {len(CHECKS)} checks")
+    findings = about
+    with progress(f"doctor {about.model}", len(CHECKS), "checks", len(done)) as advance:
+        for check in examine(patient, done):
+            findings = replace(findings, checks=(*findings.checks, check))
+            if len(findings.checks) > len(done):
+                write_unfinished(workspace, findings)
+                advance(1)
     say(f"kept in {write_findings(workspace, findings)}")
+    workspace.unfinished_findings(about.name).unlink(missing_ok=True)
     return findings
 
 
@@ -157,10 +176,10 @@ def _card_says(model: Model, data: str) -> tuple[float, float] | None:
 
 def _others(
     model: Model, surrogates: Sequence[str], workspace: Workspace, x: Images, classes: int
-) -> list[tuple[str, nn.Module]]:
+) -> list[Model]:
     """Returns networks to transfer from: those named, or some here with as many classes."""
     refs = surrogates or [name for name in workspace.weights() if name != model.name]
-    chosen: list[tuple[str, nn.Module]] = []
+    chosen: list[Model] = []
     for ref in refs:
         other = open_model(ref, workspace)
         if other.weights == model.weights:
@@ -173,7 +192,7 @@ def _others(
         if surrogates and not fits:
             raise BadValue(f"--surrogate {ref} does not have the model's {classes} classes.")
         if fits:
-            chosen.append((other.name, net))
+            chosen.append(other)
         if not surrogates and len(chosen) == _FEW:
             break
     return chosen

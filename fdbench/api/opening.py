@@ -9,7 +9,7 @@ from torch import nn
 
 from fdbench.api.requests import AttackRequest, DataRequest
 from fdbench.attacks import checked
-from fdbench.console import say
+from fdbench.console import say, warn
 from fdbench.data import DATA, Dataset, open_data, sampled
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.models import Model, in_memory_model, open_model
@@ -80,6 +80,8 @@ def open_models(refs: Sequence[str], workspace: Workspace) -> Iterator[Model]:
         say(f"models: {', '.join(chosen)} (all in {workspace.checkpoints})")
     for ref in chosen:
         model = open_model(ref, workspace)
+        for warning in model.warnings:
+            warn(f"{model.name}: {warning}")
         if model.preprocessing:
             say(f"{model.name}: {model.preprocessing}")
         if model.card and model.card.source:

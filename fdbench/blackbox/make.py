@@ -11,7 +11,7 @@ import torch
 from fdbench import verdict
 from fdbench.attacks import draw_targets, given
 from fdbench.blackbox.attackers import Attacker, Known
-from fdbench.console import progress
+from fdbench.console import progress, warn
 from fdbench.data import Dataset, caad_targets
 from fdbench.errors import BadValue
 from fdbench.machine import BatchLimit, environment, rank_and_world, tidy
@@ -149,7 +149,7 @@ def make_set(plan: SetPlan, say: Callable[[str], None]) -> Path:
         todo, total = [p for p in mine if left[p]], len(mine) * len(names)
         say(f"set {folder.path.name}: {sum(left.values())} of {total} images to make")
         with progress(folder.path.name, total, "images", total - sum(left.values())) as advance:
-            session = _Session(plan, folder, advance, say)
+            session = _Session(plan, folder, advance)
             for batch in plan.data.batches(todo, plan.batch_size):
                 session.make(batch)
                 tidy()
@@ -163,7 +163,6 @@ class _Session:
     plan: SetPlan
     folder: SetFolder
     advance: Callable[[float], None]
-    say: Callable[[str], None]
     limits: dict[str, BatchLimit] = field(default_factory=dict)  # by attacker
     unsaved: dict[str, list[str]] = field(default_factory=dict)  # by attacker: new warnings
 
@@ -190,7 +189,7 @@ class _Session:
     def _note_halving(self, name: str, size: int, half: int) -> None:
         """Records a warning in the set; the random numbers stay the same."""
         text = f"{name}: out of memory at {size} images a batch: went on with {half}"
-        self.say(f"warning: {text}")
+        warn(text)
         self.unsaved.setdefault(name, []).append(text)
 
     def _attack(self, attacker: Attacker, cpu: Batch) -> None:

@@ -308,11 +308,8 @@ def gradients_per_image(eot: int = 1) -> float:
     return eot * (pgd10_and_100 + large_eps_50) + (QUERIES + DRAWS) / 3
 
 
-def examine(patient: Patient, tick: Callable[[], None] = lambda: None) -> list[Check]:
-    """Runs every check, in the order of CHECKS; `tick` is called after each."""
-    checks = []
+def examine(patient: Patient, done: Sequence[Check] = ()) -> Iterator[Check]:
+    """Yields every check, in the order of CHECKS; those that are `done` are not repeated."""
+    known = {check.check: check for check in done}
     for name, examination in CHECKS.items():
-        verdict, finding = examination(patient)
-        checks.append(Check(name, verdict, finding))
-        tick()
-    return checks
+        yield known.get(name) or Check(name, *examination(patient))

@@ -246,7 +246,7 @@ def _attack_all(
         warn(warning)
         folder.warn(warning)
     if slow := precision.emulated(evaluation.precision, device):
-        say(f"warning: {slow}")
+        warn(slow)
     net = _attacked(evaluation, example, folder)
     cut = fitting(evaluation, net, example.x[:2], chunks, device)
     if cut != chunks:

@@ -4,7 +4,7 @@ An image counts only if the network is right on it under every attack of the thr
 it, white box and black box, at every budget. Free of torch.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from pandas import DataFrame
 
@@ -13,7 +13,7 @@ from fdbench.reporting.document import Cells, Part
 from fdbench.reporting.outcomes import WORST, image, right, right_when_clean
 from fdbench.reporting.scoring import Line, network, percent, scored
 from fdbench.reporting.setting import THREAT, Setting, by_setting
-from fdbench.store import Findings, Row, Run
+from fdbench.store import Findings, Row, Run, deepest
 
 HEADLINE = (
     *("model", "weights", *THREAT, "n"),
@@ -60,13 +60,13 @@ def _attack(run: Run) -> str:
     return f"{spec.attack} {budgets}".strip()
 
 
-def _doctor(run: Run, doctor: Iterable[Findings]) -> str:
+def _doctor(run: Run, doctor: Sequence[Findings]) -> str:
     """What the doctor says about the network under this threat, in two words."""
-    for one in doctor:
-        if one.concerns(run.info):
-            failed = sum(check.verdict == "fail" for check in one.checks)
-            return f"{failed} failed" if failed else "passed"
-    return "not seen"
+    known = deepest(doctor, run.info)
+    if known is None:
+        return "not seen"
+    failed = sum(check.verdict == "fail" for check in known.checks)
+    return f"{failed} failed" if failed else "passed"
 
 
 def headline(runs: Sequence[Run], doctor: Sequence[Findings]) -> DataFrame:

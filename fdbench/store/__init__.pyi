@@ -1,5 +1,15 @@
 from .archiving import archive_run, remove_run
-from .findings import VERDICTS, Check, Findings, findings_about, read_findings, write_findings
+from .findings import (
+    VERDICTS,
+    Check,
+    Findings,
+    deepest,
+    findings_about,
+    read_findings,
+    read_unfinished,
+    write_findings,
+    write_unfinished,
+)
 from .images import Shard, as_images, read_png, read_shard, whole_pixels, write_png, write_shard
 from .journal import Closing, Journal, whole_lines
 from .rows import ROW_FIELDS, BadRow, Row, RowField, add_fields, decode_row, row_digest
@@ -43,6 +53,7 @@ __all__ = [
     "archive_run",
     "as_images",
     "decode_row",
+    "deepest",
     "findings_about",
     "now",
     "read_findings",
@@ -53,6 +64,7 @@ __all__ = [
     "read_runs",
     "read_shard",
     "read_tensors",
+    "read_unfinished",
     "remove_run",
     "row_digest",
     "whole_lines",
@@ -61,4 +73,5 @@ __all__ = [
     "write_png",
     "write_shard",
     "write_tensors",
+    "write_unfinished",
 ]

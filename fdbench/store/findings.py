@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fdbench.errors import FdbenchError
@@ -32,8 +32,9 @@ class Findings:
     """All checks of one network on one data set under one threat.
 
     `weights` is the sha256 of the network's parameters, `fingerprint` that of the data, `eps` is in
-    image units and `images` how many were examined. Files of the first version lack everything
-    after `started`: their threat is unknown.
+    image units and `images` how many were examined, in the order of `sample`. `expected` is the
+    clean accuracy that was wanted. Files of the first version lack everything after `started`:
+    their threat is unknown.
     """
 
     model: str
@@ -47,6 +48,11 @@ class Findings:
     split: str | None = None
     fingerprint: str | None = None
     preprocessing: str = ""  # as in ModelInfo: applied to images first
+    sample: str = "first"
+    seed: int = 0
+    eot: int = 1
+    surrogates: str = ""  # names and first digits of their weights
+    expected: str = ""
 
     @property
     def threat(self) -> str:
@@ -59,13 +65,15 @@ class Findings:
     def title(self) -> str:
         """`r20 on fashion-mini test, linf 8/255, 200 images`: what was examined."""
         data = f"{self.data} {self.split}" if self.split else self.data
-        images = f", {self.images} images" if self.images else ""
+        sample = "" if self.sample == "first" else f" ({self.sample})"
+        images = f", {self.images} images{sample}" if self.images else ""
         return f"{self.model} on {data}, {self.threat}{images}"
 
     @property
     def name(self) -> str:
-        """The name of its file, without the ending: one for each network, data and threat."""
+        """The name of its file, without the ending: one for each network, images and threat."""
         about = [self.weights, self.preprocessing, self.fingerprint, self.norm, self.eps]
+        about += [self.images, self.sample, self.seed, self.eot]
         size = self.threat.replace(" ", "-").split("/")[0]
         return f"{safe(self.model)}-{safe(self.data)}-{size}-{digest(about)[:8]}"
 
@@ -93,6 +101,25 @@ def write_findings(workspace: Workspace | Path, findings: Findings) -> Path:
     path = Workspace.of(workspace).findings(findings.name)
     write_atomically(path, json.dumps(asdict(findings), indent=2) + "\n")
     return path
+
+
+def write_unfinished(workspace: Workspace, findings: Findings) -> None:
+    """Stores the checks done so far, for `read_unfinished`."""
+    path = workspace.unfinished_findings(findings.name)
+    write_atomically(path, json.dumps(asdict(findings), indent=2) + "\n")
+
+
+def read_unfinished(workspace: Workspace, about: Findings) -> tuple[Check, ...]:
+    """Returns the checks done before a kill, if they were about the same.
+
+    Raises FdbenchError for a malformed file.
+    """
+    path = workspace.unfinished_findings(about.name)
+    if not path.is_file():
+        return ()
+    before = _read(path)
+    same = replace(before, checks=(), started=about.started) == about
+    return before.checks if same else ()
 
 
 def _read(path: Path) -> Findings:
@@ -125,11 +152,14 @@ def findings_about(known: Sequence[Findings], runs: Sequence[RunInfo]) -> list[s
     One line per finding, `r20 on cifar10 test, linf 8/255, 200 images: ...`, and one that names the
     networks without any.
     """
-    lines = [
-        f"{one.title}: {line}"
-        for one in known
-        if any(one.concerns(run) for run in runs)
-        for line in one.lines()
-    ]
-    unseen = [run.model.name for run in runs if not any(one.concerns(run) for one in known)]
+    best = [deepest(known, run) for run in runs]
+    said = dict.fromkeys(one for one in best if one)
+    lines = [f"{one.title}: {line}" for one in said for line in one.lines()]
+    unseen = [run.model.name for run, one in zip(runs, best, strict=True) if not one]
     return [*lines, *([f"{NOT_SEEN}: {', '.join(dict.fromkeys(unseen))}"] if unseen else [])]
+
+
+def deepest(known: Sequence[Findings], run: RunInfo) -> Findings | None:
+    """Returns the findings about a run on the most images, the latest of several; None if none."""
+    about = [one for one in known if one.concerns(run)]
+    return max(about, key=lambda one: (one.images or 0, one.started), default=None)

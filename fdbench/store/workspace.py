@@ -11,7 +11,7 @@
     results/archive/RUN/                                  a run that no report shows
     results/sets/SET/                                     adversarial images made once
         set.json, index-RANK.jsonl, adv/SHARD.safetensors
-    results/doctor/*.json                                 the doctor's findings
+    results/doctor/*.json, .resume                        the doctor's findings; some of them
     results/*.md, *.csv, *.png, ...                       tables and figures
 
 Free of torch.
@@ -159,6 +159,10 @@ class Workspace:
     def findings(self, name: str) -> Path:
         """The doctor's findings about one network on one data set under one threat."""
         return self.doctor / f"{name}.json"
+
+    def unfinished_findings(self, name: str) -> Path:
+        """The checks that an unfinished examination has done."""
+        return self.doctor / f"{name}{UNFINISHED}"
 
     def table(self, name: str) -> Path:
         """A table or figure of the report."""

@@ -13,6 +13,7 @@ from killing import TESTS, killed
 
 from fdbench.api import assessment
 from fdbench.commands import cli
+from fdbench.evaluation import CHECKS
 from fdbench.evaluation.budget import Step, announcement, in_words
 from fdbench.store import Workspace, read_findings
 
@@ -98,6 +99,28 @@ def test_the_doctors_findings_are_kept_and_not_made_again(monkeypatch: pytest.Mo
     assert "doctor" in first.stderr.lower()
     assert run(f"{LINE} --limit 20").exit_code == 0
     assert read_findings(Workspace(Path("results"))) == [findings]
+
+
+@pytest.mark.usefixtures("cwd")
+def test_a_stopped_examination_continues_after_its_last_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = "doctor --model nets.py:load --data fashion-mini --eps 8/255 --limit 20"
+    assert run(f"{words} --results whole").exit_code == 0
+
+    def stopped(patient: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setitem(CHECKS, "noise against PGD", stopped)
+        assert run(words).exit_code == 130
+    assert read_findings(Workspace(Path("results"))) == []
+    again = run(words)
+    assert again.exit_code == 0, again.output
+    assert f"continuing after 8 of {len(CHECKS)} checks" in again.stderr
+    whole, one = (read_findings(Workspace(Path(name)))[0] for name in ("whole", "results"))
+    assert one.checks == whole.checks
+    assert [path.suffix for path in Path("results/doctor").iterdir()] == [".json"]
 
 
 @pytest.mark.usefixtures("cwd")

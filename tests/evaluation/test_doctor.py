@@ -100,7 +100,7 @@ class BatchMean(nn.Module):
 
 
 def test_a_plain_network_passes_every_check_that_applies() -> None:
-    checks = examine(patient(healthy()))
+    checks = list(examine(patient(healthy())))
     assert [check.check for check in checks] == list(CHECKS)
     assert [c for c in checks if c.verdict == "fail"] == []
     assert [c.check for c in checks if c.verdict == "skipped"] == ["transfer against PGD"]

@@ -9,7 +9,16 @@ import pytest
 from madeup import examined, info
 
 from fdbench.errors import FdbenchError
-from fdbench.store.findings import Check, findings_about, read_findings, write_findings
+from fdbench.store import Workspace
+from fdbench.store.findings import (
+    Check,
+    deepest,
+    findings_about,
+    read_findings,
+    read_unfinished,
+    write_findings,
+    write_unfinished,
+)
 
 CHECKS = (
     Check("more iterations", "pass", "40.1 % after 100, 40.0 % after 1000"),
@@ -87,6 +96,35 @@ def test_each_network_data_set_and_threat_has_a_file_of_its_own(tmp_path: Path) 
     paths = {write_findings(tmp_path, replace(FINDINGS, **change)) for change in changes}
     assert len(paths) == len(read_findings(tmp_path)) == len(changes)
     assert write_findings(tmp_path, FINDINGS).name.startswith("r20-fashion-mini-linf-8-")
+
+
+def test_a_first_look_does_not_replace_what_was_found_on_more_images(tmp_path: Path) -> None:
+    failed = (Check("loss", "fail", "it does not rise"),)
+    few = replace(FINDINGS, images=20, started="2026")
+    for one in (replace(FINDINGS, checks=failed), few):
+        write_findings(tmp_path, one)
+    known = read_findings(tmp_path)
+    assert len(known) == 2
+    assert findings_about(known, [RUN]) == [
+        "r20 on fashion-mini test, linf 8/255, 200 images: doctor: loss: it does not rise"
+    ]
+    later = replace(FINDINGS, started="2027", seed=1)
+    assert deepest([*known, later], RUN) == later, "of as many images, the latest"
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [({"started": "2026"}, 3), ({"surrogates": "r18 abc"}, 0), ({"expected": "90 within 5"}, 0)],
+)
+def test_checks_of_a_killed_examination_are_taken_up_by_the_same_one_only(
+    tmp_path: Path, change: dict[str, Any], kept: int
+) -> None:
+    workspace = Workspace(tmp_path)
+    about = replace(FINDINGS, checks=())
+    assert read_unfinished(workspace, about) == ()
+    write_unfinished(workspace, FINDINGS)
+    assert len(read_unfinished(workspace, replace(about, **change))) == kept
+    assert read_findings(workspace) == [], "they are no findings yet"
 
 
 FIRST_VERSION = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fdbench.console import say
+from fdbench.console import warn
 from fdbench.errors import BadValue
 from fdbench.submission import BATCH, LIMIT_S, Submission, run_defense, write_images
 from fdbench.types import Images, Logits
@@ -45,10 +45,10 @@ class Defense(nn.Module):
             limit_s = LIMIT_S * math.ceil(len(x) / BATCH)
             answers, run = run_defense(self.submission, inputs, output, limit_s)
         for message in run.messages():
-            say(f"warning: {folder.name}: {message}")
+            warn(f"{folder.name}: {message}")
         missing = [name for name in names if name not in answers]
         if missing:
-            say(f"warning: {folder.name}: {len(missing)} images without an answer count as wrong")
+            warn(f"{folder.name}: {len(missing)} images without an answer count as wrong")
         classes = torch.tensor([answers.get(name, _NO_ANSWER) for name in names])
         return nn.functional.one_hot(classes, CLASSES + 1).to(x)
 
