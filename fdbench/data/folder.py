@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fdbench.console import warn
 from fdbench.data.dataset import Augment, Dataset, Reader, Request, rows_of
 from fdbench.data.memory import pad_crop_flip, to_images
 from fdbench.errors import FdbenchError
@@ -214,6 +215,7 @@ def open_folder(request: Request) -> Dataset:
     if not root.is_dir():
         raise FdbenchError(f"{request.name}: there is no folder {root}.")
     folder, class_names = part_folder(request, _parts(root))
+    _warn_of_numbers(folder, class_names)
     listing = list_images(folder, class_names)
     px = request.px or common_size(f"{folder}/{listing.names[0]}")
 
@@ -221,6 +223,20 @@ def open_folder(request: Request) -> Dataset:
         return FolderReader(paths, px, resize=request.px is not None)
 
     return from_files(request, listing, class_names, px, reader)
+
+
+def _warn_of_numbers(folder: Path, class_names: Sequence[str]) -> None:
+    """Warns where class folders are named by numbers that are not their labels."""
+    if not all(name.isdecimal() for name in class_names):
+        return
+    in_order = sorted(class_names, key=int)
+    if in_order != list(class_names):
+        name = next(name for label, name in enumerate(class_names) if in_order[label] != name)
+        warn(
+            f"{folder}: labels follow the alphabetical order of the class folders, as "
+            f"torchvision's ImageFolder has it: {name} is label {class_names.index(name)}. If your "
+            "network counts them as numbers, rename the folders to equal length (002, 010)."
+        )
 
 
 def common_size(first: str) -> int:

@@ -97,7 +97,7 @@ def _check_labels(path: Path, y: npt.NDArray[Any]) -> None:
     if y.min() < 0:
         count = int((y < 0).sum())
         raise FdbenchError(
-            f"{path}: y has the label {y.min()} ({count} images); labels start at 0.\n"
+            f"{path}: y has the label {y.min()} ({count} of them); labels start at 0.\n"
             "If it marks images without a label, leave them out: keep = y >= 0, and store x[keep], "
             "y[keep]."
         )

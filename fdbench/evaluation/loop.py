@@ -16,7 +16,7 @@ from fdbench.errors import BadValue, FdbenchError
 from fdbench.evaluation import behaviour, precision
 from fdbench.evaluation.batching import Chunks, fitting, remaining
 from fdbench.evaluation.evaluation import Evaluation, check_fit, run_info
-from fdbench.evaluation.observation import Facts, Reference, Watched, added, facts_of
+from fdbench.evaluation.observation import Facts, Reference, Watched, facts_of
 from fdbench.evaluation.readings import Worst, rows_of, worst_of
 from fdbench.machine import BatchLimit, rank_and_world, tidy
 from fdbench.models import accelerate
@@ -26,6 +26,7 @@ from fdbench.store import (
     Row,
     RunFolder,
     Shard,
+    added,
     read_run,
     row_digest,
     whole_pixels,

@@ -67,11 +67,6 @@ def facts_of(
     }
 
 
-def added(one: Mapping[str, int | float], other: Mapping[str, int | float]) -> Facts:
-    """The sums of two batches' facts."""
-    return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
-
-
 @dataclass(frozen=True)
 class Reference:
     """The logits of some images, to be compared with those of a second pass."""

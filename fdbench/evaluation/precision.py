@@ -34,8 +34,8 @@ def emulated(chosen: str, device: torch.device) -> str:
     if chosen != "bf16" or has_bf16(device):
         return ""
     return (
-        "this processor has no bf16 arithmetic and emulates it, many times slower than fp32: use "
-        "--precision fp32, or auto"
+        "this processor has no bf16 arithmetic and emulates it, slower than fp32: use --precision "
+        "fp32, or auto"
     )
 
 

@@ -169,7 +169,7 @@ def victims(runs: Sequence[Run]) -> list[Victim]:
         key=lambda one: (Setting.of(one.run), scoring.contestant(one.run)),
         size=lambda one: len(one.rows),
     )
-    return [kept[key] for key in sorted(kept)]
+    return [kept[key] for key in sorted(kept, key=lambda key: (key[0].order, key[1]))]
 
 
 def blackbox(runs: Sequence[Run]) -> DataFrame:

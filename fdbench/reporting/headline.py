@@ -12,7 +12,7 @@ from fdbench.reporting.cells import column, intervals, numbers, words
 from fdbench.reporting.document import Cells, Part
 from fdbench.reporting.outcomes import WORST, image, right, right_when_clean
 from fdbench.reporting.scoring import Line, network, percent, scored
-from fdbench.reporting.setting import THREAT, Setting, by_setting
+from fdbench.reporting.setting import THREAT, Setting, by_setting, in_order
 from fdbench.store import Findings, Row, Run, deepest
 
 HEADLINE = (
@@ -78,7 +78,7 @@ def headline(runs: Sequence[Run], doctor: Sequence[Findings]) -> DataFrame:
     lines = [_line(groups[key], doctor) for key in sorted(groups)]
     table = DataFrame(lines, columns=list(HEADLINE))
     keys = ["data", "split", "norm", "eps", "targeted", "model", "weights"]
-    return table.sort_values(keys, kind="stable", ignore_index=True)
+    return in_order(table, keys)
 
 
 def headline_parts(table: DataFrame) -> Iterator[Part]:

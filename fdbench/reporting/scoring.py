@@ -13,7 +13,7 @@ from pandas import DataFrame
 
 from fdbench.reporting.attack_columns import Value, attack_columns, identity_at, same_size
 from fdbench.reporting.outcomes import RunAtBudget, Verdicts, at_budgets
-from fdbench.reporting.setting import THREAT, WHITE_BOX, Setting
+from fdbench.reporting.setting import THREAT, WHITE_BOX, Setting, in_order
 from fdbench.specs import AttackSpec, Published, digest, model_recipe, recipe_files
 from fdbench.stats import Paired, paired, wilson
 from fdbench.store import Run, RunInfo
@@ -170,9 +170,9 @@ def comparisons(runs: Sequence[Run]) -> DataFrame:
     lines: list[Line] = []
     for group in groups.values():
         kept = fullest(group, lambda one: contestant(one.run), lambda one: len(one.rows))
-        in_order = [kept[who] for who in sorted(kept)]
-        lines += [_comparison(first, second) for first, second in combinations(in_order, 2)]
+        by_name = [kept[who] for who in sorted(kept)]
+        lines += [_comparison(first, second) for first, second in combinations(by_name, 2)]
     table = DataFrame([line for line in lines if line["n"]], columns=list(PAIRED))
     table["iters"] = table["iters"].astype("Int64")
     keys = ["data", "norm", "eps", "targeted", "against", "model", "iters"]
-    return table.sort_values(keys, kind="stable", ignore_index=True)
+    return in_order(table, keys)

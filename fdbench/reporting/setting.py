@@ -6,7 +6,7 @@ Free of torch.
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 
-from pandas import DataFrame
+from pandas import DataFrame, Series
 
 from fdbench.reporting.attack_columns import sees_network, stored_set
 from fdbench.store import Run
@@ -18,7 +18,7 @@ WHITE_BOX = (*THREAT, "knowledge")
 BLACK_BOX = (*THREAT, "set", "digest")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Setting:
     """Equal for lines of one table; fields that the table does not distinguish are empty."""
 
@@ -54,6 +54,13 @@ class Setting:
         threat = f"{self.data} {self.split}, {self.norm} {self.eps}, {self.targeted}"
         return f"{threat}, {source}" if source else threat
 
+    @property
+    def order(self) -> tuple[str | float, ...]:
+        """By its fields, eps as a number: 8/255 before 16/255."""
+        return tuple(
+            size_in(value) if name == "eps" else value for name, value in vars(self).items()
+        )
+
     def covers(self, run: Run) -> bool:
         """Whether a run's lines have this setting, in the fields that it distinguishes."""
         pairs = zip(astuple(self), astuple(Setting.of(run)), strict=True)
@@ -62,6 +69,21 @@ class Setting:
     def columns(self, names: Sequence[str]) -> dict[str, str]:
         """Some of its fields, as a table's columns."""
         return {name: getattr(self, name) for name in names}
+
+
+def size_in(text: str) -> float:
+    """The size in a table's text, `8/255` or `0.5`."""
+    number, _, below = text.partition("/")
+    return float(number) / float(below or 1)
+
+
+def in_order(table: DataFrame, keys: Sequence[str]) -> DataFrame:
+    """The lines ordered by columns, eps as a number."""
+
+    def value(column: Series) -> Series:
+        return column.map(size_in) if column.name == "eps" else column
+
+    return table.sort_values(list(keys), kind="stable", ignore_index=True, key=value)
 
 
 def by_setting(table: DataFrame, names: Sequence[str]) -> Iterator[tuple[Setting, DataFrame]]:

@@ -22,6 +22,7 @@ from fdbench.reporting.scoring import (
     same_threat,
     scored,
 )
+from fdbench.reporting.setting import in_order
 from fdbench.specs import Published
 from fdbench.store import Run
 
@@ -103,4 +104,4 @@ def whitebox(runs: Sequence[Run]) -> DataFrame:
     table[numbers] = table[numbers].astype(float)
     keys = ["data", "split", "norm", "eps", "targeted", "model", "note", "weights", "iters"]
     unique = table.drop_duplicates([name for name in WHITEBOX if name != "run"])
-    return unique.sort_values([*keys, "attack", "run"], kind="stable", ignore_index=True)
+    return in_order(unique, [*keys, "attack", "run"])

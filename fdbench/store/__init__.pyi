@@ -12,6 +12,7 @@ from .findings import (
 )
 from .images import Shard, as_images, read_png, read_shard, whole_pixels, write_png, write_shard
 from .journal import Closing, Journal, whole_lines
+from .notes import added
 from .rows import ROW_FIELDS, BadRow, Row, RowField, add_fields, decode_row, row_digest
 from .run_json import DataInfo, ModelInfo, RunInfo, read_info
 from .runs import Run, RunFolder, read_rows, read_run, read_runs
@@ -50,6 +51,7 @@ __all__ = [
     "Surrogate",
     "Workspace",
     "add_fields",
+    "added",
     "archive_run",
     "as_images",
     "decode_row",

@@ -16,6 +16,7 @@ from fdbench.errors import FdbenchError
 from fdbench.randomness import ImageId
 from fdbench.specs import digest
 from fdbench.store.journal import Closing, Journal, whole_lines
+from fdbench.store.notes import own_notes, with_notes, write_notes
 from fdbench.store.resuming import changes, merged
 from fdbench.store.rows import BadRow, Row, decode_row, encode_row
 from fdbench.store.run_json import RunInfo, read_info, write_info
@@ -62,7 +63,7 @@ class RunFolder(Closing):
 
     `done` holds the images with a row from any process; `info` is the content of run.json. Rank 0
     maintains run.json, with the warnings and the wall time from `open` to `close`; other ranks
-    write it only if it is missing.
+    write it only if it is missing, and keep notes of their own (store/notes.py).
     """
 
     def __init__(self, path: Path, info: RunInfo, rank: int, journal: Journal) -> None:
@@ -108,7 +109,9 @@ class RunFolder(Closing):
         self._seconds = old.seconds
         kept = replace(old, warnings=merged(old.warnings, self.info.warnings, warnings))
         self.info = _extended(kept, self.info)
-        if self.rank == 0 and self.info != old:
+        if self.rank:
+            self.info = own_notes(self.paths, self.rank, self.info)
+        elif self.info != old:
             write_info(description, self.info)
 
     def append(self, rows: Sequence[Row]) -> None:
@@ -131,6 +134,7 @@ class RunFolder(Closing):
     def _save(self) -> None:
         """Updates run.json, on rank 0 only, so that no rank overwrites another's version."""
         if self.rank:
+            write_notes(self.paths, self.rank, self.info)
             return
         self._saved = time.monotonic()
         seconds = round(self._seconds + self._saved - self._began, 1)
@@ -166,7 +170,8 @@ class Run:
 def read_run(path: Path) -> Run:
     """The run in a folder. Raises FdbenchError, naming the file, for a malformed one."""
     rows, warnings = read_rows(path)
-    info = read_info(RunPaths(path).description)
+    paths = RunPaths(path)
+    info = with_notes(paths, read_info(paths.description))
     return Run(path, replace(info, warnings=merged(info.warnings, warnings)), tuple(rows))
 
 

@@ -46,5 +46,6 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (ValueError, OSError) as reason:
         raise FdbenchError(
             f"{path} is truncated or not a safetensors file ({reason}).\n"
-            "Delete it and train again, or fetch it again."
+            "Copy it again from where it came from, or train again; keep this one until that "
+            "worked."
         ) from reason

@@ -43,6 +43,14 @@ class RunPaths:
         """The existing rows files of all processes."""
         return sorted(self.folder.glob("rows-*.jsonl"))
 
+    def notes(self, rank: int) -> Path:
+        """What a process other than the first notes; the first one writes run.json."""
+        return self.folder / f"notes-{rank}.json"
+
+    def all_notes(self) -> list[Path]:
+        """The existing notes of all processes but the first."""
+        return sorted(self.folder.glob("notes-*.json"))
+
     @property
     def images(self) -> Path:
         """The folder of the shards of adversarial images (store/images.py)."""

@@ -6,7 +6,7 @@ from typing import TypedDict
 
 from fdbench.errors import BadValue
 from fdbench.specs import SMALL, ModelSpec, TrainSpec, model_recipe, recipe_files
-from fdbench.units import parse_size, print_size
+from fdbench.units import parse_size, print_size, usual_sizes
 
 
 class Settings(TypedDict, total=False):
@@ -49,7 +49,7 @@ def resolve(model: ModelSpec, data: str, settings: Settings) -> TrainSpec:
     chosen: dict[str, object] = {k: v for k, v in settings.items() if v is not None}
     norm = str(chosen.get("norm", spec.norm))
     if norm != spec.norm and not ("eps" in chosen and "alpha" in chosen):
-        raise BadValue(f"--norm {norm} needs its own --eps and --alpha.")
+        raise BadValue(f"--norm {norm} needs its own --eps and --alpha.\n{usual_sizes(norm)}")
     for option in ("eps", "alpha"):
         if option in chosen:
             chosen[option] = parse_size(str(chosen[option]), norm, option)

@@ -67,7 +67,7 @@ WRONG = {
     "labels smoothed away": ("train --arch r20 --label-smoothing 2", 2, "is not in [0, 1]"),
     "nothing to report": ("report", 1, "fdbench attack pgd"),
     "no file": ("attack pgd --model ./no.safetensors", 1, "no file no.safetensors"),
-    "norm without sizes": ("train --arch r20 --norm l2", 2, "needs its own --eps and --alpha"),
+    "norm without sizes": ("train --arch r20 --norm l2", 2, "Usual: --norm l2 --eps 0.5 at 32 px"),
 }
 
 

@@ -134,8 +134,6 @@ def test_the_doctor_prints_what_it_examined_and_takes_a_sample(results: Path) ->
     assert result.exit_code in (0, 3), result.output
     about = "n0 on fashion-mini test, linf 0.05/255, 20 images (random:1)\n"
     assert result.stdout.startswith(about)
-        "n0 on fashion-mini test, linf 0.05/255, 20 images (random:1)\n"
-    )
     assert "warning: eps 0.05/255 in linf is far smaller than the usual 8/255" in result.stderr
     refused = run(line, "--sample sorted")
     assert refused.exit_code == 2

@@ -75,6 +75,20 @@ def test_a_class_folder_named_like_a_negative_label_is_refused(tmp_path: Path) -
     assert open_data(f"folder:{tmp_path}", "test").classes == 3
 
 
+@pytest.mark.parametrize(
+    ("names", "warned"), [(("0", "1", "2", "10"), True), (("02", "10"), False)]
+)
+def test_numbered_class_folders_that_are_not_their_labels_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, ...], warned: bool
+) -> None:
+    for name in names:
+        save_image(tmp_path / name / f"image-{name}.png")
+    data = open_data(f"folder:{tmp_path}", "test")
+    assert data.class_names == tuple(sorted(names)), "as torchvision's ImageFolder numbers them"
+    text = " ".join(capsys.readouterr().err.split())
+    assert ("ImageFolder has it: 10 is label 2" in text) == warned
+
+
 def test_equal_file_names_become_relative_paths(tmp_path: Path) -> None:
     for name in ("a", "b"):
         save_image(tmp_path / name / "1.png")

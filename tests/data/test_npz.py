@@ -59,7 +59,7 @@ BAD_ARRAYS: dict[str, tuple[dict[str, npt.NDArray[Any]], str]] = {
     ),
     "unlabelled": (
         {"x": GOOD_X, "y": np.where(GOOD_Y == 0, -1, GOOD_Y)},
-        r"(?s)y has the label -1 \(\d+ images\); labels start at 0.*keep = y >= 0",
+        r"(?s)y has the label -1 \(\d+ of them\); labels start at 0.*keep = y >= 0",
     ),
     "unnamed class": (
         {"x": GOOD_X, "y": GOOD_Y, "class_names": np.array(["a", "b"])},

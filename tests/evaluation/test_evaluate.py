@@ -22,7 +22,7 @@ from fdbench.models.checkpoint import weights_hash
 from fdbench.models.load import Model
 from fdbench.specs import AttackSpec, Parameters
 from fdbench.specs.plain import digest
-from fdbench.store import Workspace, images
+from fdbench.store import Workspace, images, read_run
 from fdbench.verdict import IllegalAdversary, Referee, predict
 
 SPEC = pgd_spec(iters=(2, 5))
@@ -129,12 +129,17 @@ def test_a_torn_last_line_is_redone_and_nothing_else(tmp_path: Path) -> None:
 def test_two_ranks_write_the_rows_of_one_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = rows(evaluate(job(tmp_path / "one"), silent))
+    alone = evaluate(job(tmp_path / "one"), silent)
+    wanted = rows(alone)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank in ("0", "1"):
+    for rank in ("1", "0"):
         monkeypatch.setenv("RANK", rank)
         folder = evaluate(job(tmp_path / "two"), silent)
     assert len(list(folder.glob("rows-*.jsonl"))) == 2
+    seen, both = (read_run(one).info.found["observed"] for one in (alone, folder))
+    assert both == pytest.approx(seen), "the sanity gate judges what every process saw"
+    alone_too = json.loads((folder / "run.json").read_text())["found"]["observed"]
+    assert 0 < alone_too["images"] < both["images"]
     assert {i: row["pred"] for i, row in rows(folder).items()} == {
         i: row["pred"] for i, row in wanted.items()
     }
@@ -401,9 +406,8 @@ def test_auto_precision_is_settled_once_and_recorded(
 
 
 def test_a_run_in_emulated_bf16_starts_with_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("fdbench.evaluation.precision.has_bf16", lambda device: False)
-    lines: list[str] = []
-    evaluate(job(tmp_path, precision="bf16", limit=4), lines.append)
-    assert [line for line in lines if "no bf16 arithmetic" in line] != []
+    evaluate(job(tmp_path, precision="bf16", limit=4), silent)
+    assert "warning: this processor has no bf16 arithmetic" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import pytest
 from madeup import decaying, info, other_weights, row, store
 from pandas import DataFrame
 
+from fdbench.reporting.headline import headline
 from fdbench.reporting.sanity import implausible
 from fdbench.reporting.scoring import PAIRED, comparisons
 from fdbench.reporting.suspicions import warnings
@@ -218,6 +219,14 @@ def test_a_warning_of_many_runs_is_shown_once_with_their_models(tmp_path: Path) 
     for model in ("r20", "r18"):
         store(tmp_path, replace(info(model), warnings=("too hot",)), [])
     assert warnings(read_runs(tmp_path)) == ["r18, r20: too hot"]
+
+
+def test_eps_are_in_the_order_of_numbers_not_of_text(tmp_path: Path) -> None:
+    for size in (16, 8, 4):
+        decaying(tmp_path, "r20", ROBUST, eps=size / 255)
+    runs = read_runs(tmp_path)
+    for lines in (whitebox(runs), headline(runs, ())):
+        assert list(lines["eps"].unique()) == ["4/255", "8/255", "16/255"]
 
 
 @pytest.mark.parametrize(("differing", "random"), [(1, False), (5, False), (5, True)])

@@ -1,0 +1,75 @@
+"""What the processes of a run note besides rows: warnings, and what they saw of the network.
+
+    results/runs/<name>/notes-<rank>.json
+
+The first process writes its own into run.json; each other one has a file, so that none overwrites
+another's. Free of torch.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fdbench.errors import FdbenchError
+from fdbench.files import write_atomically
+from fdbench.store.resuming import merged
+from fdbench.store.run_json import RunInfo
+from fdbench.store.workspace import RunPaths
+
+Counts = Mapping[str, int | float]
+
+SEEN = ("network", "observed")  # in RunInfo.found: each process has its own
+
+
+def write_notes(paths: RunPaths, rank: int, info: RunInfo) -> None:
+    """Writes a process's warnings and what it saw."""
+    seen = {key: info.found[key] for key in SEEN if key in info.found}
+    table = {"warnings": list(info.warnings), "found": seen}
+    write_atomically(paths.notes(rank), json.dumps(table, indent=2) + "\n")
+
+
+def own_notes(paths: RunPaths, rank: int, info: RunInfo) -> RunInfo:
+    """Returns the description as this process left it: without what others saw."""
+    others = {key: value for key, value in info.found.items() if key not in SEEN}
+    if not paths.notes(rank).is_file():
+        return replace(info, found=others)
+    mine = _read(paths.notes(rank))
+    warnings = merged(info.warnings, mine["warnings"])
+    return replace(info, found={**others, **mine["found"]}, warnings=warnings)
+
+
+def with_notes(paths: RunPaths, info: RunInfo) -> RunInfo:
+    """Returns the description with the notes of every process."""
+    for path in paths.all_notes():
+        notes = _read(path)
+        found = _together(info.found, notes["found"])
+        info = replace(info, found=found, warnings=merged(info.warnings, notes["warnings"]))
+    return info
+
+
+def _together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds what was counted; a network that one process saw draw random numbers is random."""
+    networks = [found.get("network", {}) for found in (one, other)]
+    random = any(network.get("random") for network in networks)
+    seen = {
+        "observed": added(one.get("observed", {}), other.get("observed", {})),
+        "network": {**networks[1], **networks[0], "random": random},
+    }
+    return {**one, **{key: seen[key] for key in SEEN if key in one or key in other}}
+
+
+def added(one: Counts, other: Counts) -> dict[str, int | float]:
+    """Returns the sums of two sets of counts."""
+    return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        table: dict[str, Any] = json.loads(path.read_text())
+        if not (isinstance(table["warnings"], list) and isinstance(table["found"], dict)):
+            raise TypeError("warnings and found")
+    except (ValueError, KeyError, TypeError) as reason:
+        raise FdbenchError(f"{path} is not what fdbench wrote: {reason}. Move it away.") from reason
+    return table
