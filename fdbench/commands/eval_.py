@@ -32,7 +32,7 @@ from fdbench.commands.results import (
     show_json,
     show_stages,
 )
-from fdbench.console import out, stoppable
+from fdbench.console import out, stoppable, warn
 from fdbench.errors import SanityFailed
 from fdbench.store import VERDICTS
 
@@ -95,6 +95,11 @@ def _show(one: "api.Assessment") -> None:
         count = Counter(check.verdict for check in checks)
         summary = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS)
         out.print(f"verify {run.name}: {summary}", soft_wrap=True)
+        if any(check.check == "shards" and check.verdict == "skipped" for check in checks):
+            warn(
+                f"{run.name} was made without --save-adv: its images can't be checked.\n"
+                f"For one with images: fdbench runs archive {run.name}, then type this line again."
+            )
         if count["fail"]:
             show_checks(checks)
 

@@ -137,6 +137,15 @@ def test_a_run_that_does_not_verify_exits_3() -> None:
 
 
 @pytest.mark.usefixtures("cwd")
+def test_a_run_whose_images_were_not_kept_is_named() -> None:
+    line = "attack pgd --iters 10,20 --untargeted"
+    assert run(f"{line} {LINE.removeprefix('eval')} --limit 20").exit_code == 0
+    result = run(QUICK)
+    assert result.exit_code == 0, result.output
+    assert "was made without --save-adv: its images can't be checked" in result.stderr
+
+
+@pytest.mark.usefixtures("cwd")
 def test_strict_refuses_a_network_whose_logits_hide_its_gradients() -> None:
     line = QUICK.replace("nets.py:load", "nets.py:tuned?scale=1000")
     assert run(line).exit_code == 0
