@@ -6,11 +6,12 @@ The only source of verdicts: no attack's own claim of success counts, and NaN al
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float32
 from torch import Tensor, nn
 
 from fdbench.errors import FdbenchError, SanityFailed
 from fdbench.threat import Threat
-from fdbench.types import Batch, Images, Labels, Logits
+from fdbench.types import Batch, Images, Labels, Logits, Values
 from fdbench.units import print_size
 
 # float32 leaves x + (adv - x) up to 6e-8 off; other packages' attacks up to 1e-6 (AutoAttack, FAB).
@@ -45,6 +46,31 @@ def check(adv: Tensor, x: Images, threat: Threat) -> None:
             f"the attack moved an image by {print_size(moved, threat.norm)} in {threat.norm}, "
             f"limit {print_size(threat.eps, threat.norm)}."
         )
+
+
+def deciding(logits: Logits) -> Values:
+    """The size of the logits that decide on each image: the larger of its two highest, by value.
+
+    At least the batch's median, since rounding does not shrink where two logits happen to be small.
+    A huge logit of a class that is never predicted, -1e9 as a mask writes it, has no part in it.
+    """
+    top = logits.topk(min(2, logits.shape[1]), 1).values.abs().amax(1)
+    return torch.maximum(top, top.nanmedian())
+
+
+def relative_difference(got: Float32[Tensor, "A C"], wanted: Float32[Tensor, "B D"]) -> float:
+    """The largest difference of two computations of the same logits.
+
+    Relative to those that decide on the image, or to the logit itself if that is larger. Infinite
+    for other shapes and where only one is finite.
+    """
+    if got.shape != wanted.shape:
+        return float("inf")
+    if wanted.numel() == 0:
+        return 0.0
+    size = torch.maximum(deciding(wanted)[:, None], wanted.abs()).clamp(min=1e-12)
+    off = torch.where(got == wanted, 0.0, (got - wanted).abs() / size)
+    return float(off.nan_to_num(nan=float("inf")).max())
 
 
 @torch.no_grad()

@@ -18,11 +18,12 @@ from fdbench import randomness
 from fdbench.data import Dataset
 from fdbench.store import read_tensors, write_tensors
 from fdbench.types import Images
+from fdbench.verdict import relative_difference
 
 _FIXED, _FIRST = 4, 4  # images; a change of code shows on any image
 _PIXELS = 256  # values of each of the run's images that are kept
 
-# Largest difference of logits, relative to the largest of all. Two float32 computations of one
+# Largest difference of logits (verdict.relative_difference). Two float32 computations of one
 # network, in other batches or on other hardware, differ by under a tenth of it (models.RELATIVE is
 # that tenth, and every run's folded copy is held to it); a change that stays below it could only
 # turn verdicts at a near tie.
@@ -81,11 +82,6 @@ def _off(now: Tensor, then: Tensor) -> float:
     return float(differences.nan_to_num(nan=float("inf")).max())
 
 
-def _logits_off(now: Tensor, then: Tensor) -> float:
-    largest = float(then.abs().max()) if then.numel() else 0.0
-    return _off(now, then) / max(largest, 1e-12)
-
-
 def difference(now: Behaviour, then: Behaviour) -> str:
     """What differs by more than rounding, in words; empty if nothing does.
 
@@ -104,11 +100,11 @@ def difference(now: Behaviour, then: Behaviour) -> str:
         "the run's first images": (now.first[:count], then.first),
     }
     for images, (one, other) in pairs.items():
-        off = _logits_off(one, other)
+        off = relative_difference(one, other)
         if off > LIMIT:
             return (
                 f"the network answers differently than when this run began: on {images} its logits "
-                f"differ by {off:.2g} of the largest (limit {LIMIT:g}). Its parameters are the "
+                f"differ by {off:.2g} of their size (limit {LIMIT:g}). Its parameters are the "
                 "same, so its code changed: normalisation, resizing, order of channels."
             )
     return ""

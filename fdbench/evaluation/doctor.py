@@ -21,6 +21,7 @@ from fdbench.stats import paired, wilson
 from fdbench.store import Check
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Logits
+from fdbench.verdict import relative_difference
 
 P = 0.01  # of McNemar's test; below it a difference is not noise
 GREY = 0.5  # linf: every image can become the same grey one, where no network beats chance
@@ -166,13 +167,13 @@ def batch_independent(patient: Patient) -> Finding:
     whole = patient.logits(x)
     for size in (1, 8):
         parts = torch.cat([patient.logits(x[i : i + size]) for i in range(0, len(x), size)])
-        off = float((parts - whole).abs().max() / whole.abs().max().clamp(min=1e-12))
+        off = relative_difference(parts, whole)
         if not off <= RELATIVE:
             return "fail", (
                 f"in batches of {size} the logits differ from those in a batch of {len(x)} by "
-                f"{off:.2g} of the largest, limit {RELATIVE:g}"
+                f"{off:.2g} of their size, limit {RELATIVE:g}"
             )
-    return "pass", f"logits in batches of 1, 8 and {len(x)} agree to {RELATIVE:g} of the largest"
+    return "pass", f"logits in batches of 1, 8 and {len(x)} agree to {RELATIVE:g} of their size"
 
 
 def output(patient: Patient) -> Finding:

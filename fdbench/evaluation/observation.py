@@ -7,13 +7,13 @@ of adversarial images are those the attack and its verdicts need anyway.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from fdbench.attacks import margin
 from fdbench.evaluation.behaviour import LIMIT
 from fdbench.evaluation.readings import Worst
 from fdbench.types import Batch, Images, Labels, Logits
+from fdbench.verdict import relative_difference
 
 Facts = dict[str, int | float]  # in run.json, `found`: counts of images, and a mean
 
@@ -82,6 +82,4 @@ class Reference:
         same = min(len(self.ids), len(batch.ids))
         if batch.ids[:same] != self.ids[:same]:
             return None
-        then, now = self.logits[:same], logits[:same]
-        largest = then.abs().amax().clamp(min=torch.finfo(then.dtype).tiny)
-        return bool((now - then).abs().amax() > LIMIT * largest)
+        return relative_difference(logits[:same], self.logits[:same]) > LIMIT

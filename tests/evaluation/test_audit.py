@@ -32,6 +32,7 @@ from fdbench.specs.model import ModelSpec
 from fdbench.specs.plain import digest
 from fdbench.store import images
 from fdbench.store.workspace import Workspace
+from fdbench.verdict import deciding, relative_difference
 
 Row = dict[str, Any]  # a forger follows no schema
 
@@ -456,6 +457,28 @@ def test_a_verdict_across_a_tie_passes_and_is_reported(bare: Path) -> None:
     tied = replace(model(), net=Tied())
     assert verdicts(bare, tied)["clean verdicts"] == "pass"
     assert detail(bare, "clean verdicts", tied) == "12 verdicts (12 within rounding of a tie)"
+
+
+class Masked(nn.Module):
+    """Class 0 wins by a tenth, beside a class that is masked out."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(x), 10)
+        logits[:, 0], logits[:, 1], logits[:, 9] = 1, 0.9, -1e9
+        return logits
+
+
+def test_a_huge_logit_that_never_wins_makes_no_tie(bare: Path) -> None:
+    assert verdicts(bare, replace(model(), net=Masked()))["clean verdicts"] == "fail"
+
+
+def test_logits_are_compared_by_the_size_of_those_that_decide() -> None:
+    wanted = torch.tensor([[3.0, 2.0, -1e9], [4.0, 1.0, -1e9]])
+    assert relative_difference(wanted + torch.tensor([0.0, 0.3, 0.0]), wanted) == pytest.approx(0.1)
+    assert relative_difference(wanted * (1 + 1e-6), wanted) < 2e-6
+    assert relative_difference(wanted[:, :2], wanted) == float("inf")
+    assert relative_difference(wanted * torch.nan, wanted) == float("inf")
+    assert deciding(torch.tensor([[0.01, -9.0], [5.0, 1.0], [6.0, 0.0]])).tolist() == [9, 5, 6]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from fdbench.evaluation.behaviour import LIMIT, PIXEL_LIMIT, difference, kept, o
 from fdbench.evaluation.evaluation import Evaluation
 from fdbench.models import RELATIVE, Model, weights_hash
 from fdbench.store import RunPaths, Workspace
+from fdbench.verdict import deciding
 
 CPU = torch.device("cpu")
 DATA = open_data("fashion-mini")
@@ -100,8 +101,8 @@ def test_the_same_code_and_data_continue(tmp_path: Path, change: dict[str, Any])
 def test_rounding_of_other_hardware_passes_and_a_tenfold_of_it_does_not() -> None:
     net = frozen(Scaled())
     then = observe(net, DATA, 20, CPU)
-    largest = float(then.fixed.abs().max())
-    off = replace(then, fixed=then.fixed + 0.5 * LIMIT * largest)
+    least, largest = float(deciding(then.fixed).min()), float(then.fixed.abs().max())
+    off = replace(then, fixed=then.fixed + 0.5 * LIMIT * least)
     assert difference(off, then) == ""
     assert difference(replace(then, fixed=then.fixed + 2 * LIMIT * largest), then) != ""
     assert LIMIT == 10 * RELATIVE

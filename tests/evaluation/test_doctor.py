@@ -269,7 +269,7 @@ FINDINGS: dict[str, tuple[str, nn.Module, str]] = {
         "logits of the same images differ by up to .*: try --eot 20",
     ),
     "batch size": (
-        "logits in batches of 1, 8 and 40 agree to 0.0001 of the largest",
+        "logits in batches of 1, 8 and 40 agree to 0.0001 of their size",
         BatchMean(healthy()),
         "in batches of 1 the logits differ from those in a batch of 40 by .*, limit 0.0001",
     ),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fdbench.evaluation.audit.tally import Tally
 from fdbench.models import RELATIVE
 from fdbench.types import Images, Labels, Logits
+from fdbench.verdict import deciding, relative_difference
 
 
 def is_repeatable(net: nn.Module, x: Images) -> bool:
@@ -17,7 +18,7 @@ def is_repeatable(net: nn.Module, x: Images) -> bool:
     A network that returns NaN counts as repeatable, so that its verdicts are checked, and fail.
     """
     one, two = net(x), net(x)
-    return not (one - two).abs().max() > RELATIVE * one.abs().max()
+    return relative_difference(two.nan_to_num(), one.nan_to_num()) <= RELATIVE
 
 
 def _compared(logits: Logits, recorded: Labels) -> tuple[Bool[Tensor, " B"], Bool[Tensor, " B"]]:
@@ -28,8 +29,9 @@ def _compared(logits: Logits, recorded: Labels) -> tuple[Bool[Tensor, " B"], Boo
     """
     known = (recorded >= 0) & (recorded < logits.shape[1])
     logit = logits.gather(1, torch.where(known, recorded, 0)[:, None])[:, 0]
-    near = known & (logits.amax(1) - logit <= RELATIVE * logits.abs().amax(1))  # NaN is never near
-    differs = (logits.argmax(1) != recorded) | ~logits.isfinite().all(1)
+    finite = logits.isfinite().all(1)
+    near = known & finite & (logits.amax(1) - logit <= RELATIVE * deciding(logits))
+    differs = (logits.argmax(1) != recorded) | ~finite
     return differs & ~near, differs & near
 
 
