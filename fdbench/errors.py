@@ -24,6 +24,20 @@ class SanityFailed(FdbenchError):
     exit_code = 3
 
 
+class NoGradient(SanityFailed):
+    """The network's forward pass cuts the gradient: attacks that need one can't say anything."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no gradient reaches the image: the network's forward pass cuts it (JPEG, rounding, "
+            "argmax, .detach(), numpy),\nand an attack by gradients would say nothing about it.\n"
+            "Without gradients: fdbench attack autoattack --only square\n"
+            "From another network: fdbench attack transfer --surrogate OTHER --model THIS\n"
+            "Or give it a way back (BPDA, Athalye et al. 2018): in its code, "
+            "x + (cut(x) - x).detach() in place of cut(x)."
+        )
+
+
 def nearest(given: str, allowed: Iterable[str], n: int = 1, cutoff: float = 0.6) -> list[str]:
     """The names nearest to `given`, at most `n`, in any letter case; [] if none is near."""
     by_case: dict[str, list[str]] = {}

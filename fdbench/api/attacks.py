@@ -19,7 +19,7 @@ from fdbench.attacks import (
     parameters_of,
 )
 from fdbench.errors import BadValue
-from fdbench.evaluation import worst_of
+from fdbench.evaluation import Watched, worst_of
 from fdbench.models import accelerate
 from fdbench.specs import AttackSpec, AutoAttackParameters, FoolboxParameters, PGDParameters
 from fdbench.threat import Threat
@@ -65,6 +65,7 @@ def run_attack(
     Raises:
         BadValue: if settings contradict each other.
         FdbenchError: if `x` leaves [0, 1] or the network is in training mode.
+        NoGradient: if the attack needs a gradient, and the network cuts it.
         IllegalAdversary: if the attack leaves its threat model.
     """
     classes = inputs.fit(net, x)
@@ -81,8 +82,9 @@ def run_attack(
     fast, _ = accelerate(net, x[:16], precision)
     judge = Referee(net, batch, threat)
     subject = Subject(
-        fast, batch, targets, threat, seed, judge, _ignored, classes, NoScratch(), len(labels)
-    )
+        Watched(fast), batch, targets, threat, seed, judge, _ignored, classes, NoScratch(),
+        len(labels),
+    )  # fmt: skip
     readings = list(attack.run(subject, spec))
     if len(readings) == 1:  # a single reading needs no verdict
         check(readings[0].adv, x, threat)

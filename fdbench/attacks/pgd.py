@@ -17,6 +17,7 @@ from fdbench import randomness
 from fdbench.attacks.catalogue import LOSSES
 from fdbench.attacks.losses import Loss, cross_entropy
 from fdbench.attacks.protocol import Attack, Judge, Reading, Subject, Tick
+from fdbench.errors import NoGradient
 from fdbench.specs import AttackSpec, PGDParameters
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels, Logits
@@ -101,13 +102,18 @@ def gradient(
     The loss is summed over the batch, so that no image's gradient depends on the batch size. Both
     are means over `eot` passes, for networks that draw random numbers: expectation over
     transformation (Athalye et al. 2018, "Synthesizing robust adversarial examples").
+    Raises NoGradient if the network cuts it.
     """
 
     def one_pass() -> tuple[Images, Logits]:
         with torch.enable_grad():
             leaf = adv.detach().requires_grad_()
             logits = net(leaf)
-            (grad,) = torch.autograd.grad(loss(logits, label, target).sum() / eot, leaf)
+            total = loss(logits, label, target).sum() / eot
+            reaches = total.requires_grad
+            grad = torch.autograd.grad(total, leaf, allow_unused=True)[0] if reaches else None
+        if grad is None:
+            raise NoGradient
         return grad, logits.detach() / eot
 
     grad, logits = one_pass()

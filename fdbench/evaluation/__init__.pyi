@@ -4,6 +4,7 @@ from .classify import Classification, Classified, classify_folder, side
 from .doctor import CHECKS, Patient, examine, gradients_per_image
 from .evaluation import Evaluation, check_fit, run_info
 from .loop import evaluate
+from .observation import Watched
 from .readings import worst_of
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Evaluation",
     "Patient",
     "Step",
+    "Watched",
     "announcement",
     "audit",
     "check_fit",

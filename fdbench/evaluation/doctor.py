@@ -17,6 +17,7 @@ from torch import nn
 
 from fdbench import randomness
 from fdbench.attacks import Ensemble, craft, cross_entropy, gradient, last_iterate, square
+from fdbench.errors import NoGradient
 from fdbench.stats import paired, wilson
 from fdbench.store import Check
 from fdbench.threat import Threat
@@ -313,4 +314,14 @@ def examine(patient: Patient, done: Sequence[Check] = ()) -> Iterator[Check]:
     """Yields every check, in the order of CHECKS; those that are `done` are not repeated."""
     known = {check.check: check for check in done}
     for name, examination in CHECKS.items():
-        yield known.get(name) or Check(name, *examination(patient))
+        yield known.get(name) or _checked(name, examination, patient)
+
+
+def _checked(name: str, examination: Examination, patient: Patient) -> Check:
+    """A network without a gradient fails the check about gradients; others can't be made."""
+    try:
+        return Check(name, *examination(patient))
+    except NoGradient as reason:
+        if name == "gradients":
+            return Check(name, "fail", reason.message)
+        return Check(name, "skipped", "there is no gradient to attack with")

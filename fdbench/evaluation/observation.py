@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from fdbench.attacks import margin
+from fdbench.errors import NoGradient
 from fdbench.evaluation.behaviour import LIMIT
 from fdbench.evaluation.readings import Worst
 from fdbench.types import Batch, Images, Labels, Logits
@@ -19,7 +20,10 @@ Facts = dict[str, int | float]  # in run.json, `found`: counts of images, and a 
 
 
 class Watched(nn.Module):
-    """The attacked network; counts images without any gradient in a batch's first backward pass."""
+    """The attacked network; counts images without any gradient in a batch's first backward pass.
+
+    Raises NoGradient where an attack wants a gradient, and the network cuts it.
+    """
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -34,6 +38,8 @@ class Watched(nn.Module):
         if x.requires_grad and not self._seen:
             x.register_hook(self._look)  # type: ignore[no-untyped-call]
         logits: Logits = self.net(x)
+        if x.requires_grad and not logits.requires_grad:
+            raise NoGradient
         return logits
 
     def _look(self, grad: Images) -> None:

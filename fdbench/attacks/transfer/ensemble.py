@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fdbench.attacks.losses import cross_entropy
-from fdbench.errors import BadValue, FdbenchError
+from fdbench.errors import BadValue, FdbenchError, NoGradient
 from fdbench.randomness import ImageId
 from fdbench.specs import Knobs
 from fdbench.threat import Threat
@@ -100,6 +100,8 @@ class Objective:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             loss = cross_entropy(logits(view(leaf)), self.label, self.target).sum()
+            if not loss.requires_grad:
+                raise NoGradient
             (grad,) = torch.autograd.grad(loss, leaf)
         return grad
 
