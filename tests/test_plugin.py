@@ -102,7 +102,7 @@ def test_the_command_line_offers_and_runs_what_is_added(shell: Shell, tmp_path: 
     for word in ("logit", "rms", "--tries", "binomial"):
         assert word in text, "in the help"
     lines = pd.read_csv(tmp_path / "whitebox.csv")
-    assert set(lines["attack"]) == {"corners", "pgd"}
+    assert set(lines["attack"]) == {"corners (tries 3)", "corners (tries 5)", "pgd"}
     assert set(lines["loss"].dropna()) == {"logit"}
     assert set(lines["norm"]) == {"linf", "rms"}
     assert set(lines["model"]) == {"small", "grey-mean"}

@@ -3,7 +3,7 @@ from .catalogue import ATTACKS, LOSSES, checked, parameters_of
 from .foolbox import Foolbox, check_foolbox, foolbox_attacks, foolbox_norm, parse_foolbox_settings
 from .losses import Loss, cross_entropy, dlr, margin
 from .pgd import PGD, gradient, last_iterate, random_start, trajectory
-from .protocol import Attack, Draws, Judge, NoScratch, Reading, Scratch, Subject, Tick
+from .protocol import DRAWS, Attack, Draws, Judge, NoScratch, Reading, Scratch, Subject, Tick
 from .replay import Replay
 from .targets import choose_targets, draw_targets, from_file, given
 from .transfer import (
@@ -20,6 +20,7 @@ from .transfer import (
 
 __all__ = [
     "ATTACKS",
+    "DRAWS",
     "LOSSES",
     "METHODS",
     "PGD",

@@ -59,17 +59,26 @@ class NoScratch:
         """Stores nothing."""
 
 
+# Passes over the final image of a network that draws random numbers. The first is the verdict, as
+# in AutoAttack's package; their mean, and the images that are right in all, stand beside it.
+DRAWS = 10
+
+
 @dataclass(frozen=True)
 class Reading:
     """Adversarial images from an attack, to be verified and judged under `name`.
 
-    Readings with the same name (restarts) are merged per image, worst case.
+    Readings with the same name (restarts) are merged per image, worst case. Where the network draws
+    random numbers, an attack that asked the judge returns what it heard, since to ask again would
+    be another draw: `pred`, one verdict, and `right`, how many of DRAWS were right.
     """
 
     name: str
     adv: Images
     first_wrong: Labels | None = None  # (B,) earliest wrong iterate, 0 if none
     notes: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # extra fields of the rows
+    pred: Labels | None = None
+    right: Labels | None = None
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from fdbench import randomness
-from fdbench.attacks import Subject, choose_targets
+from fdbench.attacks import DRAWS, Subject, choose_targets
 from fdbench.console import Advance, progress, warn
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.evaluation import behaviour, precision
 from fdbench.evaluation.batching import Chunks, fitting, remaining
 from fdbench.evaluation.evaluation import Evaluation, check_fit, run_info
 from fdbench.evaluation.observation import Facts, Reference, Watched, facts_of
-from fdbench.evaluation.readings import Worst, rows_of, worst_of
+from fdbench.evaluation.readings import Worst, draw_again, rows_of, worst_of
 from fdbench.machine import BatchLimit, rank_and_world, tidy
 from fdbench.models import accelerate
 from fdbench.reporting import implausible
@@ -112,6 +112,8 @@ class _Session:
         worst = worst_of(evaluation.attack.run(subject, spec), judge, batch.label, target)
         clean = logits_of(net, batch.x, most)
         rows = rows_of(batch, target, clean.argmax(1), worst, threat)
+        if self._draws_numbers(batch, clean):
+            draw_again(rows, worst, judge)
         if evaluation.save_adv:
             self._keep(rows, worst, batch)
         for row in rows:
@@ -119,7 +121,7 @@ class _Session:
         # If a kill interrupted this batch, only its missing rows.
         self.folder.append([row for row in rows if row["image"] not in self.folder.done])
         scratch.clear()
-        self._observe(batch, clean, facts_of(batch, target, clean, worst))
+        self._observe(facts_of(batch, target, clean, worst))
         self._show(rows)
 
     def _show(self, rows: list[Row]) -> None:
@@ -129,15 +131,21 @@ class _Session:
         accuracy = 100 * self.robust / self.judged
         self.advance(0, **{"robust accuracy": f"{accuracy:.1f} % of {self.judged}"})
 
-    def _observe(self, batch: Batch, clean: Logits, facts: Facts) -> None:
+    def _observe(self, facts: Facts) -> None:
         """Records what the sanity gate judges."""
-        known = self.folder.info.found
-        network = {"outputs": self.classes, **known.get("network", {})}
+        known = self.folder.info.found.get("observed", {})
+        self.folder.note({"observed": added(known, {**self.net.facts(), **facts})})
+
+    def _draws_numbers(self, batch: Batch, clean: Logits) -> bool:
+        """Returns whether the network draws random numbers, and records it with its outputs."""
+        network = {"outputs": self.classes, **self.folder.info.found.get("network", {})}
         random = self.reference.differs(batch, clean)
         if random is not None:
             network["random"] = random or network.get("random", False)
-        observed = added(known.get("observed", {}), {**self.net.facts(), **facts})
-        self.folder.note({"network": network, "observed": observed})
+        if network.get("random"):
+            network["draws"] = DRAWS
+        self.folder.note({"network": network})
+        return bool(network.get("random"))
 
     def _targets(self, batch: Batch) -> Labels | None:
         evaluation = self.evaluation

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from fdbench.attacks import Reading, margin
+from fdbench.attacks import DRAWS, Reading, margin
 from fdbench.store import Row, add_fields
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels, Values
@@ -22,6 +22,7 @@ class Worst:
     loss: Values  # margin loss of the float32 network
     first_wrong: Labels | None
     notes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    right: Labels | None = None  # as in Reading
 
     def merge(self, other: "Worst", label: Labels, target: Labels | None) -> None:
         """Adopts `other` on the images where it is worse."""
@@ -32,6 +33,21 @@ class Worst:
         self.adv = torch.where(worse[:, None, None, None], other.adv, self.adv)
         if self.first_wrong is not None and other.first_wrong is not None:
             self.first_wrong = _earliest(self.first_wrong, other.first_wrong)
+
+
+def draw_again(rows: Sequence[Row], worst: dict[str, Worst], judge: Referee) -> None:
+    """Adds to each row in how many of DRAWS passes the network is right on each reading."""
+    label = judge.batch.label
+    everything = torch.arange(len(label), device=label.device)
+    counts: dict[str, list[int]] = {}
+    for name, reading in worst.items():
+        if reading.right is None:
+            others = [judge(reading.adv, everything) for _ in range(DRAWS - 1)]
+            counts[name] = (torch.stack([reading.pred, *others]) == label).sum(0).tolist()
+        else:
+            counts[name] = reading.right.tolist()
+    for i, row in enumerate(rows):
+        row["draws"] = {name: count[i] for name, count in counts.items()}
 
 
 def _badness(pred: Labels, label: Labels, target: Labels | None) -> Labels:
@@ -55,7 +71,8 @@ def worst_of(
     for one in readings:
         logits = judge.logits(one.adv, everything)
         loss = margin(logits, label, target)
-        read = Worst(logits.argmax(1), one.adv, loss, one.first_wrong, one.notes)
+        pred = logits.argmax(1) if one.pred is None else one.pred
+        read = Worst(pred, one.adv, loss, one.first_wrong, one.notes, one.right)
         if one.name in worst:
             worst[one.name].merge(read, label, target)
         else:

@@ -16,8 +16,13 @@ AUTHORS = AttackSpec(eps=16 / 255, targeted=True, parameters=_AUTHORS)
 
 _ROUNDING = 1e-9  # of a size parsed from text
 # PGD as the paper runs it, the only one with published numbers.
-_AUTHORS_KNOBS: dict[str, object] = {"loss": "ce", "restarts": 1, "random_start": True}
-_PLAIN: dict[str, object] = {**_AUTHORS_KNOBS, "eot": 1, "stop_early": False}
+_PLAIN: dict[str, object] = {
+    "loss": "ce",
+    "restarts": 1,
+    "random_start": True,
+    "eot": 1,
+    "stop_early": False,
+}
 
 
 def sees_network(spec: AttackSpec) -> bool:
@@ -52,9 +57,16 @@ def attack_columns(spec: AttackSpec, budget: str, iters: int | None) -> dict[str
     name = budget if not iters else spec.attack
     if iters and spec.parameters.only_any_iterate:
         name += " any iterate"
-    line: dict[str, Value] = {"attack": name, "iters": iters}
+    line: dict[str, Value] = {"attack": marked(name, spec), "iters": iters}
     line |= spec.parameters.columns(spec, iters)
     return {column: line[column] for column in ATTACK}
+
+
+def marked(name: str, spec: AttackSpec) -> str:
+    """`pgd (least-likely, eot 20)`: the name, with what no column shows."""
+    targets = [] if spec.targets == "random" else [spec.targets]
+    marks = ", ".join([*targets, *spec.parameters.marks])
+    return f"{name} ({marks})" if marks else name
 
 
 def identity_at(spec: AttackSpec, budget: str, iters: int | None) -> dict[str, object]:
@@ -90,7 +102,8 @@ def follows_authors(spec: AttackSpec) -> bool:
         isinstance(parameters, PGDParameters)
         and (spec.norm, spec.targeted) == (AUTHORS.norm, AUTHORS.targeted)
         and same_size(spec.eps, AUTHORS.eps)
-        and all(getattr(parameters, name) == value for name, value in _AUTHORS_KNOBS.items())
+        and spec.targets == "random"
+        and all(getattr(parameters, name) == value for name, value in _PLAIN.items())
     )
 
 

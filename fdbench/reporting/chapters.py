@@ -30,6 +30,10 @@ _READING = (
     "Accuracy and success in percent [95 % Wilson interval]. robust: the final iterate is "
     "classified correctly. any iterate: so is every iterate before it."
 )
+_DRAWN = (
+    " Of a network that draws random numbers, robust is one draw for each image; mean and worst of "
+    "draws are over several passes: right on average, and right in every one."
+)
 _SCORING = (
     "Accuracy in percent [95 % Wilson interval] on stored images that were made without the "
     f"network. {all_or_nothing.ALL}: correct under every attacker; the prediction for the clean "
@@ -86,7 +90,7 @@ def whitebox_chapter(runs: Sequence[Run], doctor: Sequence[Findings]) -> Chapter
     return Chapter(
         name="whitebox",
         heading="Robust accuracy",
-        reading=_READING,
+        reading=_READING + (_DRAWN if table["mean_of_draws"].notna().any() else ""),
         accuracies=_with_findings(
             [*whitebox_parts(table), *authors.parts(of_authors)], runs, doctor
         ),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from pandas import DataFrame
 
+from fdbench.reporting.attack_columns import marked
 from fdbench.reporting.cells import column, intervals, numbers, words
 from fdbench.reporting.document import Cells, Part
 from fdbench.reporting.outcomes import WORST, image, right, right_when_clean
@@ -57,7 +58,7 @@ def _line(runs: Sequence[Run], doctor: Sequence[Findings]) -> Line:
 def _attack(run: Run) -> str:
     spec = run.info.attack
     budgets = ", ".join(map(str, spec.parameters.budgets))
-    return f"{spec.attack} {budgets}".strip()
+    return marked(f"{spec.attack} {budgets}".strip(), spec)
 
 
 def _doctor(run: Run, doctor: Sequence[Findings]) -> str:

@@ -94,6 +94,20 @@ class RunAtBudget:
         return sum(hit(row, self.budget) for row in self.rows)
 
     @property
+    def draws(self) -> tuple[float, int] | None:
+        """Of a network that draws random numbers: on how many images it is right.
+
+        On average over several passes, and in every one; None where no row records it.
+        """
+        count = self.run.info.found.get("network", {}).get("draws")
+        right = [
+            row["draws"][self.budget] for row in self.rows if self.budget in row.get("draws", {})
+        ]
+        if not count or len(right) < len(self.rows):
+            return None
+        return sum(right) / count, sum(one == count for one in right)
+
+    @property
     def always_right(self) -> int | None:
         """How many images have no misclassified iterate up to the budget, the last one included.
 

@@ -38,6 +38,8 @@ _WHITEBOX: tuple[_Shown, ...] = (
     ("clean", "clean", intervals),
     ("robust", "robust", intervals),
     ("any iterate", "any_iterate", intervals),
+    ("mean of draws", "mean_of_draws", numbers),
+    ("worst of draws", "worst_of_draws", numbers),
     ("success", "success", intervals),
     ("published clean", "published_clean", numbers),
     ("published", "published", numbers),

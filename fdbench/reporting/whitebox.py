@@ -19,6 +19,7 @@ from fdbench.reporting.scoring import (
     note,
     percent,
     published,
+    rounded,
     same_threat,
     scored,
 )
@@ -28,11 +29,12 @@ from fdbench.store import Run
 
 _MEASURES = ("clean", "robust", "any_iterate", "success")
 _COUNTS = ("iters", "n", "planned", "restarts", "seed")
+_DRAWS = ("mean_of_draws", "worst_of_draws")  # of a network that draws random numbers
 _PUBLISHED = ("published_clean", "published", "published_success", "difference")
 WHITEBOX = (
     *("model", "weights", "knowledge", "data", "split", "n", "planned", "norm", "eps", "targeted"),
     *(*ATTACK, "precision", "seed"),
-    *(*scored(_MEASURES), *_PUBLISHED, "note", "warnings", "run"),
+    *(*scored(_MEASURES), *_DRAWS, *_PUBLISHED, "note", "warnings", "run"),
 )
 
 
@@ -43,7 +45,14 @@ def _measured(one: RunAtBudget) -> Scores:
         **percent("robust", sum(one.verdicts.values()), n),
         **percent("any_iterate", one.always_right, n),
         **percent("success", one.hits if targeted else None, n),
+        **_draws(one, n),
     }
+
+
+def _draws(one: RunAtBudget, n: int) -> Scores:
+    if one.draws is None or not n:
+        return dict.fromkeys(_DRAWS)
+    return {name: rounded(right / n) for name, right in zip(_DRAWS, one.draws, strict=True)}
 
 
 def _same_attack(row: Published, one: RunAtBudget) -> bool:
@@ -100,7 +109,7 @@ def whitebox(runs: Sequence[Run]) -> DataFrame:
     table = DataFrame(lines, columns=list(WHITEBOX))
     for column in _COUNTS:
         table[column] = table[column].astype("Int64")
-    numbers = [*scored(_MEASURES), *_PUBLISHED]
+    numbers = [*scored(_MEASURES), *_DRAWS, *_PUBLISHED]
     table[numbers] = table[numbers].astype(float)
     keys = ["data", "split", "norm", "eps", "targeted", "model", "note", "weights", "iters"]
     unique = table.drop_duplicates([name for name in WHITEBOX if name != "run"])

@@ -78,6 +78,13 @@ class AutoAttackParameters(Parameters):
         return self.attacks or VERSIONS[self.version or "standard"]
 
     @property
+    def marks(self) -> tuple[str, ...]:
+        """The version or the list of attacks, unless it is standard; the passes averaged."""
+        version = self.version or "standard"
+        own = {"standard": (), "custom": self.stages}.get(version, (version,))
+        return (*own, *([] if self.eot in (None, EOT) else [f"eot {self.eot}"]))
+
+    @property
     def variant(self) -> tuple[str, ...]:
         """The version, if it is recorded."""
         return () if self.version is None else (self.version,)

@@ -24,6 +24,11 @@ class FoolboxParameters(Parameters):
             raise BadValue('foolbox needs the name of an attack: name = "L2DeepFoolAttack".')
 
     @property
+    def marks(self) -> tuple[str, ...]:
+        """The settings; the name is the reading's."""
+        return tuple(f"{name}={value}" for name, value in (self.settings or {}).items())
+
+    @property
     def variant(self) -> tuple[str, ...]:
         """The attack's name."""
         return (str(self.name),)

@@ -123,6 +123,15 @@ class Parameters:
         return " ".join(self.variant)
 
     @property
+    def marks(self) -> tuple[str, ...]:
+        """What a table adds to the attack's name: every parameter that is not at its default.
+
+        Two attacks that may come to other verdicts never share a name and all columns.
+        """
+        values = {one.name: (getattr(self, one.name), one.default) for one in fields(self)}
+        return tuple(f"{name} {value}" for name, (value, usual) in values.items() if value != usual)
+
+    @property
     def budgets(self) -> tuple[int, ...]:
         """The iteration counts at which the attack is evaluated; () if it has no budget."""
         return ()
@@ -156,3 +165,8 @@ class RecordedParameters(Parameters):
     def plain(self) -> dict[str, Any]:
         """The recorded values."""
         return dict(self.values)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """The recorded values: what is usual is not known here."""
+        return tuple(f"{name} {value}" for name, value in self.values.items())

@@ -89,6 +89,12 @@ class PGDParameters(Parameters):
         return (budgets + restarts, *(["early"] if self.stop_early else []))
 
     @property
+    def marks(self) -> tuple[str, ...]:
+        """`eot 20`, `clean start`; the other parameters have columns."""
+        eot = [f"eot {self.eot}"] if self.eot > 1 else []
+        return (*eot, *([] if self.random_start else ["clean start"]))
+
+    @property
     def title(self) -> str:
         """`10, 100`."""
         return ", ".join(str(i) for i in self.iters)

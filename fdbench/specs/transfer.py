@@ -22,6 +22,11 @@ class TransferParameters(Parameters):
             raise BadValue("a transfer attack replays a set: fdbench attack transfer --use SET.")
 
     @property
+    def marks(self) -> tuple[str, ...]:
+        """Nothing: each set has tables of its own."""
+        return ()
+
+    @property
     def variant(self) -> tuple[str, ...]:
         """The set's name."""
         return (str(self.set),)

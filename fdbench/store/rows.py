@@ -25,6 +25,9 @@ class Row(TypedDict):
     first_wrong: NotRequired[Annotated[int | None, "the last reading's first wrong iterate"]]
     first_wrong_by: NotRequired[Annotated[dict[str, int | None], "the same, for every reading"]]
     broken_by: NotRequired[Annotated[str | None, "AutoAttack's stage that broke it, or clean"]]
+    draws: NotRequired[
+        Annotated[dict[str, int], "of a random network: in how many passes it is right"]
+    ]
     gave_up: NotRequired[Annotated[bool, "Foolbox's attack raised, or returned no image"]]
     unattacked: NotRequired[Annotated[list[str], "attackers that failed; the clean image counts"]]
     shard: NotRequired[Annotated[str, "the file under adv/ that holds its adversarial images"]]

@@ -94,7 +94,7 @@ def test_eot_steps_along_the_mean_gradient_of_several_passes(
 
     net = Counting().eval()
     adv = fdbench.pgd(net, batch.x, batch.label, eps=0.1, iters=3, eot=4)
-    assert Counting.calls == 3 * 4
+    assert Counting.calls - 2 == 3 * 4, "two more compare the network with its fast copy"
     plain = fdbench.pgd(net, batch.x, batch.label, eps=0.1, iters=3)
     assert torch.allclose(adv, plain, atol=1e-6), "the mean of equal gradients is one of them"
 

@@ -350,7 +350,9 @@ def test_progress_is_redistributed_when_images_leave() -> None:
 
     x, left = torch.rand(10, 3, 2, 2), torch.tensor([7])
     broken_by = torch.zeros(10, dtype=torch.int64).index_fill(0, left, -1)
-    net = _Progress(plan, tick).watch(nn.Identity(), _State(x, broken_by, 0, left))
+    net = _Progress(plan, tick).watch(
+        nn.Identity(), _State(x, broken_by, broken_by, broken_by, 0, left)
+    )
     net(torch.zeros(1, 10))
     assert ticks == [pytest.approx(1)]
     net(torch.zeros(1, 10, requires_grad=True))

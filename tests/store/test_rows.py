@@ -40,6 +40,8 @@ LINES = {
     b'{"L2DeepFoolAttack": 5}, "distance": 0.0, "gave_up": false, "check": "b938056e2fcd333e"}',
     "transfer": b'{"image": "a.png", "label": 9, "target": null, "clean": 5, "pred": '
     b'{"one": 5, "two": 5}, "distance": 0.0, "unattacked": ["two"]}',
+    "random network": b'{"image": 0, "label": 9, "target": null, "clean": 9, "pred": '
+    b'{"autoattack": 5}, "distance": 0.03, "broken_by": "apgd-ce", "draws": {"autoattack": 2}}',
     "first release": b'{"image": 0, "label": 3, "target": null, "clean": 3, "pred": {"10": 3}, '
     b'"first_wrong": 2, "distance": 0.03}',
     "another package's": b'{"image": 0, "label": 3, "clean": 3, "pred": {"mine": 3}, '
@@ -90,6 +92,7 @@ WRONG: dict[str, list[object]] = {
     "first_wrong": ["2", 2.0, True],
     "first_wrong_by": [None, 3, [2], {"10": "2"}, {"10": False}],
     "broken_by": [3, True, ["square"]],
+    "draws": [None, 3, {"10": "2"}, {"10": None}],
     "gave_up": [None, 0, "no"],
     "unattacked": [None, "two", {"two": 1}, [2]],
     "shard": [None, 3, ["x"]],

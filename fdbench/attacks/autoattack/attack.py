@@ -30,7 +30,7 @@ from fdbench.attacks.autoattack.cascade import (
     reduced,
     stages,
 )
-from fdbench.attacks.protocol import Attack, Reading, Subject, Tick
+from fdbench.attacks.protocol import DRAWS, Attack, Reading, Subject, Tick
 from fdbench.errors import unknown
 from fdbench.specs import AttackSpec, AutoAttackParameters
 from fdbench.threat import Threat
@@ -150,9 +150,15 @@ def square(
 
 @dataclass(frozen=True)
 class _State:
-    """Progress: the images so far, what broke each, the stage, and the images it has left."""
+    """Progress: the images so far, what broke each, the stage, and the images it has left.
+
+    `pred` has the judge's latest verdict on each image. `right` counts, for a network that draws
+    random numbers, the right ones of DRAWS verdicts under the attack that leaves fewest.
+    """
 
     adv: Images
+    pred: Labels
+    right: Labels
     broken_by: Int64[Tensor, " B"]
     stage: int
     left: Int64[Tensor, " L"]  # indices of the images the stage has yet to attack
@@ -194,33 +200,43 @@ class _Progress:
 def _begin(subject: Subject, x: Images) -> _State:
     """Returns the batch's saved state; else its clean images, misclassified ones as broken."""
     kept = subject.scratch.load()
-    if kept is not None:
-        names = ("adv", "broken_by", "left")
+    if kept is not None and "right" in kept:
+        names = ("adv", "pred", "right", "broken_by", "left")
         return _State(stage=int(kept["stage"]), **{name: kept[name].to(x.device) for name in names})
     label = subject.batch.label
     with untouched(subject.net, subject.seed):
-        wrong = subject.judge(x, torch.arange(len(x), device=x.device)) != label
-    broken_by = torch.where(wrong, _CLEAN, _UNBROKEN)
-    return _State(x.clone(), broken_by, 0, _unbroken(broken_by))
+        pred = subject.judge(x, torch.arange(len(x), device=x.device))
+    broken_by = torch.where(pred != label, _CLEAN, _UNBROKEN)
+    right = torch.where(pred != label, 0, DRAWS)  # images wrong when clean are not attacked
+    return _State(x.clone(), pred, right, broken_by, 0, _unbroken(broken_by))
 
 
 def _after(
     state: _State, stage: Stage, subject: Subject, x: Images, net: Callable[[Tensor], Tensor]
 ) -> _State:
-    """Attacks one more batch; images leave if attacked network and judge both misclassify them."""
+    """Attacks one more batch; images leave if attacked network and judge both misclassify them.
+
+    Of a network that draws random numbers, attacked with averaged gradients, the judge's one draw
+    decides, as in the package: to ask for two wrong draws would overestimate robust accuracy.
+    """
     left, later = state.left[: subject.most], state.left[subject.most :]
     label = subject.batch.label[left]
     with untouched(subject.net, subject.seed):
         attacked = _perturb(stage, net, x[left], label, subject.threat, subject.seed)
         # Both see the attack's whole batch: at another batch size a convolution may round
         # differently and flip a verdict on the boundary.
-        wrong = (net(attacked).argmax(1) != label) & (subject.judge(attacked, left) != label)
-    adv, broken_by = state.adv.clone(), state.broken_by.clone()
-    adv[left[wrong]] = attacked[wrong]
+        own, judged = net(attacked).argmax(1), subject.judge(attacked, left)
+        others = [subject.judge(attacked, left) for _ in range(DRAWS - 1 if stage.eot > 1 else 0)]
+    wrong = judged != label if stage.eot > 1 else (own != label) & (judged != label)
+    adv, pred, broken_by = state.adv.clone(), state.pred.clone(), state.broken_by.clone()
+    adv[left[wrong]], pred[left[wrong]] = attacked[wrong], judged[wrong]
     broken_by[left[wrong]] = state.stage + 1
+    right = state.right.clone()
+    if others:
+        right[left] = torch.minimum(right[left], (torch.stack([judged, *others]) == label).sum(0))
     if len(later):
-        return _State(adv, broken_by, state.stage, later)
-    return _State(adv, broken_by, state.stage + 1, _unbroken(broken_by))
+        return _State(adv, pred, right, broken_by, state.stage, later)
+    return _State(adv, pred, right, broken_by, state.stage + 1, _unbroken(broken_by))
 
 
 def run_stages(subject: Subject, plan: Sequence[Stage]) -> Reading:
@@ -234,6 +250,8 @@ def run_stages(subject: Subject, plan: Sequence[Stage]) -> Reading:
         subject.scratch.save(
             {
                 "adv": state.adv,
+                "pred": state.pred,
+                "right": state.right,
                 "broken_by": state.broken_by,
                 "stage": torch.tensor(state.stage),
                 "left": state.left,
@@ -241,7 +259,9 @@ def run_stages(subject: Subject, plan: Sequence[Stage]) -> Reading:
         )
     names = ["clean", *(stage.attack for stage in plan)]
     broken_by = [None if code == _UNBROKEN else names[code] for code in state.broken_by.tolist()]
-    return Reading("autoattack", state.adv, notes={"broken_by": broken_by})
+    pred, right = (state.pred, state.right) if plan[0].eot > 1 else (None, None)
+    notes = {"broken_by": broken_by}
+    return Reading("autoattack", state.adv, notes=notes, pred=pred, right=right)
 
 
 class AutoAttack(Attack):
