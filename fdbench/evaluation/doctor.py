@@ -6,10 +6,8 @@ succeed: then the network masks its gradient, or the evaluation is broken.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +16,7 @@ from torch import nn
 from fdbench import randomness
 from fdbench.attacks import Ensemble, craft, cross_entropy, gradient, last_iterate, square
 from fdbench.errors import NoGradient
+from fdbench.evaluation.observation import spied
 from fdbench.stats import paired, wilson
 from fdbench.store import Check
 from fdbench.threat import Threat
@@ -188,33 +187,9 @@ def output(patient: Patient) -> Finding:
     return "pass", f"logits from {float(out.min()):.3g} to {float(out.max()):.3g}"
 
 
-@contextmanager
-def _spied(calls: list[str]) -> Iterator[None]:
-    """Records the name of each differentiation inside."""
-    kept: dict[str, Callable[..., Any]] = {
-        "grad": torch.autograd.grad,
-        "backward": torch.autograd.backward,
-    }
-
-    def spy(name: str) -> Callable[..., Any]:
-        def recording(*args: Any, **kwargs: Any) -> Any:
-            calls.append(name)
-            return kept[name](*args, **kwargs)
-
-        return recording
-
-    try:
-        for name in kept:
-            setattr(torch.autograd, name, spy(name))
-        yield
-    finally:
-        for name, function in kept.items():
-            setattr(torch.autograd, name, function)
-
-
 def no_optimisation(patient: Patient) -> Finding:
     calls: list[str] = []
-    with _spied(calls):
+    with spied(calls):
         patient.logits(patient.batch.x[:2])
     if calls:
         return "fail", f"the forward pass differentiates ({calls[0]}): attack it adaptively"

@@ -13,8 +13,8 @@ from fdbench.errors import BadValue
 from fdbench.machine import environment
 from fdbench.models import Model, logits_of
 from fdbench.randomness import ImageId
-from fdbench.specs import AttackSpec, digest
-from fdbench.store import DataInfo, ModelInfo, RunInfo, Workspace
+from fdbench.specs import AttackSpec
+from fdbench.store import DataInfo, ModelInfo, RunInfo, Workspace, targets_digest
 from fdbench.types import Batch, Logits
 
 BATCH = 250  # images, where memory allows: larger batches are no faster on a CPU
@@ -78,7 +78,7 @@ def _further(evaluation: Evaluation) -> dict[str, Any]:
         further["batch_size"] = evaluation.most
         further["images"] = len(evaluation.positions)
     if evaluation.spec.targets == "file":
-        further["targets"] = digest(sorted(map(list, evaluation.targets.items()), key=str))
+        further["targets"] = targets_digest(evaluation.targets)
     return {**further, **evaluation.attack.sources}
 
 

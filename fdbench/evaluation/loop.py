@@ -16,7 +16,7 @@ from fdbench.errors import BadValue, FdbenchError
 from fdbench.evaluation import behaviour, precision
 from fdbench.evaluation.batching import Chunks, fitting, remaining
 from fdbench.evaluation.evaluation import Evaluation, check_fit, run_info
-from fdbench.evaluation.observation import Facts, Reference, Watched, facts_of
+from fdbench.evaluation.observation import Facts, Reference, Watched, facts_of, spied
 from fdbench.evaluation.readings import Worst, draw_again, rows_of, worst_of
 from fdbench.machine import BatchLimit, rank_and_world, tidy
 from fdbench.models import accelerate
@@ -32,6 +32,7 @@ from fdbench.store import (
     whole_pixels,
     write_png,
     write_shard,
+    write_targets,
 )
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels, Logits
@@ -189,6 +190,8 @@ def evaluate(evaluation: Evaluation, say: Say) -> Path:
         _same_behaviour(evaluation, folder, say)
         if chunks:
             _same_keeping(evaluation, folder)
+            if evaluation.spec.targets == "file":
+                write_targets(folder.paths, evaluation.targets)
             # A network may draw random numbers; the generators are restored afterwards.
             cuda = [evaluation.device] if evaluation.device.type == "cuda" else []
             with torch.random.fork_rng(cuda):
@@ -249,7 +252,11 @@ def _attack_all(
 ) -> None:
     model, device = evaluation.model, evaluation.device
     example = evaluation.data.fetch(chunks[0][:16]).to(device)
-    reference = Reference(example.ids, check_fit(model, evaluation.data, example))
+    calls: list[str] = []
+    with spied(calls):
+        reference = Reference(example.ids, check_fit(model, evaluation.data, example))
+    if calls:
+        folder.note({"network": {**folder.info.found.get("network", {}), "optimises": True}})
     classes = reference.logits.shape[1]
     for warning in evaluation.attack.warnings(evaluation.spec, model.weights, classes):
         warn(warning)

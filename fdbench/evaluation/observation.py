@@ -4,9 +4,12 @@ Nothing is computed for it but a few comparisons per batch: the gradients, the l
 of adversarial images are those the attack and its verdicts need anyway.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fdbench.attacks import margin
@@ -52,6 +55,30 @@ class Watched(nn.Module):
             "differentiated": sum(count for count, _ in self._seen),
             "zero_gradient": sum(int(zero) for _, zero in self._seen),
         }
+
+
+@contextmanager
+def spied(calls: list[str]) -> Iterator[None]:
+    """Records the name of each differentiation inside."""
+    kept: dict[str, Callable[..., Any]] = {
+        "grad": torch.autograd.grad,
+        "backward": torch.autograd.backward,
+    }
+
+    def spy(name: str) -> Callable[..., Any]:
+        def recording(*args: Any, **kwargs: Any) -> Any:
+            calls.append(name)
+            return kept[name](*args, **kwargs)
+
+        return recording
+
+    try:
+        for name in kept:
+            setattr(torch.autograd, name, spy(name))
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(torch.autograd, name, function)
 
 
 def facts_of(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from itertools import groupby, pairwise
 from typing import Any
 
+from fdbench.reporting.attack_columns import stages
 from fdbench.reporting.outcomes import (
     Verdicts,
     at_budgets,
@@ -24,6 +25,7 @@ from fdbench.threat import unusual, unusual_step
 
 ZERO_GRADIENTS = 0.1  # largest share of images without a gradient
 RAISED = 0.5  # least share of the moved images on which an attack raises the loss
+SQUARE = 0.002  # share of images that Square alone may break: AutoAttack's own limit
 FEWEST = 8  # images that a rule about shares needs
 FEWEST_OF_CLASS = 3  # images of a class that show what the network takes it for
 
@@ -166,11 +168,34 @@ def _above_clean(run: Run) -> str:
     return ""
 
 
+def _square_breaks_more(run: Run) -> str:
+    """AutoAttack's own check: an attack without gradients beats those with them."""
+    broken = Counter(row.get("broken_by") for row in run.rows)
+    others = [name for name in stages(run.info.attack) if name not in ("square", "clean")]
+    if not others or broken["square"] <= max(1, SQUARE * len(run.rows)):
+        return ""
+    return (
+        f"Square, which needs no gradient, broke {broken['square']} of {len(run.rows)} images that "
+        f"{', '.join(others)} did not: gradients are masked, or these attacks are too weak here"
+    )
+
+
+def _optimises(run: Run) -> str:
+    if not run.info.found.get("network", {}).get("optimises"):
+        return ""
+    return (
+        "the network differentiates or optimises in its forward pass: attacks that differentiate "
+        "through it see only its last step; attack it adaptively"
+    )
+
+
 RULES: tuple[Rule, ...] = (
     _zero_gradients,
     _loss_not_raised,
     _probabilities,
     _random,
+    _square_breaks_more,
+    _optimises,
     _other_classes,
     _at_chance,
     _shifted_labels,

@@ -21,6 +21,7 @@ from .session import now
 from .set_index import CLEAN, Line
 from .set_json import SetInfo, Surrogate
 from .sets import AdvSet, SetFolder
+from .targets import read_targets, targets_digest, write_targets
 from .tensors import read_tensors, write_tensors
 from .workspace import RunPaths, SetPaths, Workspace
 
@@ -65,15 +66,18 @@ __all__ = [
     "read_run",
     "read_runs",
     "read_shard",
+    "read_targets",
     "read_tensors",
     "read_unfinished",
     "remove_run",
     "row_digest",
+    "targets_digest",
     "whole_lines",
     "whole_pixels",
     "write_findings",
     "write_png",
     "write_shard",
+    "write_targets",
     "write_tensors",
     "write_unfinished",
 ]

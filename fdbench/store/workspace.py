@@ -70,6 +70,11 @@ class RunPaths:
         """What the run's network answers on some images (evaluation/behaviour.py)."""
         return self.folder / f"behaviour{WEIGHTS}"
 
+    @property
+    def targets(self) -> Path:
+        """The targets of a run that took them from a file (store/targets.py)."""
+        return self.folder / "targets.json"
+
     def scratch(self, rank: int) -> Path:
         """One process's intermediate results of its current batch (store/scratch.py)."""
         return self.folder / f"scratch-{rank}"

@@ -30,7 +30,7 @@ from fdbench.models.resnet import build
 from fdbench.specs.attack import AttackSpec
 from fdbench.specs.model import ModelSpec
 from fdbench.specs.plain import digest
-from fdbench.store import images
+from fdbench.store import images, row_digest
 from fdbench.store.workspace import Workspace
 from fdbench.verdict import deciding, relative_difference
 
@@ -457,6 +457,45 @@ def test_a_verdict_across_a_tie_passes_and_is_reported(bare: Path) -> None:
     tied = replace(model(), net=Tied())
     assert verdicts(bare, tied)["clean verdicts"] == "pass"
     assert detail(bare, "clean verdicts", tied) == "12 verdicts (12 within rounding of a tie)"
+
+
+def aimed(results: Path, kind: str, **changes: Any) -> Path:
+    spec = pgd_spec(iters=(2,), targeted=True, targets=kind)
+    return attacked(results, None, spec, **changes)
+
+
+def retargeted(path: Path) -> None:
+    """Moves every target to another wrong class, and seals the rows again."""
+    rows = rows_of(path)
+    for row in rows:
+        others = [c for c in range(10) if c not in (row["label"], row["target"])]
+        row["target"] = others[0]
+        row["check"] = row_digest(row)
+    (path / "rows-0.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize("kind", ["random", "least-likely", "file"])
+def test_targets_are_chosen_again_and_others_fail(tmp_path: Path, kind: str) -> None:
+    wanted = {image: (int(label) + 3) % 10 for image, label in enumerate(DATA.labels[:40])}
+    changes = {"targets": wanted} if kind == "file" else {}
+    path = aimed(tmp_path, kind, **changes)
+    assert failed(path) == set()
+    retargeted(path)
+    assert failed(path) == {"labels"}
+
+
+def test_a_file_of_targets_is_bound_to_its_run_and_one_that_was_not_kept_is_named(
+    tmp_path: Path,
+) -> None:
+    wanted = {image: (int(label) + 3) % 10 for image, label in enumerate(DATA.labels[:40])}
+    path = aimed(tmp_path, "file", targets=wanted)
+    kept = path / "targets.json"
+    pairs = json.loads(kept.read_text())
+    kept.write_text(json.dumps([[image, (target + 1) % 10] for image, target in pairs]))
+    retargeted(path)
+    assert failed(path) == {"labels"}
+    kept.unlink()
+    assert "the file of targets was not kept" in detail(path, "labels")
 
 
 class Masked(nn.Module):

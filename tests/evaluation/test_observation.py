@@ -94,6 +94,10 @@ ABSURD: dict[str, tuple[Change, str]] = {
     ),
     "at chance": (lambda net, x: net.logits(1 - x.flip(2)).roll(3, 1), "can't be told from guess"),
     "next label": (lambda net, x: net.logits(x).roll(1, 1), "the label +1 for classes"),
+    "an optimising forward pass": (
+        lambda net, x: net.logits(_purified(net, x)),
+        "differentiates or optimises in its forward pass",
+    ),
     "backward gradient": (
         lambda net, x: _Backward.apply(net.logits(x)),
         "raised the loss on only",
@@ -110,6 +114,13 @@ def test_an_absurd_network_gets_a_warning_on_the_terminal_and_in_its_run(
     assert any(text in line for line in implausible(run)), run.info.found
     assert run.info.found["sanity"] == implausible(run)
     assert f"warning: {run.info.found['sanity'][0]}" in capsys.readouterr().err
+
+
+def _purified(net: NearestMean, x: Images) -> Images:
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        (grad,) = torch.autograd.grad(net.logits(leaf).logsumexp(1).sum(), leaf)
+    return x + 0.001 * grad
 
 
 class _Backward(torch.autograd.Function):

@@ -221,6 +221,23 @@ def test_a_warning_of_many_runs_is_shown_once_with_their_models(tmp_path: Path) 
     assert warnings(read_runs(tmp_path)) == ["r18, r20: too hot"]
 
 
+@pytest.mark.parametrize(("by_square", "warned"), [(1, False), (4, True)])
+def test_images_that_square_alone_broke_are_a_warning_as_in_autoattack(
+    tmp_path: Path, by_square: int, warned: bool
+) -> None:
+    rows = [
+        {
+            **row(image, None, ()),
+            "pred": {"autoattack": 5 if image < by_square else 3},
+            "broken_by": "square" if image < by_square else None,
+        }
+        for image in range(100)
+    ]
+    store(tmp_path, info("r20", (), attack="autoattack", version="standard"), rows)
+    texts = warnings(read_runs(tmp_path))
+    assert any("Square, which needs no gradient, broke 4 of 100" in one for one in texts) == warned
+
+
 def test_eps_are_in_the_order_of_numbers_not_of_text(tmp_path: Path) -> None:
     for size in (16, 8, 4):
         decaying(tmp_path, "r20", ROBUST, eps=size / 255)

@@ -38,7 +38,7 @@ class ImageChecks:
     def __init__(self, run: SavedRun, net: nn.Module | None, device: torch.device) -> None:
         threat = Threat(run.info.attack.norm, run.info.attack.eps)
         self._run, self._net, self._device = run, net, device
-        self._labels = LabelCheck(run.info)
+        self._labels = LabelCheck(run)
         self._shards = ShardCheck(run.paths.images, threat)
         self._clean, self._adversarial = VerdictCheck("clean verdicts"), VerdictCheck("verdicts")
         self._pngs = PngCheck(run.paths, threat)
