@@ -295,10 +295,16 @@ def _attacked(evaluation: Evaluation, example: Batch, folder: RunFolder) -> nn.M
 
 
 def _try_precisions(evaluation: Evaluation) -> dict[str, Any]:
-    positions = evaluation.positions[: precision.IMAGES]
-    batch = evaluation.data.fetch(positions).to(evaluation.device)
-    net, attack = evaluation.model.net, evaluation.attack
-    return precision.compare(net, batch, attack, evaluation.spec, evaluation.seed)
+    positions = evaluation.positions[: precision.LOOKS[-1]]
+    batches = evaluation.data.batches(positions, precision.PART)
+    return precision.compare(
+        evaluation.model.net,
+        (batch.to(evaluation.device) for batch in batches),
+        len(evaluation.positions),
+        evaluation.attack,
+        evaluation.spec,
+        evaluation.seed,
+    )
 
 
 def _note_halving(evaluation: Evaluation, folder: RunFolder, size: int, half: int) -> None:

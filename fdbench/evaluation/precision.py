@@ -1,14 +1,16 @@
-"""`--precision auto`: bfloat16 where it is faster and no weaker, tried on the run's first images.
+"""`--precision auto`: bfloat16 where it is faster and shown to be no weaker on the run's images.
 
 A bfloat16 copy has slightly different gradients. Whether that weakens the attack depends on the
-network, so both precisions are tried on the same images and judged alike.
+network, so both precisions are tried on the same images and judged alike: a test of non-inferiority
+with a margin, since a difference that is not significant on few images shows nothing.
 """
 
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,15 @@ from fdbench.threat import Threat
 from fdbench.types import Batch
 from fdbench.verdict import Referee
 
-IMAGES = 128  # of the run, for the trial
-_NOISE = 0.05  # p of McNemar's test, above which a higher robust accuracy is noise
+MARGIN = 0.005  # robust accuracy that bf16 may leave above fp32's, as a share: half a point
+# How many images the test looks at, one look after the other. 600 are the fewest that can show the
+# margin: without a single image on which the two differ, the limit is 0.4 points there.
+LOOKS = (600, 1200, 2400)
+_LEVEL = 1 - 2 * 0.05 / len(
+    LOOKS
+)  # of a two-sided interval: 5 % of error over all looks, one-sided
+PART = 100  # images at a time
+_SHARE = 0.25  # of the run's gradients that the trial may cost
 
 
 def emulated(chosen: str, device: torch.device) -> str:
@@ -53,41 +62,94 @@ def _survivors(attack: Attack, spec: AttackSpec, subject: Subject) -> list[bool]
     return [bool(one) for one in survived]
 
 
-def compare(
-    net: nn.Module, batch: Batch, attack: Attack, spec: AttackSpec, seed: int
-) -> dict[str, Any]:
-    """Compares both precisions on a short form of the attack, and returns the one `chosen`.
+@dataclass
+class _Trial:
+    """Both precisions on the same images: verdicts and seconds so far, by precision."""
 
-    bf16 is chosen if it is faster and its robust accuracy is not higher than fp32's by more than
-    noise (McNemar, p < 0.05).
+    attack: Attack
+    spec: AttackSpec
+    seed: int
+    nets: Mapping[str, nn.Module]
+    judged: nn.Module
+    survived: dict[str, list[bool]] = field(default_factory=lambda: {"fp32": [], "bf16": []})
+    seconds: dict[str, float] = field(default_factory=lambda: {"fp32": 0.0, "bf16": 0.0})
+
+    def look(self, batch: Batch, classes: int) -> None:
+        """Attacks a part in both precisions."""
+        threat = Threat(self.spec.norm, self.spec.eps)
+        target = draw_targets(batch, classes, self.seed) if self.spec.targeted else None
+        judge = Referee(self.judged, batch, threat)
+        for name, net in self.nets.items():
+            if not self.survived[name]:
+                net(batch.x)  # the first pass chooses kernels
+            subject = Subject(
+                net, batch, target, threat, self.seed, judge, _ignored, classes, NoScratch(),
+                len(batch.ids),
+            )  # fmt: skip
+            began = time.perf_counter()
+            self.survived[name] += _survivors(self.attack, self.spec, subject)
+            self.seconds[name] += time.perf_counter() - began  # judging waits for the device
+
+    def verdict(self, *, last: bool = False) -> tuple[str, str]:
+        """The precision to take and why; "" while more images may decide: these are not `last`."""
+        if self.seconds["bf16"] >= self.seconds["fp32"]:
+            return "fp32", "bf16 is not faster"
+        if len(self.survived["fp32"]) not in LOOKS and not last:
+            return "", ""
+        limits = paired(self.survived["bf16"], self.survived["fp32"], _LEVEL).interval
+        if limits.high <= MARGIN:
+            return "bf16", f"faster, and at most {100 * limits.high:.2f} points weaker"
+        if last or limits.low > MARGIN:
+            return "fp32", f"bf16 may be up to {100 * limits.high:.2f} points weaker"
+        return "", ""
+
+    def record(self, chosen: str, why: str) -> dict[str, Any]:
+        """What run.json keeps of the trial."""
+        n = len(self.survived["fp32"])
+        robust = (
+            {name: round(100 * sum(v) / n, 2) for name, v in self.survived.items()} if n else {}
+        )
+        return {
+            "chosen": chosen,
+            "why": why,
+            "margin": 100 * MARGIN,
+            "images": n,
+            "iters": max(self.spec.parameters.budgets, default=None),
+            "robust": robust,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+        }
+
+
+def compare(
+    net: nn.Module, parts: Iterable[Batch], images: int, attack: Attack, spec: AttackSpec, seed: int
+) -> dict[str, Any]:
+    """Compares both precisions on a short form of the attack; returns the one `chosen`, and why.
+
+    bf16 is chosen if it is faster and the upper limit of its robust accuracy less fp32's is within
+    MARGIN, on as many images as that takes; else fp32.
+
+    Args:
+        parts: the first of the run's images, PART at a time.
+        images: how many the run has.
     """
-    spec, threat = attack.trial(spec), Threat(spec.norm, spec.eps)
-    with torch.no_grad():
-        classes = int(net(batch.x[:1]).shape[1])
-    target = draw_targets(batch, classes, seed) if spec.targeted else None
-    judge = Referee(net, batch, threat)
-    verdicts, seconds = {}, {}
-    for name in ("fp32", "bf16"):
-        fast, _ = accelerate(net, batch.x[:16], name)
-        fast(batch.x)  # the first pass chooses kernels
-        subject = Subject(
-            fast, batch, target, threat, seed, judge, _ignored, classes, NoScratch(),
-            len(batch.ids),
-        )  # fmt: skip
-        began = time.perf_counter()
-        verdicts[name] = _survivors(attack, spec, subject)
-        seconds[name] = time.perf_counter() - began  # judging waits for the device
-    test = paired(verdicts["bf16"], verdicts["fp32"])
-    weaker = test.difference > 0 and test.p < _NOISE
-    faster = seconds["bf16"] < seconds["fp32"]
-    return {
-        "chosen": "bf16" if faster and not weaker else "fp32",
-        "images": len(batch.ids),
-        "iters": max(spec.parameters.budgets, default=None),
-        "robust": {name: round(100 * sum(v) / len(v), 2) for name, v in verdicts.items()},
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "p": round(test.p, 4),
-    }
+    short = attack.trial(spec)
+    trial = _Trial(attack, short, seed, {}, net)
+    whole = LOOKS[0] * 2 * attack.cost(short)
+    if images < LOOKS[0] or whole > _SHARE * images * attack.cost(spec):
+        return trial.record("fp32", "the run is too short for a trial that could show a difference")
+    for batch in parts:
+        if not trial.nets:
+            low, why = accelerate(net, batch.x[:16], "bf16")
+            if not any(one.dtype == torch.bfloat16 for one in low.parameters()):
+                return trial.record("fp32", why or "the network has no parameters")
+            trial.nets = {"fp32": accelerate(net, batch.x[:16])[0], "bf16": low}
+            with torch.no_grad():
+                classes = int(net(batch.x[:1]).shape[1])
+        trial.look(batch, classes)
+        chosen, why = trial.verdict()
+        if chosen:
+            return trial.record(chosen, why)
+    return trial.record(*trial.verdict(last=True))
 
 
 def settle(folder: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:

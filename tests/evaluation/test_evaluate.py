@@ -395,9 +395,8 @@ def test_auto_precision_is_settled_once_and_recorded(
 ) -> None:
     folder = evaluate(job(tmp_path, precision="auto", limit=20), silent)
     comparison = json.loads((folder / "run.json").read_text())["found"]["precision"]
-    assert comparison["chosen"] in ("fp32", "bf16")
-    assert set(comparison["robust"]) == {"fp32", "bf16"}
-    assert min(comparison["seconds"].values()) > 0
+    assert comparison["chosen"] == "fp32"
+    assert "too short for a trial" in comparison["why"]
     path = folder / "rows-0.jsonl"
     path.write_bytes(path.read_bytes()[:-5])
     monkeypatch.setattr(precision, "compare", None)  # would raise if it were called again

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,8 @@ from torch import nn
 
 from fdbench.attacks import PGD
 from fdbench.evaluation import precision
+from fdbench.specs import AttackSpec
 from fdbench.types import Batch
-
-
-def test_both_precisions_are_tried_on_the_same_images(tiny_net: nn.Module, batch: Batch) -> None:
-    comparison = precision.compare(tiny_net, batch, PGD(), pgd_spec(iters=(5, 50)), seed=0)
-    assert comparison["images"] == 12
-    assert comparison["iters"] == 20, "a fraction of the run"
-    assert set(comparison["seconds"]) == set(comparison["robust"]) == {"fp32", "bf16"}
 
 
 class _Blunt(nn.Module):
@@ -27,23 +23,84 @@ class _Blunt(nn.Module):
         self.inner = Small()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        seen = x.float() if x.dtype == torch.float32 else x.float().detach() + 0 * x.float()
-        return self.inner.float()(seen).to(x.dtype)
+        blunt = x.dtype == torch.bfloat16
+        logits: torch.Tensor = self.inner(x.detach() if blunt else x)
+        return logits + 0 * x.flatten(1).sum(1, keepdim=True)
 
 
-@pytest.mark.parametrize("net", ["as it is", "blunt"])
-def test_bf16_is_taken_only_if_its_attack_is_no_weaker(
-    net: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def parts(net: nn.Module, count: int) -> Iterator[Batch]:
+    """Images that the network gets right, 100 at a time."""
     rng = torch.Generator().manual_seed(0)
-    x = torch.rand((64, 3, 8, 8), generator=rng)
-    judged = frozen(Small() if net == "as it is" else _Blunt())
-    batch = Batch(x, judged(x).argmax(1), tuple(range(64)))
-    clock = iter([0.0, 10.0, 10.0, 11.0])  # fp32 takes 10 s, bf16 then 1 s
+    for start in range(0, count, precision.PART):
+        x = torch.rand((min(precision.PART, count - start), 3, 8, 8), generator=rng)
+        with torch.no_grad():
+            yield Batch(x, net(x).argmax(1), tuple(range(start, start + len(x))))
+
+
+@pytest.fixture
+def fast_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock on which each trial of bf16 takes a tenth of fp32's time."""
+    clock = cycle([0.0, 10.0, 10.0, 11.0])
     monkeypatch.setattr("fdbench.evaluation.precision.time.perf_counter", lambda: next(clock))
-    comparison = precision.compare(judged, batch, PGD(), pgd_spec(eps=0.5, iters=(10,)), seed=0)
-    assert comparison["seconds"]["bf16"] < comparison["seconds"]["fp32"]
-    assert comparison["chosen"] == ("bf16" if net == "as it is" else "fp32"), comparison
+
+
+LONG = pgd_spec(eps=0.05, iters=(500,))  # a run of which the trial is a small part
+
+
+def compare(net: nn.Module, count: int, spec: AttackSpec = LONG) -> dict[str, Any]:
+    judged = frozen(net)
+    return precision.compare(judged, parts(judged, count), count, PGD(), spec, seed=0)
+
+
+@pytest.mark.usefixtures("fast_bf16")
+def test_bf16_is_taken_where_600_images_show_that_it_is_no_weaker() -> None:
+    trial = compare(Small(), 2400)
+    assert trial["chosen"] == "bf16", trial
+    assert trial["images"] in precision.LOOKS
+    assert trial["iters"] == 20, "a fraction of the run"
+    assert "points weaker" in trial["why"]
+
+
+@pytest.mark.usefixtures("fast_bf16")
+def test_a_run_too_short_to_show_it_stays_in_fp32() -> None:
+    assert compare(Small(), 500)["chosen"] == "fp32"
+    short = compare(Small(), 2400, pgd_spec(eps=0.05, iters=(10,)))
+    assert (short["chosen"], short["images"]) == ("fp32", 0), "the trial would cost half of the run"
+
+
+@pytest.mark.usefixtures("fast_bf16")
+def test_a_weaker_bf16_is_not_taken_however_fast() -> None:
+    trial = compare(_Blunt(), 1000)
+    assert trial["chosen"] == "fp32"
+    assert trial["robust"]["bf16"] > trial["robust"]["fp32"]
+
+
+def test_a_bf16_that_is_not_faster_ends_the_trial_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = cycle([0.0, 1.0, 1.0, 3.0])
+    monkeypatch.setattr("fdbench.evaluation.precision.time.perf_counter", lambda: next(clock))
+    trial = compare(Small(), 2400)
+    assert (trial["chosen"], trial["images"], trial["why"]) == ("fp32", 100, "bf16 is not faster")
+
+
+class _Float32Only(nn.Module):
+    """Adds a constant that is float32 whatever the network was cast to, as fixed code does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Small()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.dtype != torch.float32:
+            raise TypeError("float32 only")
+        logits: torch.Tensor = self.inner(x)
+        return logits
+
+
+@pytest.mark.usefixtures("fast_bf16")
+def test_a_network_that_fails_in_bf16_is_attacked_in_fp32_and_the_reason_is_kept() -> None:
+    trial = compare(_Float32Only(), 2400)
+    assert trial["chosen"] == "fp32"
+    assert "float32 only" in trial["why"]
 
 
 def test_the_first_process_decides_for_all(tmp_path: Path) -> None:
