@@ -62,9 +62,10 @@ def eval_(
 ) -> None:
     """Run attacks, doctor, verify and report in one go.
 
-    PGD at 10 to 100 iterations and AutoAttack, untargeted, with their images kept; the doctor's
-    checks; every verdict verified; the report. A stopped command continues where it was. Exit code
-    3 if a run does not verify, with --strict also if the sanity gate or the doctor objects.
+    PGD at 10 to 100 iterations, PGD-100 on the margin loss and AutoAttack, untargeted, with their
+    images kept; the doctor's checks; every verdict verified; the report. A stopped command
+    continues where it was. Exit code 3 if a run does not verify, with --strict also if the sanity
+    gate or the doctor objects.
     """
     request = api.AssessmentRequest(norm, size(eps, norm, "eps"), quick)
     data, run = taken(api.DataRequest, flags), taken(api.RunRequest, flags)

@@ -88,6 +88,17 @@ class Purifying(nn.Module):
         return self.inner(x - 1e-3 * grad)
 
 
+class Squashed(nn.Module):
+    """Bounded logits: cross-entropy saturates, the gap between two classes does not."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 10 * torch.tanh(3 * self.inner(x))
+
+
 class BatchMean(nn.Module):
     """As batch norm in training mode: each image's logits depend on the rest of the batch."""
 
@@ -120,6 +131,31 @@ ILLNESSES: dict[str, tuple[nn.Module, set[str]]] = {
 def test_each_illness_fails_the_right_check(name: str) -> None:
     net, checks = ILLNESSES[name]
     assert checks <= failed(patient(net))
+
+
+class Sure(nn.Module):
+    """Logits of which the softmax is nearly certain."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 4 * healthy()(x)
+
+
+def test_bounded_outputs_that_hide_points_from_cross_entropy_fail() -> None:
+    x = torch.rand((200, 3, 8, 8), generator=torch.Generator().manual_seed(1))
+    squashed = frozen(Squashed(Sure()))
+    batch = Batch(x, squashed(x).argmax(1), tuple(range(200)))
+    for net, verdict in ((squashed, "fail"), (frozen(Sure()), "pass")):
+        found = CHECKS["other losses"](Patient(net, batch, Threat("linf", 0.05), 5))
+        assert found[0] == verdict, found
+
+
+def test_too_few_images_to_tell_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, right(34))
+    made = patient(healthy())
+    made.__dict__["pgd100"] = right(38)
+    verdict, finding = CHECKS["Square against PGD"](made)
+    assert verdict == "skipped"
+    assert "40 images are too few to tell (McNemar p 0.12, limit 0.01, needs 8 images" in finding
 
 
 @pytest.mark.parametrize("net", [Scaled(healthy()), Rounded(healthy())], ids=["scaled", "rounded"])

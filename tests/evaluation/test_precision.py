@@ -70,7 +70,7 @@ def test_a_run_too_short_to_show_it_stays_in_fp32() -> None:
 
 @pytest.mark.usefixtures("fast_bf16")
 def test_a_weaker_bf16_is_not_taken_however_fast() -> None:
-    trial = compare(_Blunt(), 1000)
+    trial = compare(_Blunt(), 1000, pgd_spec(eps=0.5, iters=(500,)))
     assert trial["chosen"] == "fp32"
     assert trial["robust"]["bf16"] > trial["robust"]["fp32"]
 
