@@ -82,8 +82,8 @@ def by_method(
 ) -> Attacker:
     """Returns a battery's attacker on these surrogates.
 
-    A text knob names a file that the method reads; its content is part of the attacker. Raises
-    BadValue for an unknown method or knob, and if `targeted` but the method can't aim.
+    The content of a file that a knob names is part of the attacker. Raises BadValue for an unknown
+    method or knob, and if `targeted` but the method can't aim.
     """
     knobs = complete(spec.method, spec.knobs)
     if targeted and not METHODS[spec.method].targeted:
@@ -99,10 +99,12 @@ def by_method(
         )
         return Made(adv)
 
-    paths = [Path(value) for value in knobs.values() if isinstance(value, str)]
+    method = METHODS[spec.method]
+    paths = [Path(knobs[name]) for name in method.files]
     files = {str(path): file_hash(path) for path in paths}
     steps = count_passes(spec.method, knobs, len(ensemble.nets))
-    return Attacker(AttackerSpec(spec.name, spec.method, knobs), run, steps, files)
+    recorded = AttackerSpec(spec.name, spec.method, method.recorded(knobs))
+    return Attacker(recorded, run, steps, files)
 
 
 def by_submission(folder: Path, eps: float, limit_s: float, targeted: bool = False) -> Attacker:

@@ -129,7 +129,7 @@ class AttackerSpec:
     @classmethod
     def of(cls, table: Mapping[str, Any], where: str) -> "AttackerSpec":
         """Parses a battery's table: every key except name and method is a knob."""
-        knobs = dict(table)
+        knobs = sizes(table)
         named = {key: knobs.pop(key) for key in ("name", "method") if key in knobs}
         if len(named) < 2:
             raise BadValue(f"{where}: an attacker needs a name and a method, got {dict(table)}.")

@@ -15,7 +15,7 @@ from fdbench import verdict
 from fdbench.attacks.transfer import METHODS, complete, count_passes
 from fdbench.attacks.transfer.craft import craft
 from fdbench.attacks.transfer.diverse import shrunk
-from fdbench.attacks.transfer.ensemble import Ensemble
+from fdbench.attacks.transfer.ensemble import Ensemble, Objective
 from fdbench.attacks.transfer.generator import Painter
 from fdbench.attacks.transfer.phases import warped
 from fdbench.attacks.transfer.shuffle import count_draws, grid
@@ -24,6 +24,7 @@ from fdbench.attacks.transfer.spectrum import cosines, reweighted
 from fdbench.attacks.transfer.warp import affine, identity
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.models.checkpoint import weights_hash
+from fdbench.specs import AttackerSpec, attacker_battery
 from fdbench.store.tensors import write_tensors
 from fdbench.threat import Threat
 from fdbench.types import Batch
@@ -352,7 +353,7 @@ def test_a_whole_number_is_accepted_as_a_float() -> None:
 def test_every_row_of_the_table_exists_and_its_defaults_are_allowed(method: str) -> None:
     entry = METHODS[method]
     assert getattr(entry.run, "__name__", "") == method
-    assert complete(method, entry.knobs) == entry.knobs
+    assert complete(method, entry.knobs) == {**entry.knobs, **entry.later}
     assert count_passes(method, {}, 2) >= 1
 
 
@@ -385,3 +386,47 @@ def test_a_file_without_a_generator_is_refused(tmp_path: Path, batch: Batch) -> 
     write_tensors(path, net.state_dict(), {"attacker": card})
     with pytest.raises(FdbenchError, match="trained on d at 32 px, these images have 8"):
         craft("generator", ensemble(), batch, Threat("linf", EPS), knobs, seed=0)
+
+
+CLIMBING = [name for name in METHODS if METHODS[name].later]
+
+
+@pytest.mark.parametrize("method", CLIMBING)
+def test_the_step_is_the_one_asked_for(method: str, batch: Batch) -> None:
+    threat, one = Threat("linf", 0.1), {"iters": 1}
+    for knobs, step in ((one, 0.1), ({**one, "alpha": 0.02}, 0.02)):
+        adv = craft(method, ensemble(), batch, threat, knobs, seed=0)
+        assert (adv - batch.x).abs().max() == pytest.approx(step, rel=1e-5)
+
+
+def test_the_logit_loss_follows_one_logit_only(batch: Batch) -> None:
+    nets, target = ensemble(), (batch.label + 1) % 4
+    leaf = batch.x.clone().requires_grad_()
+    (wanted,) = torch.autograd.grad(nets.fused(leaf).gather(1, target[:, None]).sum(), leaf)
+    aimed = Objective.of(nets, batch, target, lambda: None, "logit")
+    assert torch.allclose(aimed.gradient(batch.x), wanted)
+    (away,) = torch.autograd.grad(-nets.fused(leaf).amax(1).sum(), leaf)
+    untargeted = Objective.of(nets, batch, None, lambda: None, "logit")
+    assert torch.allclose(untargeted.gradient(batch.x), away)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [({"loss": "dlr"}, "no momentum: loss 'dlr'"), ({"alpha": -0.1}, "alpha must be 0 or more")],
+)
+def test_a_step_or_loss_that_does_not_exist_is_refused(
+    batch: Batch, knobs: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BadValue, match=message):
+        craft("momentum", ensemble(), batch, Threat("linf", EPS), knobs, seed=0)
+
+
+def test_later_knobs_at_their_defaults_are_not_recorded_and_sizes_may_be_text() -> None:
+    for attacker in attacker_battery("caad2017").attackers:
+        entry = METHODS[attacker.method]
+        recorded = entry.recorded(entry.complete(attacker.method, attacker.knobs))
+        assert recorded.keys() == entry.knobs.keys(), "sets made so far keep their names"
+    mine = AttackerSpec.of({"name": "m", "method": "momentum", "alpha": "2/255"}, "a test")
+    entry = METHODS["momentum"]
+    recorded = entry.recorded(entry.complete("momentum", mine.knobs))
+    assert recorded["alpha"] == 2 / 255

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fdbench.attacks.losses import cross_entropy
+from fdbench.attacks.losses import Loss, cross_entropy
 from fdbench.errors import BadValue, FdbenchError, NoGradient
 from fdbench.randomness import ImageId
 from fdbench.specs import Knobs
 from fdbench.threat import Threat
-from fdbench.types import Batch, Images, Labels, Logits
+from fdbench.types import Batch, Images, Labels, Logits, Values
 
 View = Callable[[Images], Images]  # transforms what a network sees; differentiable
 
@@ -67,21 +67,41 @@ def unchanged(x: Images) -> Images:
     return x
 
 
+def logit(logits: Logits, label: Labels, target: Labels | None) -> Values:
+    """The target's logit, or minus the label's: it does not fade as the target gets likely.
+
+    Zhao et al. 2021, "On Success and Simplicity: A Second Look at Transferable Targeted Attacks",
+    Sec. 3.2.
+    """
+    if target is None:
+        return -logits.gather(1, label[:, None])[:, 0]
+    return logits.gather(1, target[:, None])[:, 0]
+
+
+_LOSSES: dict[str, Loss] = {"ce": cross_entropy, "logit": logit}
+
+
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """Cross-entropy away from `label`, or towards `target`; summed, so images don't interact."""
+    """A loss away from `label`, or towards `target`; summed, so images don't interact."""
 
     ensemble: Ensemble
     label: Labels
     target: Labels | None
     tick: Callable[[], None]  # called after each forward and backward pass of one network
+    loss: Loss = cross_entropy
 
     @classmethod
     def of(
-        cls, ensemble: Ensemble, batch: Batch, target: Labels | None, tick: Callable[[], None]
+        cls,
+        ensemble: Ensemble,
+        batch: Batch,
+        target: Labels | None,
+        tick: Callable[[], None],
+        loss: str = "ce",
     ) -> "Objective":
         """Takes the ensemble's own predictions on the clean images as labels."""
-        return cls(ensemble, ensemble.predict(batch.x), target, tick)
+        return cls(ensemble, ensemble.predict(batch.x), target, tick, _LOSSES[loss])
 
     def gradient(self, x: Images, view: View = unchanged) -> Images:
         """Returns the gradient of the fused logits' loss on a view of `x`: one pass of each net."""
@@ -99,7 +119,7 @@ class Objective:
     def _gradient(self, logits: Callable[[Images], Tensor], x: Images, view: View) -> Images:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
-            loss = cross_entropy(logits(view(leaf)), self.label, self.target).sum()
+            loss = self.loss(logits(view(leaf)), self.label, self.target).sum()
             if not loss.requires_grad:
                 raise NoGradient
             (grad,) = torch.autograd.grad(loss, leaf)
@@ -130,4 +150,5 @@ class Task:
 
     def objective(self) -> Objective:
         """Returns the objective to maximise; queries every network once."""
-        return Objective.of(self.ensemble, self.batch, self.target, self.tick)
+        loss = self.knobs.get("loss", "ce")
+        return Objective.of(self.ensemble, self.batch, self.target, self.tick, loss)

@@ -123,6 +123,7 @@ GENERATOR = Method(
     generator,
     count_passes,
     {"weights": ""},
+    files=("weights",),
     l2=False,
     targeted=False,
 )

@@ -11,8 +11,8 @@ from dataclasses import replace
 import torch
 
 from fdbench.attacks.transfer.ensemble import Objective, Task, View
+from fdbench.attacks.transfer.method import LATER, Method
 from fdbench.attacks.transfer.method import MOMENTUM as DEFAULTS
-from fdbench.attacks.transfer.method import Method
 from fdbench.attacks.transfer.smoothing import smooth
 from fdbench.specs import Knobs
 from fdbench.threat import Threat
@@ -32,11 +32,12 @@ def unit(grad: Images) -> Images:
 def climb(
     x: Images, threat: Threat, knobs: Knobs, gradient: Gradient, *, ahead: bool = False
 ) -> Images:
-    """Takes `iters` steps of eps / iters along the velocity mu * velocity + unit(gradient).
+    """Takes `iters` steps along the velocity mu * velocity + unit(gradient).
 
-    `ahead` takes the gradient at the point the velocity leads to (Lin et al. 2020, Nesterov).
+    A step is `alpha`, or eps / iters where that is 0. `ahead` takes the gradient at the point the
+    velocity leads to (Lin et al. 2020, Nesterov).
     """
-    alpha, mu = threat.eps / knobs["iters"], knobs["mu"]
+    alpha, mu = knobs["alpha"] or threat.eps / knobs["iters"], knobs["mu"]
     adv, velocity = x, torch.zeros_like(x)
     for step in range(knobs["iters"]):
         where = adv + alpha * mu * velocity if ahead else adv
@@ -79,5 +80,5 @@ def ifgsm(task: Task) -> Images:
     return momentum(replace(task, knobs={**task.knobs, "mu": 0.0, "kernel": 0}))
 
 
-IFGSM = Method(ifgsm, count_passes, {"iters": 10})
-MOMENTUM = Method(momentum, count_passes, DEFAULTS)
+IFGSM = Method(ifgsm, count_passes, {"iters": 10}, LATER)
+MOMENTUM = Method(momentum, count_passes, DEFAULTS, LATER)

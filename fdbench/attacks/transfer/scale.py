@@ -6,7 +6,7 @@ further networks, for free. m = 5 copies.
 """
 
 from fdbench.attacks.transfer.ensemble import Task
-from fdbench.attacks.transfer.method import MOMENTUM, Method
+from fdbench.attacks.transfer.method import LATER, MOMENTUM, Method
 from fdbench.attacks.transfer.momentum import climb, count_passes, over_views
 from fdbench.types import Images
 
@@ -22,4 +22,4 @@ def scale(task: Task) -> Images:
     return climb(task.x, task.threat, task.knobs, gradient, ahead=True)
 
 
-SCALE = Method(scale, count_passes, {**MOMENTUM, "copies": 5})
+SCALE = Method(scale, count_passes, {**MOMENTUM, "copies": 5}, LATER)

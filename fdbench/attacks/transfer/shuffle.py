@@ -11,7 +11,7 @@ import torch
 
 from fdbench.attacks.transfer.draws import few
 from fdbench.attacks.transfer.ensemble import Task
-from fdbench.attacks.transfer.method import MOMENTUM, Method
+from fdbench.attacks.transfer.method import LATER, MOMENTUM, Method
 from fdbench.attacks.transfer.momentum import climb, count_passes, over_views
 from fdbench.attacks.transfer.warp import resample
 from fdbench.types import Images
@@ -76,4 +76,6 @@ def shuffle(task: Task) -> Images:
     return climb(task.x, task.threat, task.knobs, over_views(objective, task.knobs["copies"], show))
 
 
-SHUFFLE = Method(shuffle, count_passes, {**MOMENTUM, "copies": 20, "blocks": 3, "degrees": 24.0})
+SHUFFLE = Method(
+    shuffle, count_passes, {**MOMENTUM, "copies": 20, "blocks": 3, "degrees": 24.0}, LATER
+)

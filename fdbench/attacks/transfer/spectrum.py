@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fdbench.attacks.transfer.draws import dense, dense_normal
 from fdbench.attacks.transfer.ensemble import Task
-from fdbench.attacks.transfer.method import MOMENTUM, Method
+from fdbench.attacks.transfer.method import LATER, MOMENTUM, Method
 from fdbench.attacks.transfer.momentum import climb, count_passes, over_views
 from fdbench.randomness import ImageId
 from fdbench.types import Images
@@ -48,4 +48,6 @@ def spectrum(task: Task) -> Images:
     return climb(task.x, task.threat, task.knobs, over_views(objective, task.knobs["copies"], show))
 
 
-SPECTRUM = Method(spectrum, count_passes, {**MOMENTUM, "copies": 20, "noise": 1.0, "rho": 0.5})
+SPECTRUM = Method(
+    spectrum, count_passes, {**MOMENTUM, "copies": 20, "noise": 1.0, "rho": 0.5}, LATER
+)

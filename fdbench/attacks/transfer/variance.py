@@ -8,7 +8,7 @@ import torch
 
 from fdbench.attacks.transfer.draws import dense
 from fdbench.attacks.transfer.ensemble import Task
-from fdbench.attacks.transfer.method import MOMENTUM, Method
+from fdbench.attacks.transfer.method import LATER, MOMENTUM, Method
 from fdbench.attacks.transfer.momentum import climb
 from fdbench.specs import Knobs
 from fdbench.types import Images
@@ -40,4 +40,4 @@ def variance(task: Task) -> Images:
     return climb(task.x, task.threat, task.knobs, gradient)
 
 
-VARIANCE = Method(variance, count_passes, {**MOMENTUM, "neighbours": 20, "radius": 1.5})
+VARIANCE = Method(variance, count_passes, {**MOMENTUM, "neighbours": 20, "radius": 1.5}, LATER)
