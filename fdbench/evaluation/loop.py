@@ -139,13 +139,15 @@ class _Session:
 
     def _draws_numbers(self, batch: Batch, clean: Logits) -> bool:
         """Returns whether the network draws random numbers, and records it with its outputs."""
-        network = {"outputs": self.classes, **self.folder.info.found.get("network", {})}
+        known = self.folder.info.found.get("network", {})
+        network = {"outputs": self.classes, **known}
         random = self.reference.differs(batch, clean)
         if random is not None:
             network["random"] = random or network.get("random", False)
         if network.get("random"):
             network["draws"] = DRAWS
-        self.folder.note({"network": network})
+        if network != known:
+            self.folder.note({"network": network})
         return bool(network.get("random"))
 
     def _targets(self, batch: Batch) -> Labels | None:
@@ -263,7 +265,7 @@ def _attack_all(
         folder.warn(warning)
     if slow := precision.emulated(evaluation.precision, device):
         warn(slow)
-    net = _attacked(evaluation, example, folder)
+    net = _attacked(evaluation, example, folder, say)
     cut = fitting(evaluation, net, example.x[:2], chunks, device)
     if cut != chunks:
         say(f"batches of {len(cut[0])} images, to fit in memory")
@@ -278,7 +280,7 @@ def _attack_all(
                 _show_findings(folder)  # before hours are spent on the others
 
 
-def _attacked(evaluation: Evaluation, example: Batch, folder: RunFolder) -> nn.Module:
+def _attacked(evaluation: Evaluation, example: Batch, folder: RunFolder, say: Say) -> nn.Module:
     """Returns the network to attack: the fast copy, in the precision given or measured as best."""
     if not evaluation.spec.parameters.sees_network:
         return _Unseen()
@@ -287,6 +289,7 @@ def _attacked(evaluation: Evaluation, example: Batch, folder: RunFolder) -> nn.M
         trial = precision.settle(folder.path, partial(_try_precisions, evaluation))
         folder.note({"precision": trial})
         chosen = trial["chosen"]
+        say(f"precision {chosen}: {trial.get('why', 'as tried when the run began')}")
     compiled = evaluation.compile
     net, why_not = accelerate(evaluation.model.net, example.x, chosen, compiled=compiled)
     if why_not:

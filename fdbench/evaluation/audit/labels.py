@@ -26,9 +26,10 @@ class LabelCheck:
         self._wanted = read_targets(run.paths) if self._kind == "file" else None
         if self._kind == "file" and self._wanted is None:
             self.tally.notes = " (the file of targets was not kept: they are not checked)"
-        elif self._wanted is not None:
-            same = targets_digest(self._wanted) == run.info.further.get("targets")
-            self.tally.add(same, "targets.json does not hold the targets that the run began with")
+        elif self._wanted is not None and (
+            targets_digest(self._wanted) != run.info.further.get("targets")
+        ):
+            self.tally.add(False, "targets.json does not hold the targets that the run began with")
 
     def look(self, net: nn.Module | None, rows: Sequence[Row], batch: Batch) -> None:
         """Checks one batch; without a network, only targets from a file can be known."""
