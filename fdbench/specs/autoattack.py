@@ -85,6 +85,11 @@ class AutoAttackParameters(Parameters):
         return (*own, *([] if self.eot in (None, EOT) else [f"eot {self.eot}"]))
 
     @property
+    def title(self) -> str:
+        """The version, or its attacks if they are the user's own."""
+        return ", ".join(self.stages) if self.version == "custom" else " ".join(self.variant)
+
+    @property
     def variant(self) -> tuple[str, ...]:
         """The version, if it is recorded."""
         return () if self.version is None else (self.version,)
