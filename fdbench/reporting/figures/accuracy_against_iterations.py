@@ -74,6 +74,11 @@ class Places:
         return at, float(last["robust"])
 
 
+def _in_lines(name: str) -> str:
+    """A name such as `autoattack (fab, square)`, in lines short enough to stand beside others."""
+    return name.replace(" (", "\n(").replace(", ", ",\n")
+
+
 def _iterated(curve: Curve) -> bool:
     return not math.isnan(curve.points.iloc[-1]["iters"])
 
@@ -146,7 +151,8 @@ def _scores(curves: Iterable[Curve]) -> Iterable[float]:
 def _axis(axes: Axes, places: Places) -> None:
     """A logarithmic axis; clean accuracy and attacks without iterations are beyond dashed lines."""
     axes.set_xscale("log")
-    axes.set_xticks(places.all, ["clean", *map(str, places.budgets), *places.attacks])
+    names = [_in_lines(name) for name in places.attacks]
+    axes.set_xticks(places.all, ["clean", *map(str, places.budgets), *names])
     axes.minorticks_off()
     wide = places.attacks or len(places.budgets) == 1
     axes.set_xlim(places.clean / places.slot, places.all[-1] * places.slot ** (1 if wide else 0.35))
