@@ -13,10 +13,12 @@ def images(seed: int, count: int = 6) -> torch.Tensor:
 
 @given(st.sampled_from(sorted(NORMS)), st.floats(1e-3, 3), st.floats(0, 4), st.integers(0, 99))
 @example("l1", 0.640625, 2.40625, 45)  # where float32 sums once left the ball
+@example("l1", 0.001, 6.103515625e-05, 21)  # where each of 75 pixels rounds outwards
 def test_a_projection_lies_in_ball_and_box(norm: str, eps: float, far: float, seed: int) -> None:
     x, threat = images(seed), Threat(norm, eps)
     adv = threat.project(x + far * (images(seed + 1) - 0.5), x)
-    assert threat.distance(adv, x).max() <= eps + 1e-6
+    rounding = 2**-25 * x[0].numel() if norm == "l1" else 0.0  # half a unit in the last place each
+    assert threat.distance(adv, x).max() <= eps + 1e-6 + rounding
     assert adv.min() >= 0
     assert adv.max() <= 1
 
