@@ -267,8 +267,8 @@ def transfer(
         norm: "linf", or "l2" if the method supports it.
         targets: (B,) classes to reach; None: untargeted.
         seed: seed of all random numbers, which depend on (seed, position in the batch).
-        knobs: the method's parameters, such as iters=20, alpha=2 / 255 (the step; 0: eps / iters)
-            or loss="logit" (instead of "ce").
+        knobs: the method's parameters, such as iters=20, step=0.25 (a step's share of eps),
+            alpha=2 / 255 (the step itself) or loss="logit" (instead of "ce").
 
     Returns:
         (B, 3, H, W) like `x`, within the threat.

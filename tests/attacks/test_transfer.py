@@ -187,7 +187,7 @@ def test_momentum_is_the_papers_algorithm_on_a_linear_model(batch: Batch, target
         Ensemble((nets[0], nets[1]), (1.0, 3.0)),
         batch,
         Threat("linf", eps),
-        {},
+        {"step": 0.0},  # eps / iters
         seed=0,
         target=target,
     )
@@ -210,7 +210,7 @@ def test_momentum_is_the_papers_algorithm_on_a_linear_model(batch: Batch, target
 
 
 def test_without_momentum_it_is_iterative_fgsm(batch: Batch) -> None:
-    knobs = {"iters": 4, "mu": 0.0}
+    knobs = {"iters": 4, "mu": 0.0, "step": 0.0}
     still = craft("momentum", ensemble(), batch, Threat("linf", EPS), knobs, seed=0)
     assert torch.equal(still, run("ifgsm", batch))
     assert not torch.equal(still, run("momentum", batch))
@@ -353,7 +353,7 @@ def test_a_whole_number_is_accepted_as_a_float() -> None:
 def test_every_row_of_the_table_exists_and_its_defaults_are_allowed(method: str) -> None:
     entry = METHODS[method]
     assert getattr(entry.run, "__name__", "") == method
-    assert complete(method, entry.knobs) == {**entry.knobs, **entry.later}
+    assert complete(method, entry.knobs) == {**entry.knobs, **entry.later, **entry.better}
     assert count_passes(method, {}, 2) >= 1
 
 
@@ -394,7 +394,9 @@ CLIMBING = [name for name in METHODS if METHODS[name].later]
 @pytest.mark.parametrize("method", CLIMBING)
 def test_the_step_is_the_one_asked_for(method: str, batch: Batch) -> None:
     threat, one = Threat("linf", 0.1), {"iters": 1}
-    for knobs, step in ((one, 0.1), ({**one, "alpha": 0.02}, 0.02)):
+    usual = 0.1 * float(METHODS[method].better.get("step", 1.0))
+    asked: Any = (({}, usual), ({"step": 0.0}, 0.1), ({"step": 0.3}, 0.03), ({"alpha": 0.02}, 0.02))
+    for knobs, step in [({**one, **more}, size) for more, size in asked]:
         adv = craft(method, ensemble(), batch, threat, knobs, seed=0)
         assert (adv - batch.x).abs().max() == pytest.approx(step, rel=1e-5)
 

@@ -10,7 +10,7 @@ import torch
 
 from fdbench.attacks.transfer.draws import few
 from fdbench.attacks.transfer.ensemble import Task
-from fdbench.attacks.transfer.method import LATER, MOMENTUM, Method
+from fdbench.attacks.transfer.method import LATER, LONG, MOMENTUM, Method
 from fdbench.attacks.transfer.momentum import climb, count_passes, over_views
 from fdbench.attacks.transfer.warp import affine, identity
 from fdbench.randomness import ImageId
@@ -40,5 +40,5 @@ def diverse(task: Task) -> Images:
 
 
 DIVERSE = Method(
-    diverse, count_passes, {**MOMENTUM, "copies": 1, "probability": 0.5, "shrink": 0.1}, LATER
+    diverse, count_passes, {**MOMENTUM, "copies": 1, "probability": 0.5, "shrink": 0.1}, LATER, LONG
 )

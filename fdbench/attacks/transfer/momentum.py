@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 
 from fdbench.attacks.transfer.ensemble import Objective, Task, View
-from fdbench.attacks.transfer.method import LATER, Method
+from fdbench.attacks.transfer.method import LATER, LONG, Method
 from fdbench.attacks.transfer.method import MOMENTUM as DEFAULTS
 from fdbench.attacks.transfer.smoothing import smooth
 from fdbench.specs import Knobs
@@ -34,10 +34,11 @@ def climb(
 ) -> Images:
     """Takes `iters` steps along the velocity mu * velocity + unit(gradient).
 
-    A step is `alpha`, or eps / iters where that is 0. `ahead` takes the gradient at the point the
-    velocity leads to (Lin et al. 2020, Nesterov).
+    A step is `alpha`, where that is 0 the share `step` of eps, and where that is 0 eps / iters.
+    `ahead` takes the gradient at the point the velocity leads to (Lin et al. 2020, Nesterov).
     """
-    alpha, mu = knobs["alpha"] or threat.eps / knobs["iters"], knobs["mu"]
+    share = knobs["step"] or 1 / knobs["iters"]
+    alpha, mu = knobs["alpha"] or share * threat.eps, knobs["mu"]
     adv, velocity = x, torch.zeros_like(x)
     for step in range(knobs["iters"]):
         where = adv + alpha * mu * velocity if ahead else adv
@@ -81,4 +82,4 @@ def ifgsm(task: Task) -> Images:
 
 
 IFGSM = Method(ifgsm, count_passes, {"iters": 10}, LATER)
-MOMENTUM = Method(momentum, count_passes, DEFAULTS, LATER)
+MOMENTUM = Method(momentum, count_passes, DEFAULTS, LATER, LONG)
