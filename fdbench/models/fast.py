@@ -173,11 +173,20 @@ def accelerate(
     why_not = fails or why_not
     if not compiled:
         return fast, why_not
-    fused = torch.compile(fast)
-    assert isinstance(fused, nn.Module)
-    with torch.no_grad():
-        same = _same(fused(example), fast(example))
-    return (fused, why_not) if same else (fast, "attacked uncompiled: the compiled copy differs")
+    try:
+        with users_code("the compiled copy"):
+            fused = torch.compile(fast)
+            assert isinstance(fused, nn.Module)
+            logits, grad = _deciding_gradient(fused, example)
+    except FdbenchError as failed:
+        return (
+            fast,
+            f"attacked uncompiled: torch.compile fails ({brief(failed.__cause__ or failed)})",
+        )
+    wanted, wanted_grad = _deciding_gradient(fast, example)
+    if _same(logits, wanted) and _same_gradient(grad, wanted_grad):
+        return fused, why_not
+    return fast, "attacked uncompiled: the compiled copy differs"
 
 
 def _in_precision(net: nn.Module, example: Images, precision: str) -> tuple[nn.Module, str | None]:

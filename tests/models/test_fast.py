@@ -132,3 +132,16 @@ def test_a_compiled_copy_is_taken_only_if_it_computes_the_same(
     fast, why_not = accelerate(tiny_net, batch.x, compiled=True)
     assert why_not == "attacked uncompiled: the compiled copy differs"
     assert torch.allclose(fast(batch.x), tiny_net(batch.x), atol=1e-6)
+
+
+def test_a_compiler_that_fails_leaves_the_copy_uncompiled_with_the_reason(
+    tiny_net: nn.Module, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise TypeError("unsupported operator")
+
+    monkeypatch.setattr(torch, "compile", lambda net: Broken())
+    fast, why_not = accelerate(tiny_net, batch.x, compiled=True)
+    assert why_not == ("attacked uncompiled: torch.compile fails (TypeError: unsupported operator)")
+    assert torch.allclose(fast(batch.x), tiny_net(batch.x), atol=1e-6)

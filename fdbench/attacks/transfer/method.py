@@ -21,8 +21,8 @@ MOMENTUM: dict[str, int | float | str] = {"iters": 10, "mu": 1.0, "kernel": 0}
 LATER: dict[str, int | float | str] = {"alpha": 0.0, "step": 0.0, "loss": "ce"}
 # The best step of eps / iters, eps / 8, eps / 4 and eps / 2: CIFAR-10, r20-clean against
 # r20-clean12, 300 images, 8/255, 10 iterations, untargeted. momentum leaves 19.3 % instead of 28.0
-# (p 2e-5), diverse 21.0 instead of 29.3 (p 1e-4). Under scale, whose gradients look ahead by a step,
-# it is 36.3 instead of 25.7. The logit loss made no difference.
+# (p 2e-5), diverse 21.0 instead of 29.3 (p 1e-4). Under scale, whose gradients look ahead by a
+# step, it is 36.3 instead of 25.7. The logit loss made no difference.
 LONG: dict[str, int | float | str] = {"step": 0.5}
 LOSSES = ("ce", "logit")
 
