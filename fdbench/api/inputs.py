@@ -24,14 +24,19 @@ def fit(net: nn.Module, x: Images) -> int:
     if not isinstance(net, nn.Module):
         hint = f"fdbench.load_model({net!r})" if isinstance(net, str) else "a torch.nn.Module"
         raise BadValue(f"net is {_described(net)}, not a network.\nGive {hint}")
-    if net.training:
-        raise FdbenchError(
-            "the network is in training mode: its logits depend on the batch.\nCall net.eval()."
-        )
+    inference_mode(net)
     _check_tensor(x)
     check_images(x)
     _same_device(net, x)
     return logits_of(net, x[:1], type(net).__name__).shape[1]
+
+
+def inference_mode(net: nn.Module) -> None:
+    """Raises FdbenchError for a network in training mode."""
+    if net.training:
+        raise FdbenchError(
+            "the network is in training mode: its logits depend on the batch.\nCall net.eval()."
+        )
 
 
 def labels(given: Labels, x: Images, classes: int, name: str = "labels") -> None:

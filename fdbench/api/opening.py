@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from fdbench.api import inputs
 from fdbench.api.requests import AttackRequest, DataRequest
 from fdbench.attacks import checked
 from fdbench.console import say, warn
@@ -57,10 +58,7 @@ def model_of(model: str | nn.Module, workspace: Workspace) -> Model:
     """
     if isinstance(model, str):
         return open_model(model, workspace)
-    if model.training:
-        raise FdbenchError(
-            "the network is in training mode: its logits depend on the batch.\nCall net.eval()."
-        )
+    inputs.inference_mode(model)
     return in_memory_model(copy.deepcopy(model))
 
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from fdbench import randomness
 from fdbench.attacks.catalogue import LOSSES
+from fdbench.attacks.differentiation import input_gradient
 from fdbench.attacks.losses import Loss, cross_entropy
 from fdbench.attacks.protocol import Attack, Judge, Reading, Subject, Tick
-from fdbench.errors import NoGradient
 from fdbench.specs import AttackSpec, PGDParameters
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels, Logits
@@ -110,10 +110,7 @@ def gradient(
             leaf = adv.detach().requires_grad_()
             logits = net(leaf)
             total = loss(logits, label, target).sum() / eot
-            reaches = total.requires_grad
-            grad = torch.autograd.grad(total, leaf, allow_unused=True)[0] if reaches else None
-        if grad is None:
-            raise NoGradient
+            grad = input_gradient(total, leaf)
         return grad, logits.detach() / eot
 
     grad, logits = one_pass()

@@ -31,9 +31,8 @@ MARGIN = 0.005  # robust accuracy that bf16 may leave above fp32's, as a share: 
 # How many images the test looks at, one look after the other. 600 are the fewest that can show the
 # margin: without a single image on which the two differ, the limit is 0.4 points there.
 LOOKS = (600, 1200, 2400)
-_LEVEL = 1 - 2 * 0.05 / len(
-    LOOKS
-)  # of a two-sided interval: 5 % of error over all looks, one-sided
+_ERROR = 0.05  # one-sided, over all looks
+_LEVEL = 1 - 2 * _ERROR / len(LOOKS)  # of the two-sided interval at each
 PART = 100  # images at a time
 _SHARE = 0.25  # of the run's gradients that the trial may cost
 

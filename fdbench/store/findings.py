@@ -98,15 +98,17 @@ class Findings:
 
 def write_findings(workspace: Workspace | Path, findings: Findings) -> Path:
     """Stores the findings, replacing those of the same name; returns the path."""
-    path = Workspace.of(workspace).findings(findings.name)
-    write_atomically(path, json.dumps(asdict(findings), indent=2) + "\n")
-    return path
+    return _write(Workspace.of(workspace).findings(findings.name), findings)
 
 
 def write_unfinished(workspace: Workspace, findings: Findings) -> None:
     """Stores the checks done so far, for `read_unfinished`."""
-    path = workspace.unfinished_findings(findings.name)
+    _write(workspace.unfinished_findings(findings.name), findings)
+
+
+def _write(path: Path, findings: Findings) -> Path:
     write_atomically(path, json.dumps(asdict(findings), indent=2) + "\n")
+    return path
 
 
 def read_unfinished(workspace: Workspace, about: Findings) -> tuple[Check, ...]:

@@ -1,15 +1,14 @@
 """`fdbench eval`: attacks, doctor, verify and report from one command, which can be killed."""
 
 import json
-import os
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from killing import TESTS, killed
+from killing import killed
+from users import at_home
 
 from fdbench.api import assessment
 from fdbench.commands import cli
@@ -33,10 +32,7 @@ QUICK = f"{LINE} --quick --limit 20"
 
 @pytest.fixture
 def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "nets.py").write_text(_NETS)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*TESTS.split(os.pathsep), *sys.path])
-    return tmp_path
+    return at_home(tmp_path, monkeypatch, _NETS)
 
 
 def run(words: str) -> Result:

@@ -1,7 +1,5 @@
 """A network that cuts the gradient is a finding, with the ways around it; never a traceback."""
 
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +7,8 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from conftest import Small, frozen
-from killing import TESTS
 from torch import nn
+from users import at_home
 
 import fdbench
 from fdbench.commands import cli
@@ -70,10 +68,7 @@ def load():
 
 @pytest.fixture
 def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "nets.py").write_text(_NETS)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*TESTS.split(os.pathsep), *sys.path])
-    return tmp_path
+    return at_home(tmp_path, monkeypatch, _NETS)
 
 
 def run(words: str) -> Result:

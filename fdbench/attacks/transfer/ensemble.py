@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fdbench.attacks.differentiation import input_gradient
 from fdbench.attacks.losses import Loss, cross_entropy
-from fdbench.errors import BadValue, FdbenchError, NoGradient
+from fdbench.errors import BadValue, FdbenchError
 from fdbench.randomness import ImageId
 from fdbench.specs import Knobs
 from fdbench.threat import Threat
@@ -120,10 +121,7 @@ class Objective:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             loss = self.loss(logits(view(leaf)), self.label, self.target).sum()
-            if not loss.requires_grad:
-                raise NoGradient
-            (grad,) = torch.autograd.grad(loss, leaf)
-        return grad
+            return input_gradient(loss, leaf)
 
 
 @dataclass(frozen=True, eq=False)
