@@ -9,7 +9,7 @@ from killing import TESTS
 
 
 def at_home(folder: Path, monkeypatch: pytest.MonkeyPatch, nets: str) -> Path:
-    """Makes `folder` the working directory; its nets.py holds `nets` and can import test modules."""
+    """Makes `folder` the working directory, with `nets` as its nets.py; that can import tests."""
     (folder / "nets.py").write_text(nets)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [*TESTS.split(os.pathsep), *sys.path])
