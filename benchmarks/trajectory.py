@@ -25,7 +25,7 @@ from fdbench.evaluation import Evaluation, evaluate
 from fdbench.models import open_model
 from fdbench.randomness import ImageId
 from fdbench.specs import AttackSpec
-from fdbench.store import Workspace, read_rows
+from fdbench.store import Workspace, read_run
 from fdbench.units import parse_size
 
 BUDGETS = (20, 50, 100, 200, 500, 1000, 2000)
@@ -39,7 +39,7 @@ def attack(job: Evaluation, budgets: tuple[int, ...]) -> tuple[Verdicts, float]:
     with tempfile.TemporaryDirectory() as folder:
         spec = job.spec.with_parameters(iters=budgets)
         run = evaluate(replace(job, spec=spec, workspace=Workspace(Path(folder))), say)
-        rows, _ = read_rows(run)
+        rows = read_run(run).rows
     taken = time.perf_counter() - began
     verdicts = {
         budget: {row["image"]: (row["clean"], row["pred"][str(budget)]) for row in rows}

@@ -9,7 +9,17 @@ from typing import Any, cast
 from scripted import pgd_spec
 
 from fdbench.specs.attack import AttackSpec
-from fdbench.store import Check, DataInfo, Findings, ModelInfo, Row, RunFolder, RunInfo, Workspace
+from fdbench.store import (
+    Check,
+    DataInfo,
+    Findings,
+    ModelInfo,
+    Row,
+    RunFolder,
+    RunInfo,
+    Workspace,
+    row_digest,
+)
 
 MADE_UP_SET = {"set": "madeup", "digest": "0123456789abcdef"}
 
@@ -99,3 +109,8 @@ def run_json(folder: Path) -> dict[str, Any]:
 def other_weights(run: RunInfo, digit: str, started: str) -> RunInfo:
     """The same row with other parameters, begun at another time."""
     return replace(run, model=replace(run.model, weights=digit * 64), started=started)
+
+
+def sealed(run: RunInfo, rows: Sequence[Mapping[str, object]]) -> list[Row]:
+    """The rows as they are read back from this run: each with its check."""
+    return [cast(Row, {**row, "check": row_digest(cast(Row, row), run.key)}) for row in rows]

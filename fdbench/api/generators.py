@@ -78,7 +78,7 @@ def _trained(attacker: AttackerSpec, setting: Setting) -> Path:
     what = [sorted(model.weights for model in models), images.fingerprint, setting.eps]
     name = f"{_OWN}-{digest(what)}"
     path = setting.workspace.attacker(name)
-    if path.is_file():
+    if path.is_file() and not setting.workspace.unfinished_attacker(name).exists():
         return path
     if rank_and_world()[1] > 1:
         raise FdbenchError(

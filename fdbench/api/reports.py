@@ -24,7 +24,7 @@ def read_runs(results: Path | str = "results") -> DataFrame:
         distance (in the norm, image units). Empty if there are no runs.
 
     Raises:
-        FdbenchError: if a run.json or row, whose file it names, is malformed.
+        FdbenchError: if the folder can't be read. A malformed run is named and left out.
 
     Example:
         >>> rows = fdbench.read_runs("results")

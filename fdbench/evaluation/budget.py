@@ -9,7 +9,7 @@ from torch import nn
 
 from fdbench.attacks import cross_entropy, gradient
 from fdbench.evaluation.evaluation import Evaluation
-from fdbench.store import RunPaths, read_rows
+from fdbench.store import RunPaths, read_run
 from fdbench.types import Batch
 
 TIMED = 32  # images of the timed pass: larger batches are hardly faster per image on a CPU
@@ -43,7 +43,7 @@ def step_of(evaluation: Evaluation) -> Step:
 
 def _done(evaluation: Evaluation) -> set[int | str]:
     folder = evaluation.folder
-    rows = read_rows(folder)[0] if RunPaths(folder).description.is_file() else []
+    rows = read_run(folder).rows if RunPaths(folder).description.is_file() else ()
     return {row["image"] for row in rows}
 
 

@@ -5,14 +5,16 @@ crop, and the class with the highest logit is the label. A network that resizes 
 images unchanged, so its labels are those an attack on it is judged by.
 
 Labels so far are kept in a journal next to the output, one JSON line per image, so that the same
-command resumes; the output is written in one piece when all images are done.
+command resumes; the output is written in one piece when all images are done. The journal knows an
+image by the hash of its file: another folder's images of the same names are other images.
 """
 
 import csv
+import hashlib
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +26,12 @@ import torch.nn.functional as F
 from jaxtyping import UInt8
 from torch import Tensor
 
-from fdbench.console import progress
+from fdbench.console import progress, warn
 from fdbench.data import ENDINGS, open_rgb, to_images
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.files import write_atomically
 from fdbench.models import Defense, Model, Preprocessed
+from fdbench.specs import digest
 from fdbench.store import Closing, Journal, whole_lines
 from fdbench.verdict import predict
 
@@ -100,7 +103,7 @@ def whole_image(path: Path, px: int | None) -> UInt8[Tensor, "3 P Q"]:
 
 
 class Answers(Closing):
-    """The labels so far, by file name, in a journal next to the output."""
+    """The labels so far, by the hash of the image's file, in a journal next to the output."""
 
     def __init__(self, task: Classification) -> None:
         path = task.journal
@@ -120,23 +123,41 @@ class Answers(Closing):
             self._journal.close()
             raise
 
-    def append(self, labels: dict[str, int]) -> None:
-        """Appends labels to the journal; they are on disk when this returns."""
-        self._journal.append({"image": name, "class": label} for name, label in labels.items())
-        self.known |= labels
+    def append(self, labels: Mapping[str, int], keys: Mapping[str, str]) -> None:
+        """Appends labels, by name, to the journal; they are on disk when this returns."""
+        self._journal.append(_line(name, keys[name], label) for name, label in labels.items())
+        self.known |= {keys[name]: label for name, label in labels.items()}
 
     def close(self) -> None:
         """Closes the journal."""
         self._journal.close()
 
 
+def _line(name: str, key: str, label: int) -> dict[str, Any]:
+    line = {"image": name, "sha256": key, "class": label}
+    return {**line, "check": digest(line)}
+
+
 def _answers_in(path: Path) -> tuple[dict[str, Any] | None, dict[str, int]]:
-    """Returns the journal's first line, the command's identity, and the labels in the others."""
+    """Returns the journal's first line, the command's identity, and the labels in the others.
+
+    Warns of each line that is not as it was written; its image is labelled again.
+    """
+    lines = whole_lines(path).splitlines()
     try:
-        head, *lines = [json.loads(line) for line in whole_lines(path).splitlines()] or [None]
-        return head, {str(line["image"]): int(line["class"]) for line in lines}
-    except (ValueError, KeyError, TypeError) as reason:
+        head = json.loads(lines[0]) if lines else None
+    except ValueError as reason:
         raise FdbenchError(f"{path} is not a journal of fdbench classify.") from reason
+    labels: dict[str, int] = {}
+    for number, text in enumerate(lines[1:], 2):
+        try:
+            line = json.loads(text)
+            if line != _line(line["image"], line["sha256"], line["class"]):
+                raise ValueError("check")
+            labels[line["sha256"]] = line["class"]
+        except (ValueError, KeyError, TypeError):
+            warn(f"{path}, line {number} is not as it was written: its image is labelled again")
+    return head, labels
 
 
 def _refuse_other(path: Path, head: dict[str, Any] | None, identity: dict[str, Any]) -> None:
@@ -182,23 +203,39 @@ def _labels(task: Classification, images: dict[str, Tensor]) -> dict[str, int]:
     return labels
 
 
-def _classify_all(task: Classification, names: Sequence[str], answers: Answers) -> dict[str, str]:
+def _hashes(task: Classification, names: Sequence[str]) -> dict[str, str]:
+    """Returns the sha256 of each file by name; that of nothing for one that can't be read."""
+
+    def content(name: str) -> bytes:
+        try:
+            return (task.folder / name).read_bytes()
+        except OSError:
+            return b""  # opening it as an image says why
+
+    with ThreadPoolExecutor(os.cpu_count() or 1, "fdbench-hash") as pool:
+        keys = pool.map(lambda name: hashlib.sha256(content(name)).hexdigest(), names)
+        return dict(zip(names, keys, strict=True))
+
+
+def _classify_all(
+    task: Classification, keys: Mapping[str, str], answers: Answers
+) -> dict[str, str]:
     """Writes labels of all readable images to the journal; returns the errors of the others."""
-    todo = [name for name in names if name not in answers.known]
+    todo = [name for name, key in keys.items() if key not in answers.known]
     bad: dict[str, str] = {}
-    with progress(task.folder.name, len(names), "images", len(names) - len(todo)) as advance:
+    with progress(task.folder.name, len(keys), "images", len(keys) - len(todo)) as advance:
         for start in range(0, len(todo), task.batch_size):
             batch = todo[start : start + task.batch_size]
             images, unreadable = _loaded(task, batch)
             bad |= unreadable
-            answers.append(_labels(task, images))
+            answers.append(_labels(task, images), keys)
             advance(len(batch))
     return bad
 
 
-def _lines(answers: dict[str, int], names: Sequence[str], base: int) -> bytes:
+def _lines(answers: Mapping[str, int], keys: Mapping[str, str], base: int) -> bytes:
     text = io.StringIO()
-    rows = ((name, answers[name] + base) for name in names if name in answers)
+    rows = ((name, answers[key] + base) for name, key in keys.items() if key in answers)
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode("utf-8", "surrogateescape")
 
@@ -212,7 +249,8 @@ def classify_folder(task: Classification) -> Classified:
     names = images_in(task.folder)
     task.model.net.to(task.device)
     with Answers(task) as answers:
-        bad = _classify_all(task, names, answers)
+        keys = _hashes(task, names)
+        bad = _classify_all(task, keys, answers)
         if bad and not task.skip_bad:
             more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
             listed = "\n  ".join(list(bad.values())[:_LISTED])
@@ -220,5 +258,5 @@ def classify_folder(task: Classification) -> Classified:
                 f"{len(bad)} of {len(names)} images can't be read, the others are done:\n  {listed}"
                 f"{more}\nRepair them, or add --skip-bad to leave them out: the command resumes."
             )
-        write_atomically(task.output, _lines(answers.known, names, task.label_base))
+        write_atomically(task.output, _lines(answers.known, keys, task.label_base))
     return Classified(len(names) - len(bad), bad)

@@ -28,7 +28,6 @@ from fdbench.store import (
     Shard,
     added,
     read_run,
-    row_digest,
     whole_pixels,
     write_png,
     write_shard,
@@ -117,8 +116,6 @@ class _Session:
             draw_again(rows, worst, judge)
         if evaluation.save_adv:
             self._keep(rows, worst, batch)
-        for row in rows:
-            row["check"] = row_digest(row)
         # If a kill interrupted this batch, only its missing rows.
         self.folder.append([row for row in rows if row["image"] not in self.folder.done])
         scratch.clear()

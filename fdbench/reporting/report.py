@@ -19,7 +19,7 @@ from fdbench.reporting.render.csv_tables import csv_table
 from fdbench.reporting.render.formats import RENDERERS, Renderer
 from fdbench.reporting.render.markdown import markdown_chapter
 from fdbench.reporting.selection import ALL, Selection, selected
-from fdbench.store import Workspace, read_runs
+from fdbench.store import Workspace, is_entry, read_runs
 
 _LIST = "report-files.json"  # what the last report wrote
 
@@ -45,9 +45,8 @@ def _replace(workspace: Workspace, files: dict[str, str | bytes]) -> None:
     for name, content in files.items():
         write_atomically(workspace.table(name), content)
     for name in before:
-        path = workspace.table(name)
-        if name not in files and workspace.root.resolve() in path.resolve().parents:
-            path.unlink(missing_ok=True)
+        if name not in files and all(map(is_entry, name.split("/"))):  # no report writes elsewhere
+            workspace.table(name).unlink(missing_ok=True)
     write_atomically(known, json.dumps(sorted(files), indent=2) + "\n")
 
 
@@ -61,8 +60,9 @@ def _listed(path: Path) -> list[str]:
 
 def _publish(renderer: Renderer, report: Report) -> None:
     """Prints the report, or the path of its file."""
-    text = f"{Workspace(report.results).table(renderer.file)}\n"
-    if not renderer.file:
+    if renderer.file:
+        text = f"{Workspace(report.results).table(renderer.file)}\n"
+    else:
         text = renderer.load()(report)
     click.echo(text, nl=False, color=True)  # colours, if any, come from the renderer
 

@@ -11,19 +11,20 @@ from .findings import (
     write_unfinished,
 )
 from .images import Shard, as_images, read_png, read_shard, whole_pixels, write_png, write_shard
-from .journal import Closing, Journal, whole_lines
+from .journal import Closing, Journal, numbered_lines, whole_lines
+from .lock import locked
 from .notes import added
 from .rows import ROW_FIELDS, BadRow, Row, RowField, add_fields, decode_row, row_digest
 from .run_json import DataInfo, ModelInfo, RunInfo, read_info
-from .runs import Run, RunFolder, read_rows, read_run, read_runs
+from .runs import Run, RunFolder, read_run, read_runs
 from .scratch import BatchScratch
 from .session import now
-from .set_index import CLEAN, Line
-from .set_json import SetInfo, Surrogate
+from .set_index import CLEAN, Line, read_lines
+from .set_json import SetInfo, Surrogate, read_set_info
 from .sets import AdvSet, SetFolder
 from .targets import read_targets, targets_digest, write_targets
-from .tensors import read_tensors, write_tensors
-from .workspace import RunPaths, SetPaths, Workspace
+from .tensors import Damaged, read_sealed, read_tensors, write_sealed, write_tensors
+from .workspace import RunPaths, SetPaths, Workspace, entry, is_entry
 
 __all__ = [
     "CLEAN",
@@ -34,6 +35,7 @@ __all__ = [
     "BatchScratch",
     "Check",
     "Closing",
+    "Damaged",
     "DataInfo",
     "Findings",
     "Journal",
@@ -57,14 +59,20 @@ __all__ = [
     "as_images",
     "decode_row",
     "deepest",
+    "entry",
     "findings_about",
+    "is_entry",
+    "locked",
     "now",
+    "numbered_lines",
     "read_findings",
     "read_info",
+    "read_lines",
     "read_png",
-    "read_rows",
     "read_run",
     "read_runs",
+    "read_sealed",
+    "read_set_info",
     "read_shard",
     "read_targets",
     "read_tensors",
@@ -76,6 +84,7 @@ __all__ = [
     "whole_pixels",
     "write_findings",
     "write_png",
+    "write_sealed",
     "write_shard",
     "write_targets",
     "write_tensors",

@@ -60,6 +60,8 @@ def write_shard(folder: Path, shard: Shard) -> str:
 
 def read_shard(path: Path) -> Shard:
     """The shard in a file. Raises FdbenchError if it is missing, modified or not a shard."""
+    if path.exists() and not path.is_file():
+        raise FdbenchError(f"{path} is not a file: a device or a pipe could be read for ever.")
     try:
         content = path.read_bytes()
     except OSError as reason:

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +15,13 @@ def whole_lines(path: Path) -> bytes:
     """The file up to its last newline. The rest was cut off by a kill, or is being written."""
     content = path.read_bytes()
     return content[: content.rfind(b"\n") + 1]
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Each whole line with its number, from 1, without those that `Journal.strike` blanked."""
+    for number, line in enumerate(whole_lines(path).split(b"\n")[:-1], 1):
+        if line.strip(b" ") or not line:
+            yield number, line
 
 
 S = TypeVar("S", bound="Closing")
@@ -67,12 +74,35 @@ class Journal(Closing):
             os.ftruncate(self._handle, self._length)
             sync_folder(self.path.parent)
 
+    def strike(self, numbers: Collection[int]) -> Path:
+        """Blanks damaged lines, so that no reader meets them again; returns where they are kept.
+
+        The file keeps its length and its inode, which carries the lock; a kill leaves each line
+        damaged or blank, and both are done again.
+        """
+        aside = self.path.with_name(f"{self.path.name}.damaged")
+        lines = whole_lines(self.path).split(b"\n")
+        with writing(aside), aside.open("ab") as file:
+            file.writelines(lines[number - 1] + b"\n" for number in numbers)
+            file.flush()
+            os.fsync(file.fileno())
+        with writing(self.path), self.path.open("r+b") as file:
+            for number in numbers:
+                file.seek(sum(len(line) + 1 for line in lines[: number - 1]))
+                file.write(b" " * len(lines[number - 1]))
+            file.flush()
+            os.fsync(file.fileno())
+        return aside
+
     def append(self, tables: Iterable[Mapping[str, object]]) -> None:
         """Appends each table as a line of JSON, as `append_lines` does."""
         self.append_lines(json.dumps(table, allow_nan=False).encode() for table in tables)
 
     def append_lines(self, lines: Iterable[bytes]) -> None:
-        """Appends lines, given without newlines, all or none; they are on the disk on return."""
+        """Appends lines, given without newlines, all or none; they are on the disk on return.
+
+        Raises FdbenchError if the file was deleted or replaced since it was opened.
+        """
         content = b"".join(line + b"\n" for line in lines)
         with writing(self.path):
             try:
@@ -82,6 +112,20 @@ class Journal(Closing):
                 os.ftruncate(self._handle, self._length)
                 raise
         self._length += len(content)
+        self._refuse_replaced()
+
+    def _refuse_replaced(self) -> None:
+        """Raises FdbenchError if the path leads to another file, or to none."""
+        try:
+            same = os.path.samestat(os.stat(self.path), os.fstat(self._handle))
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise FdbenchError(
+                f"{self.path} was deleted or replaced while it was being written: what was written "
+                "since then is lost.\nPut it back if you can, and type the same command again: it "
+                "does what is missing."
+            )
 
     def close(self) -> None:
         """Closes the file and releases the lock."""

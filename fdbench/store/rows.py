@@ -31,7 +31,7 @@ class Row(TypedDict):
     gave_up: NotRequired[Annotated[bool, "Foolbox's attack raised, or returned no image"]]
     unattacked: NotRequired[Annotated[list[str], "attackers that failed; the clean image counts"]]
     shard: NotRequired[Annotated[str, "the file under adv/ that holds its adversarial images"]]
-    check: NotRequired[Annotated[str, "the digest of all other fields; not in the oldest rows"]]
+    check: NotRequired[Annotated[str, "digest of the run and all other fields; not in old rows"]]
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,15 @@ def add_fields(row: Row, further: Mapping[str, object]) -> None:
     cast(dict[str, object], row).update(further)
 
 
-def row_digest(row: Row) -> str:
-    """The value of the row's `check`: 16 hex digits that change with any other field."""
-    return digest({name: value for name, value in row.items() if name != "check"})
+def row_digest(row: Row, run: str = "") -> str:
+    """The value of the row's `check`: 16 hex digits that change with any other field.
+
+    Args:
+        run: RunInfo.key, so that a row of another run has another check; runs of earlier formats
+            have none.
+    """
+    content = {name: value for name, value in row.items() if name != "check"}
+    return digest({**content, "check": run} if run else content)
 
 
 def _checked(row: object) -> Row:
@@ -101,20 +107,21 @@ def encode_row(row: Row) -> bytes:
         raise BadRow(f"can't be written: it {reason}") from reason
 
 
-def decode_row(line: bytes, *, strict: bool = False) -> Row:
+def decode_row(line: bytes, run: str = "", *, strict: bool = False) -> Row:
     """The row in a line, without newline. Raises BadRow.
 
     Args:
-        strict: also refuse a row if its bytes differ from those of encode_row or its `check` does
-            not match; a row that names a shard must have a `check`.
+        run: RunInfo.key. With one, every row must have its check; a row of an earlier format may
+            lack one unless it names a shard.
+        strict: also refuse a row whose bytes differ from those of encode_row.
     """
     try:
         table = json.loads(line)
-    except ValueError as reason:
+    except (ValueError, RecursionError) as reason:
         raise BadRow(f"is not a row: {reason}") from reason
     row = _checked(table)
     if strict and json.dumps(row).encode() != line:
         raise BadRow("is not as it was written")
-    if strict and ("shard" in row or "check" in row) and row.get("check") != row_digest(row):
+    if (run or "shard" in row or "check" in row) and row.get("check") != row_digest(row, run):
         raise BadRow("does not fit its check")
     return row

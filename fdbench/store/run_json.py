@@ -6,14 +6,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fdbench.errors import FdbenchError
+from fdbench.errors import BadValue, FdbenchError, SanityFailed
 from fdbench.files import safe, write_atomically
-from fdbench.specs import AttackSpec, digest, parsed
+from fdbench.specs import AttackSpec, Parameters, TransferParameters, digest, parsed
 from fdbench.store.session import command_line, now
+from fdbench.store.workspace import entry
 
-FORMAT = 3  # of run.json and of the rows next to it
-_READABLE = (1, 2, FORMAT)  # 1 stores PGD's parameters next to the threat, for every attack
+FORMAT = 4  # of run.json and of the rows next to it
+_READABLE = (1, 2, 3, FORMAT)  # 1 stores PGD's parameters next to the threat, for every attack
 _LIMIT_IN_NAME = 2  # up to this format, a larger --limit began another run
+_UNSEALED = 3  # up to this format, rows are not bound to their run, nor run.json to itself
 _LONGEST = 100  # characters of a run's name before its hash; file systems allow 255 in all
 
 
@@ -97,6 +99,11 @@ class RunInfo:
         return {"sample": self.data.sample}
 
     @property
+    def key(self) -> str:
+        """What binds a row's check to this run; empty in the formats that did not bind them."""
+        return "" if self.format <= _UNSEALED else digest(self.identity)
+
+    @property
     def name(self) -> str:
         """`r20-nonlocal-gauss-cifar10-pgd-100-u-linf-8-0123456789abcdef`."""
         parts = (safe(self.model.name), safe(self.data.name), safe(self.attack.name))
@@ -104,12 +111,16 @@ class RunInfo:
 
 
 def read_info(path: Path) -> RunInfo:
-    """The RunInfo in a run.json. Raises FdbenchError, naming the file, if it is malformed."""
+    """The RunInfo in a run.json.
+
+    Raises FdbenchError, naming the file, if it is malformed, SanityFailed if it was edited.
+    """
     try:
-        table = json.loads(path.read_text())
+        written = json.loads(path.read_text())
+        table = dict(written)
         version = table.pop("format")
         del table["name"]  # derived
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as reason:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as reason:
         raise FdbenchError(
             f"{path} is not a run's description: {reason!r}.\n"
             f"Move {path.parent} away and run the attack again."
@@ -117,14 +128,37 @@ def read_info(path: Path) -> RunInfo:
     if version not in _READABLE:
         readable = " and ".join(map(str, _READABLE))
         raise FdbenchError(f"{path} has format {version!r}; this fdbench reads {readable}.")
+    if version > _UNSEALED and table.pop("check", None) != _check(written):
+        raise SanityFailed(
+            f"{path} was edited: its check does not fit its content.\n"
+            f"Put back what fdbench wrote, or move {path.parent} away and run the attack again."
+        )
     parts = {"model": ModelInfo, "data": DataInfo}
     for key, cls in parts.items():
         table[key] = parsed(cls, table.get(key), f"{path}, {key}")
     table["attack"] = AttackSpec.of(table.get("attack"), f"{path}, attack")
+    table["format"] = version
+    _check_set(path, table["attack"].parameters)
     return parsed(RunInfo, table, str(path))
+
+
+def _check_set(path: Path, parameters: Parameters) -> None:
+    """Raises FdbenchError if a transfer run names a set that can't be in the sets' folder."""
+    if isinstance(parameters, TransferParameters):
+        try:
+            entry(path.parent, str(parameters.set))
+        except BadValue as reason:
+            raise FdbenchError(f"{path} names a set that can't exist: {reason.message}") from reason
 
 
 def write_info(path: Path, info: RunInfo) -> None:
     """Writes `info` to a run.json, completely or not at all."""
     table = {"name": info.name, **asdict(info), "attack": info.attack.plain}
+    if info.format > _UNSEALED:
+        table["check"] = _check(json.loads(json.dumps(table)))  # as it is read: tuples are lists
     write_atomically(path, json.dumps(table, indent=2) + "\n")
+
+
+def _check(table: Mapping[str, Any]) -> str:
+    """The digest of everything in a run.json but itself."""
+    return digest({key: value for key, value in table.items() if key != "check"})

@@ -12,38 +12,54 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fdbench.console import warn
 from fdbench.errors import FdbenchError
 from fdbench.randomness import ImageId
 from fdbench.specs import digest
-from fdbench.store.journal import Closing, Journal, whole_lines
+from fdbench.store.journal import Closing, Journal, numbered_lines
 from fdbench.store.notes import own_notes, with_notes, write_notes
 from fdbench.store.resuming import changes, merged
-from fdbench.store.rows import BadRow, Row, decode_row, encode_row
+from fdbench.store.rows import BadRow, Row, decode_row, encode_row, row_digest
 from fdbench.store.run_json import RunInfo, read_info, write_info
 from fdbench.store.workspace import RunPaths, Workspace
 
 _SAVE_SECONDS = 30.0  # between writes of run.json: the wall time that `kill -9` may lose
 
 
-def _rows_in(path: Path) -> list[Row]:
-    rows = []
-    for number, line in enumerate(whole_lines(path).splitlines(), 1):
+def _rows_in(path: Path, key: str) -> tuple[list[Row], dict[int, str]]:
+    """The rows in a file, and what is wrong with each line that is none, by its number."""
+    rows, bad = [], {}
+    for number, line in numbered_lines(path):
         try:
-            rows.append(decode_row(line))
+            rows.append(decode_row(line, key))
         except BadRow as reason:
-            raise FdbenchError(f"{path}, line {number} {reason}.") from reason
-    return rows
+            bad[number] = str(reason)
+    return rows, bad
 
 
-def read_rows(folder: Path) -> tuple[list[Row], list[str]]:
-    """The rows of all ranks, one per image (the first), and a warning for each file with repeats.
+def _left_out(path: Path, bad: Mapping[int, str]) -> list[str]:
+    """A warning that names the damaged lines of a file."""
+    if not bad:
+        return []
+    number, reason = next(iter(bad.items()))
+    more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+    return [f"{path}, line {number} {reason}{more}: left out, their images count as not judged"]
 
-    Torn last lines are skipped and left in place: another process may be writing them.
+
+def read_rows(folder: Path, key: str) -> tuple[list[Row], list[str]]:
+    """The rows of all ranks, one per image (the first), and a warning for each faulty file.
+
+    Damaged lines are left out; torn last ones too, as another process may be writing them.
+
+    Args:
+        key: RunInfo.key.
     """
     rows: dict[ImageId, Row] = {}
     warnings = []
     for path in RunPaths(folder).all_rows():
-        repeats = sum(rows.setdefault(row["image"], row) is not row for row in _rows_in(path))
+        of_file, bad = _rows_in(path, key)
+        warnings += _left_out(path, bad)
+        repeats = sum(rows.setdefault(row["image"], row) is not row for row in of_file)
         if repeats:
             warnings.append(
                 f"{repeats} images were judged twice; {path.name} repeats them, ignored"
@@ -95,13 +111,15 @@ class RunFolder(Closing):
         return run
 
     def _resume(self) -> None:
-        rows, warnings = read_rows(self.path)
-        self.done = {row["image"] for row in rows}
         description = self.paths.description
+        known = read_info(description) if description.is_file() else self.info
+        self._set_aside(known.key)
+        rows, warnings = read_rows(self.path, known.key)
+        self.done = {row["image"] for row in rows}
         if not description.is_file():
             write_info(description, self.info)
             return
-        old = read_info(description)
+        old = known
         if digest(old.identity) != digest(self.info.identity):
             raise FdbenchError(f"{description} describes another run. Move {self.path} away.")
         if 0 < len(self.done) < self.info.images:
@@ -114,9 +132,26 @@ class RunFolder(Closing):
         elif self.info != old:
             write_info(description, self.info)
 
+    def _set_aside(self, key: str) -> None:
+        """Takes damaged lines out of this rank's rows, with a warning: their images are redone."""
+        path = self.paths.rows(self.rank)
+        bad = _rows_in(path, key)[1]
+        if not bad:
+            return
+        aside = self._journal.strike(tuple(bad))
+        number, reason = next(iter(bad.items()))
+        text = (
+            f"{path}, line {number} {reason} ({len(bad)} such lines): kept in {aside.name}, and "
+            "their images are judged again"
+        )
+        warn(text)
+        self.info = replace(self.info, warnings=merged(self.info.warnings, [text]))
+
     def append(self, rows: Sequence[Row]) -> None:
-        """Stores a batch's rows, all or none; they are on the disk when this returns."""
-        self._journal.append_lines(map(encode_row, rows))
+        """Stores a batch's rows, all or none, each with its check; on the disk on return."""
+        self._journal.append_lines(
+            encode_row({**row, "check": row_digest(row, self.info.key)}) for row in rows
+        )
         self.done |= {row["image"] for row in rows}
         if time.monotonic() - self._saved > _SAVE_SECONDS:
             self._save()
@@ -169,20 +204,24 @@ class Run:
 
 def read_run(path: Path) -> Run:
     """The run in a folder. Raises FdbenchError, naming the file, for a malformed one."""
-    rows, warnings = read_rows(path)
     paths = RunPaths(path)
     info = with_notes(paths, read_info(paths.description))
+    rows, warnings = read_rows(path, info.key)
     return Run(path, replace(info, warnings=merged(info.warnings, warnings)), tuple(rows))
 
 
 def read_runs(workspace: Workspace | Path) -> list[Run]:
     """Every run of a workspace, by name; finished, under way or just begun.
 
-    Raises FdbenchError, naming the file, for a malformed run.json or row.
+    A run with a malformed or edited run.json is named and left out.
     """
     runs = []
     for path in Workspace.of(workspace).all_runs():
-        if not RunPaths(path).description.is_file() and not read_rows(path)[0]:
+        paths = RunPaths(path)
+        if not paths.description.is_file() and not any(f.stat().st_size for f in paths.all_rows()):
             continue  # stopped before it described itself
-        runs.append(read_run(path))
+        try:
+            runs.append(read_run(path))
+        except FdbenchError as reason:
+            warn(f"{path.name} is left out: {reason.message}")
     return runs

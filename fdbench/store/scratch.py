@@ -8,8 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from fdbench.console import warn
 from fdbench.randomness import ImageId
-from fdbench.store.tensors import read_tensors, write_tensors
+from fdbench.store.tensors import Damaged, read_sealed, write_sealed
 
 _OWNER = "batch"  # metadata: the hash of the batch and the version
 
@@ -17,7 +18,8 @@ _OWNER = "batch"  # metadata: the hash of the batch and the version
 class BatchScratch:
     """A file of intermediate results of one batch of images.
 
-    A file left by another batch or another version of fdbench is ignored.
+    A file left by another batch or another version of fdbench is ignored, a damaged one removed
+    with a warning: the batch starts over.
     """
 
     def __init__(self, path: Path, ids: Sequence[ImageId]) -> None:
@@ -29,12 +31,17 @@ class BatchScratch:
         """The tensors saved for this batch, or None."""
         if not self.path.is_file():
             return None
-        tensors, metadata = read_tensors(self.path)
-        return tensors if metadata[_OWNER] == self._owner else None
+        try:
+            tensors, metadata = read_sealed(self.path)
+        except Damaged as reason:
+            warn(f"{reason.message} The batch in progress starts over.")
+            self.clear()
+            return None
+        return tensors if metadata.get(_OWNER) == self._owner else None
 
     def save(self, tensors: Mapping[str, Tensor]) -> None:
         """Replaces the saved tensors, completely or not at all."""
-        write_tensors(self.path, tensors, {_OWNER: self._owner})
+        write_sealed(self.path, tensors, {_OWNER: self._owner})
 
     def clear(self) -> None:
         """Removes the file; call it once the rows of the batch are written."""

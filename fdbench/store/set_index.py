@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from fdbench.console import warn
 from fdbench.errors import FdbenchError
 from fdbench.randomness import ImageId
-from fdbench.specs import parsed
-from fdbench.store.journal import whole_lines
+from fdbench.specs import digest, parsed
+from fdbench.store.journal import numbered_lines
 from fdbench.store.workspace import SetPaths
 
 CLEAN = "clean"  # in place of an attacker's name: the clean images, for the gallery
@@ -28,15 +29,49 @@ class Line:
     targets: tuple[int, ...] = ()  # of a targeted set: the target class of each image
 
 
-def read_lines(folder: Path) -> list[Line]:
-    """The lines of all ranks, without torn last ones. Raises FdbenchError for a malformed one."""
+def as_table(line: Line, of_set: str) -> dict[str, object]:
+    """The line as it is written, with its check: a digest of the line and of the set's identity."""
+    table = asdict(line)
+    return {**table, "check": _check(table, of_set)}
+
+
+def _check(table: Mapping[str, object], of_set: str) -> str:
+    return digest({**table, "check": of_set})
+
+
+def lines_of(path: Path, of_set: str) -> tuple[list[Line], dict[int, str]]:
+    """The lines of one index, and what is wrong with each other one, by its number.
+
+    Sets of earlier versions have no checks; a line without one is damaged if others have theirs.
+    """
+    lines: dict[int, tuple[Line, bool]] = {}
+    bad: dict[int, str] = {}
+    for number, text in numbered_lines(path):
+        try:
+            table = json.loads(text)
+            check = table.pop("check", None)
+            if check not in (None, _check(table, of_set)):
+                raise ValueError("it does not fit its check")
+            lines[number] = parsed(Line, table, f"line {number}"), check is not None
+        except (ValueError, TypeError, AttributeError, RecursionError, FdbenchError) as reason:
+            bad[number] = str(reason)
+    have = any(checked for _, checked in lines.values())
+    bad |= {n: "it has no check" for n, (_, checked) in lines.items() if have and not checked}
+    return [line for n, (line, _) in lines.items() if n not in bad], bad
+
+
+def read_lines(folder: Path, of_set: str) -> list[Line]:
+    """The lines of all ranks, without torn last ones; damaged ones are warned of and left out.
+
+    Args:
+        of_set: SetInfo.digest.
+    """
     lines = []
     for path in SetPaths(folder).all_indices():
-        for number, text in enumerate(whole_lines(path).splitlines(), 1):
-            where = f"{path}, line {number}"
-            try:
-                table = json.loads(text)
-            except ValueError as reason:
-                raise FdbenchError(f"{where} is not JSON: {reason}") from reason
-            lines.append(parsed(Line, table, where))
+        good, bad = lines_of(path, of_set)
+        lines += good
+        for number, reason in bad.items():
+            warn(
+                f"{path}, line {number}: {reason}. It is left out: its images have to be made again"
+            )
     return lines

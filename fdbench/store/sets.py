@@ -6,7 +6,7 @@ A set is described by its set.json (store/set_json.py) and indexed by its index-
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from fdbench.console import warn
 from fdbench.data import Dataset
 from fdbench.errors import BadValue, FdbenchError, unknown
 from fdbench.randomness import ImageId
@@ -21,9 +22,9 @@ from fdbench.specs import AttackSpec, TransferParameters
 from fdbench.store.images import Shard, read_shard, write_shard
 from fdbench.store.journal import Closing, Journal
 from fdbench.store.resuming import changes, merged
-from fdbench.store.set_index import CLEAN, Line, read_lines
+from fdbench.store.set_index import CLEAN, Line, as_table, lines_of, read_lines
 from fdbench.store.set_json import SetInfo, read_set_info, write_set_info
-from fdbench.store.workspace import SetPaths, Workspace
+from fdbench.store.workspace import SetPaths, Workspace, entry
 from fdbench.types import Images, Labels
 
 
@@ -38,7 +39,9 @@ class SetFolder(Closing):
         self.paths = SetPaths(path)
         self.info = info
         self.rank = rank
-        self.done = {(line.attacker, image) for line in read_lines(path) for image in line.ids}
+        _set_aside(journal, info.digest)
+        lines = read_lines(path, info.digest)
+        self.done = {(line.attacker, image) for line in lines for image in line.ids}
         self._journal = journal
 
     @classmethod
@@ -81,12 +84,24 @@ class SetFolder(Closing):
     def append(self, line: Line, pixels: UInt8[Tensor, "B 3 H W"]) -> None:
         """Stores one attacker's images of a batch; `line.shard` is filled in."""
         name = write_shard(self.paths.images, Shard(line.ids, {line.attacker: pixels}))
-        self._journal.append([asdict(replace(line, shard=name))])
+        self._journal.append([as_table(replace(line, shard=name), self.info.digest)])
         self.done |= {(line.attacker, image) for image in line.ids}
 
     def close(self) -> None:
         """Closes the index and releases its lock."""
         self._journal.close()
+
+
+def _set_aside(journal: Journal, of_set: str) -> None:
+    """Takes damaged lines out of an index, with a warning: their images are made again."""
+    bad = lines_of(journal.path, of_set)[1]
+    if bad:
+        aside = journal.strike(tuple(bad))
+        number, reason = next(iter(bad.items()))
+        warn(
+            f"{journal.path}, line {number}: {reason} ({len(bad)} such lines). Kept in "
+            f"{aside.name}; their images are made again"
+        )
 
 
 def _refuse_another(name: str, old: SetInfo, new: SetInfo) -> None:
@@ -129,7 +144,8 @@ class AdvSet:
     def open(cls, workspace: Workspace, ref: str) -> "AdvSet":
         """The set of that name, or in that folder. Raises FdbenchError."""
         path = workspace.adversarial_set(_set_name(workspace, ref))
-        return cls(path, read_set_info(SetPaths(path).description), tuple(read_lines(path)))
+        info = read_set_info(SetPaths(path).description)
+        return cls(path, info, tuple(read_lines(path, info.digest)))
 
     @property
     def paths(self) -> SetPaths:
@@ -208,7 +224,7 @@ class AdvSet:
             ids_in.setdefault(self.shards[attacker, image], []).append(image)
         pixels: dict[ImageId, Tensor] = {}
         for shard, some in ids_in.items():
-            stored = read_shard(self.paths.images / shard).images(attacker, some)
+            stored = read_shard(entry(self.paths.images, shard)).images(attacker, some)
             pixels.update(zip(some, stored, strict=True))
         return torch.stack([pixels[image] for image in ids])
 

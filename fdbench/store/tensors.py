@@ -1,9 +1,11 @@
 """Safetensors files with metadata: weights, training states, images."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -32,6 +34,42 @@ def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Replaces the file, completely or not at all. Raises FdbenchError if it can't be written."""
     write_atomically(path, pack(tensors, metadata))
+
+
+class Damaged(FdbenchError):
+    """A file of intermediate results that is not as it was written."""
+
+
+_SEAL = "sha256"  # metadata: the digest of everything else in the file
+
+
+def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    total = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def write_sealed(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Writes as `write_tensors` does, with a digest of tensors and metadata."""
+    write_tensors(path, tensors, {**metadata, _SEAL: _seal(tensors, metadata)})
+
+
+def read_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Reads what `write_sealed` wrote; earlier versions' files, without a digest, as they are.
+
+    Raises Damaged if a single bit differs.
+    """
+    try:
+        tensors, metadata = read_tensors(path)
+    except FdbenchError as reason:
+        raise Damaged(reason.message) from reason
+    seal = metadata.pop(_SEAL, None)
+    if seal is not None and seal != _seal(tensors, metadata):
+        raise Damaged(f"{path} is damaged: its content does not fit its digest.")
+    return tensors, metadata
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -20,8 +20,38 @@ Free of torch.
 from dataclasses import dataclass
 from pathlib import Path
 
+from fdbench.errors import BadValue
+
 WEIGHTS = ".safetensors"
 UNFINISHED = ".resume"
+_LONGEST = 255  # bytes of a file's name: the limit of the usual file systems
+
+
+def is_entry(name: str) -> bool:
+    """Whether a file of that name can exist, and is in the folder it is looked for in."""
+    fits = len(name.encode("utf-8", "surrogateescape")) <= _LONGEST and name.isprintable()
+    return fits and name not in ("", ".", "..") and "/" not in name and "\\" not in name
+
+
+def entry(folder: Path, name: str) -> Path:
+    """A file or folder directly in `folder`: the gate for every name that becomes a path.
+
+    Names come from the command line, from run.json, from data sets. Raises BadValue for one that
+    would lead elsewhere, or that no file can have.
+    """
+    if not is_entry(name):
+        raise BadValue(
+            f"{name[:60]!r} can't be the name of a file in {folder}.\n"
+            f"A name has no / or \\, no control characters, and at most {_LONGEST} bytes."
+        )
+    return folder / name
+
+
+def below(folder: Path, names: str) -> Path:
+    """A file in `folder` or below it, `class/photo.png`; each part goes through `entry`."""
+    for name in names.split("/"):
+        folder = entry(folder, name)
+    return folder
 
 
 @dataclass(frozen=True)
@@ -62,8 +92,8 @@ class RunPaths:
         return self.folder / "png"
 
     def png(self, reading: str, image: int | str) -> Path:
-        """One adversarial image in whole pixels."""
-        return self.pngs / reading / f"{image}.png"
+        """One adversarial image in whole pixels; an id may name folders: `class/photo`."""
+        return below(entry(self.pngs, reading), f"{image}.png")
 
     @property
     def behaviour(self) -> Path:
@@ -143,43 +173,43 @@ class Workspace:
 
     def checkpoint(self, name: str) -> Path:
         """The weights of a network; its card is next to them."""
-        return self.checkpoints / f"{name}{WEIGHTS}"
+        return entry(self.checkpoints, f"{name}{WEIGHTS}")
 
     def unfinished(self, name: str) -> Path:
         """The state that an unfinished training continues from."""
-        return self.checkpoints / f"{name}{UNFINISHED}"
+        return entry(self.checkpoints, f"{name}{UNFINISHED}")
 
     def attacker(self, name: str) -> Path:
         """The weights of a feed-forward attacker."""
-        return self.attackers / f"{name}{WEIGHTS}"
+        return entry(self.attackers, f"{name}{WEIGHTS}")
 
     def unfinished_attacker(self, name: str) -> Path:
         """The state that an unfinished training of a feed-forward attacker continues from."""
-        return self.attackers / f"{name}{UNFINISHED}"
+        return entry(self.attackers, f"{name}{UNFINISHED}")
 
     def run(self, name: str) -> Path:
         """The folder of a run; RunPaths names the files in it."""
-        return self.runs / name
+        return entry(self.runs, name)
 
     def archived(self, name: str) -> Path:
         """The folder of a run that no report shows."""
-        return self.root / "archive" / name
+        return entry(self.root / "archive", name)
 
     def adversarial_set(self, name: str) -> Path:
         """The folder of a set of adversarial images; SetPaths names the files in it."""
-        return self.sets / name
+        return entry(self.sets, name)
 
     def findings(self, name: str) -> Path:
         """The doctor's findings about one network on one data set under one threat."""
-        return self.doctor / f"{name}.json"
+        return entry(self.doctor, f"{name}.json")
 
     def unfinished_findings(self, name: str) -> Path:
         """The checks that an unfinished examination has done."""
-        return self.doctor / f"{name}{UNFINISHED}"
+        return entry(self.doctor, f"{name}{UNFINISHED}")
 
     def table(self, name: str) -> Path:
         """A table or figure of the report."""
-        return self.root / name
+        return below(self.root, name)
 
     def weights(self) -> dict[str, Path]:
         """The weights of all networks in this workspace, by name."""

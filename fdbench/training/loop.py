@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fdbench.console import progress
+from fdbench.console import progress, warn
 from fdbench.errors import FdbenchError
+from fdbench.store import Damaged, locked
 from fdbench.training.learner import Learner
 from fdbench.training.state import Entry, Position, load_state, save_state
 from fdbench.types import Batch
@@ -21,9 +22,15 @@ def train(learner: Learner, *, fresh: bool, say: Say, save_every: float | None =
     """Trains, or resumes, and returns the path of the final weights.
 
     The state is saved every `save_every` seconds (None: the learner's default), the most that a
-    kill can lose. Raises FdbenchError if a file of that name belongs to another training, and if
-    the loss or its gradient is not finite; the last saved state is kept.
+    kill can lose. Raises FdbenchError if a file of that name belongs to another training or another
+    process is training it, and if the loss or its gradient is not finite; the last saved state is
+    kept.
     """
+    with locked(learner.state, "training"):
+        return _train(learner, fresh, say, learner.save_every if save_every is None else save_every)
+
+
+def _train(learner: Learner, fresh: bool, say: Say, pause: float) -> Path:
     if fresh:
         learner.state.unlink(missing_ok=True)
         learner.weights.unlink(missing_ok=True)
@@ -31,7 +38,6 @@ def train(learner: Learner, *, fresh: bool, say: Say, save_every: float | None =
         say(f"{learner.weights}: trained already, nothing left to do.")
         return learner.weights
     at = _first_position(learner, say)
-    pause = learner.save_every if save_every is None else save_every
     loader = learner.loader
     total = learner.epochs * loader.seen
     done = at.epoch * loader.seen + at.step * loader.batch
@@ -54,7 +60,13 @@ def _first_position(learner: Learner, say: Say) -> Position:
         at = Position()
         _save(learner, at)  # an unwritable folder is reported before an hour's work
         return at
-    at = load_state(learner.state, learner.net, learner.optimiser, learner.identity)
+    try:
+        at = load_state(learner.state, learner.net, learner.optimiser, learner.identity)
+    except Damaged as reason:
+        aside = learner.state.with_name(f"{learner.state.name}.damaged")
+        learner.state.replace(aside)
+        warn(f"{reason.message}\nIt is kept as {aside.name}, and the training starts over.")
+        return _first_position(learner, say)
     steps = learner.loader.steps
     say(f"continuing {learner.name} at epoch {at.epoch + 1}, batch {at.step} of {steps}")
     return at

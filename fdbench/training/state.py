@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from fdbench.errors import BadValue
 from fdbench.models import fill
-from fdbench.store import read_tensors, write_tensors
+from fdbench.store import Damaged, read_sealed, write_sealed
 
 # setting -> value, or group -> settings: must agree for a training to be resumed
 Identity = dict[str, object]
@@ -89,15 +89,17 @@ def save_state(
         for key, value in optimiser.state[parameter].items():
             if value is not None:  # SGD without momentum has no state
                 tensors[f"optimiser.{key}.{name}"] = value
-    write_tensors(path, tensors, {"identity": json.dumps(identity), "at": at.to_json()})
+    write_sealed(path, tensors, {"identity": json.dumps(identity), "at": at.to_json()})
 
 
 def load_state(path: Path, net: nn.Module, optimiser: Optimizer, identity: Identity) -> Position:
     """Restores the network and the optimiser, and returns the position.
 
-    Raises FdbenchError for another kind of file, BadValue for another training's.
+    Raises Damaged if the file is not as it was written, BadValue for another training's.
     """
-    tensors, meta = read_tensors(path)
+    tensors, meta = read_sealed(path)
+    if missing := {"identity", "at"} - set(meta):
+        raise Damaged(f"{path} is not the state of a training: it lacks {sorted(missing)}.")
     refuse_other(identity, json.loads(meta["identity"]), path)
     weights = {name[4:]: tensor for name, tensor in tensors.items() if name.startswith("net.")}
     fill(net, weights, str(path))

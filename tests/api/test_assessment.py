@@ -120,13 +120,18 @@ def test_a_stopped_examination_continues_after_its_last_check(
 
 
 @pytest.mark.usefixtures("cwd")
-def test_a_run_that_does_not_verify_exits_3() -> None:
+def test_a_damaged_row_is_judged_again_and_a_run_that_does_not_verify_exits_3() -> None:
     assert run(QUICK).exit_code == 0
     path = next(Path("results").glob("runs/*-pgd-*/rows-0.jsonl"))
     lines = path.read_text().splitlines()
     row = json.loads(lines[0])
     row["pred"] = {name: (value + 1) % 10 for name, value in row["pred"].items()}
     path.write_text("\n".join([json.dumps(row), *lines[1:]]) + "\n")
+    result = run(QUICK)
+    assert result.exit_code == 0, result.output
+    assert "their images are judged again" in result.stderr.replace("\n", " ")
+    shard = next(path.parent.glob("adv/*"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     result = run(QUICK)
     assert result.exit_code == 3
     assert "a run does not verify" in result.stderr

@@ -20,7 +20,7 @@ from torch import nn
 from fdbench.attacks import PGD
 from fdbench.commands.verify import verify
 from fdbench.data.open import open_data
-from fdbench.errors import BadValue
+from fdbench.errors import BadValue, SanityFailed
 from fdbench.evaluation.audit import audit, find_run, read_run
 from fdbench.evaluation.evaluation import Evaluation
 from fdbench.evaluation.loop import evaluate
@@ -30,7 +30,7 @@ from fdbench.models.resnet import build
 from fdbench.specs.attack import AttackSpec
 from fdbench.specs.model import ModelSpec
 from fdbench.specs.plain import digest
-from fdbench.store import images, row_digest
+from fdbench.store import images, read_info, row_digest
 from fdbench.store.workspace import Workspace
 from fdbench.verdict import deciding, relative_difference
 
@@ -98,12 +98,25 @@ def write_rows(path: Path, rows: list[Row]) -> None:
     (path / "rows-0.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def key_of(path: Path) -> str:
+    return read_info(path / "run.json").key
+
+
+def redescribe(path: Path, change: Callable[[Row], None]) -> None:
+    """A careful forger of run.json, who writes the check that fits."""
+    file = path / "run.json"
+    table = json.loads(file.read_text())
+    change(table)
+    table["check"] = digest({key: value for key, value in table.items() if key != "check"})
+    file.write_text(json.dumps(table))
+
+
 def reseal(path: Path, change: Callable[[Row], None], image: int = 3) -> None:
     """A careful forger: changes a row and writes the check that fits."""
     rows = rows_of(path)
     row = next(row for row in rows if row["image"] == image)
     change(row)
-    row["check"] = digest({key: value for key, value in row.items() if key != "check"})
+    row["check"] = row_digest(cast(Any, row), key_of(path))
     write_rows(path, rows)
 
 
@@ -261,7 +274,7 @@ def forge(path: Path, change: Callable[[torch.Tensor], None]) -> None:
     for row in rows:
         if row["shard"] == name:
             row["shard"] = new
-            row["check"] = digest({key: value for key, value in row.items() if key != "check"})
+            row["check"] = row_digest(cast(Any, row), key_of(path))
     write_rows(path, rows)
 
 
@@ -315,25 +328,20 @@ def test_removing_the_check_of_a_row_is_detected(bare: Path) -> None:
 
 def test_a_removed_row_makes_the_run_unfinished(bare: Path) -> None:
     write_rows(bare, rows_of(bare)[:-1])
-    now = verdicts(bare)
-    assert now["rows"] == "skipped"
-    assert "fail" not in now.values()
-    assert "unfinished: 11 of 12 images; to continue: " in detail(bare, "rows")
+    assert failed(bare) == {"rows"}
+    assert "unfinished: 11 of 12 images, without 11; to continue: " in detail(bare, "rows")
 
 
 def test_a_torn_last_line_makes_the_run_unfinished(bare: Path) -> None:
     path = bare / "rows-0.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
-    now = verdicts(bare)
-    assert now["rows"] == "skipped"
-    assert "fail" not in now.values()
+    assert failed(bare) == {"rows"}
 
 
-def test_a_run_without_rows_fails_no_check(bare: Path) -> None:
+def test_a_run_without_rows_is_unfinished(bare: Path) -> None:
     write_rows(bare, [])
-    now = verdicts(bare)
-    assert "fail" not in now.values()
-    assert now["verdicts"] == "skipped"
+    assert failed(bare) == {"rows"}
+    assert verdicts(bare)["verdicts"] == "skipped"
 
 
 def test_a_repeated_row_is_detected(bare: Path) -> None:
@@ -346,18 +354,40 @@ def test_a_repeated_row_is_detected(bare: Path) -> None:
     ("field", "value"), [("eps", 0.5), ("iters", [2]), ("norm", "l2"), ("targeted", True)]
 )
 def test_a_changed_description_is_detected(bare: Path, field: str, value: Any) -> None:
-    path = bare / "run.json"
-    description = json.loads(path.read_text())
-    place = description["attack"]["parameters"] if field == "iters" else description["attack"]
-    place[field] = value
-    path.write_text(json.dumps(description))
+    def change(table: Row) -> None:
+        place = table["attack"]["parameters"] if field == "iters" else table["attack"]
+        place[field] = value
+
+    redescribe(bare, change)
     assert "description" in failed(bare)
 
 
-def test_a_reduced_number_of_images_is_detected(bare: Path) -> None:
+@pytest.mark.parametrize("part", ["model", "data", "found", "command", "attack"])
+def test_an_edit_of_any_part_of_the_description_is_detected(bare: Path, part: str) -> None:
     path = bare / "run.json"
-    description = json.loads(path.read_text())
-    path.write_text(json.dumps({**description, "images": 5}))
+    table = json.loads(path.read_text())
+    table[part] = {**table[part], "name": "x"} if isinstance(table[part], dict) else "x"
+    path.write_text(json.dumps(table))
+    with pytest.raises(SanityFailed, match="was edited"):
+        read_run(bare)
+
+
+def test_rows_of_another_seeds_run_are_detected(bare: Path, tmp_path: Path) -> None:
+    other = attacked(tmp_path / "other", "float", SPEC, seed=1)
+    shutil.copy(other / "rows-0.jsonl", bare)
+    shutil.copytree(other / "adv", bare / "adv", dirs_exist_ok=True)
+    assert "row checks" in failed(bare)
+
+
+def test_rows_stripped_of_checks_shards_and_images_are_detected(bare: Path) -> None:
+    rows = rows_of(bare)
+    write_rows(bare, [{k: row[k] for k in row if k not in ("check", "shard")} for row in rows])
+    shutil.rmtree(bare / "adv")
+    assert "row checks" in failed(bare)
+
+
+def test_a_reduced_number_of_images_is_detected(bare: Path) -> None:
+    redescribe(bare, put(images=5))
     assert {"description", "rows"} <= failed(bare)
 
 
@@ -470,7 +500,7 @@ def retargeted(path: Path) -> None:
     for row in rows:
         others = [c for c in range(10) if c not in (row["label"], row["target"])]
         row["target"] = others[0]
-        row["check"] = row_digest(cast(Any, row))
+        row["check"] = row_digest(cast(Any, row), key_of(path))
     (path / "rows-0.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 

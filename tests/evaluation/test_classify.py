@@ -86,11 +86,9 @@ def test_batch_size_changes_no_line(cwd: Path) -> None:
         assert (cwd / "out.csv").read_text() == expected()
 
 
-def test_a_finished_folder_is_not_read_again(cwd: Path) -> None:
+def test_a_finished_folder_is_not_labelled_again(cwd: Path) -> None:
     run()
     before = (cwd / "out.csv.jsonl").read_bytes()
-    for path in (cwd / "in").iterdir():
-        path.write_bytes(b"no image any more")
     assert run("--label-base", "1").exit_code == 0
     assert (cwd / "out.csv").read_text() == expected(1)
     assert (cwd / "out.csv.jsonl").read_bytes() == before
@@ -242,3 +240,34 @@ def test_the_journal_names_the_network(cwd: Path) -> None:
     assert classify_folder(job).count == COUNT
     head = json.loads((cwd / "out.csv.jsonl").read_text().splitlines()[0])
     assert head == {"model": "n", "weights": "ab" * 32, "px": 4}
+
+
+def test_another_folder_of_the_same_names_is_labelled_by_its_own_images(cwd: Path) -> None:
+    assert run().exit_code == 0
+    (cwd / "in").rename(cwd / "first")
+    (cwd / "in").mkdir()
+    for i, path in enumerate(sorted((cwd / "first").iterdir())):
+        level = np.full((24, 24, 3), 25 * ((i + 3) % 10) + 12, np.uint8)
+        Image.fromarray(level).save(cwd / "in" / path.name)
+    assert run().exit_code == 0
+    again = (cwd / "out.csv").read_text()
+    for path in (cwd / "out.csv", cwd / "out.csv.jsonl"):
+        path.unlink()
+    assert run().exit_code == 0
+    assert (cwd / "out.csv").read_text() == again
+
+
+def test_an_altered_line_of_the_journal_is_named_and_its_image_labelled_again(cwd: Path) -> None:
+    assert run().exit_code == 0
+    right = (cwd / "out.csv").read_text()
+    journal = cwd / "out.csv.jsonl"
+    lines = journal.read_text().splitlines()
+    line = json.loads(lines[4])
+    lines[4] = json.dumps({**line, "class": (line["class"] + 1) % 10})
+    lines[6] = "[" * 50
+    journal.write_text("\n".join(lines) + "\n")
+    result = run()
+    assert result.exit_code == 0, result.output
+    assert "line 5 is not as it was written" in result.output.replace("\n", " ")
+    assert "line 7 is not as it was written" in result.output.replace("\n", " ")
+    assert (cwd / "out.csv").read_text() == right

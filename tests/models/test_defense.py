@@ -16,7 +16,7 @@ from fdbench.evaluation.evaluation import Evaluation
 from fdbench.evaluation.loop import evaluate
 from fdbench.models.load import Model, open_model
 from fdbench.store import AdvSet, Workspace
-from fdbench.store.runs import read_rows
+from fdbench.store.runs import read_run
 
 # Class 0 is dark, class 9 is bright; the competition counts from 1.
 DEFENSE = """\
@@ -54,7 +54,7 @@ def verdicts(model: Model, adv_set: AdvSet, results: Path) -> list[tuple[int, di
         model, data, Replay(adv_set), adv_set.spec, Workspace(results), torch.device("cpu"),
         limit=20, batch_size=10,
     )  # fmt: skip
-    rows, _ = read_rows(evaluate(job, silent))
+    rows = read_run(evaluate(job, silent)).rows
     return [(row["clean"], row["pred"]) for row in sorted(rows, key=lambda row: row["image"])]
 
 

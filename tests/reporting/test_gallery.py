@@ -12,15 +12,21 @@ from madeup import store
 from safetensors.numpy import save
 from test_all_or_nothing import FATES, NAMES, rows, run_info
 
-from fdbench.errors import FdbenchError
 from fdbench.reporting.all_or_nothing import Victim, victims
 from fdbench.reporting.figures.examples import ATTACKERS, IMAGES, Examples, examples
 from fdbench.reporting.figures.gallery import magnified, pictures, render
+from fdbench.store import DataInfo, SetInfo
 from fdbench.store.runs import read_runs
+from fdbench.store.set_json import write_set_info
 
 U8 = npt.NDArray[np.uint8]
 X: U8 = np.random.default_rng(0).integers(60, 200, (len(FATES), 3, 8, 8)).astype(np.uint8)
 SHIFT = {name: i + 1 for i, name in enumerate(NAMES)}  # by how much an attacker moves every pixel
+
+
+def described(images: int) -> SetInfo:
+    data = DataInfo("fashion-mini", "test", "f" * 16, classes=10, count=1000)
+    return SetInfo("madeup", (), (), data, 8, 8 / 255, 0, images, {})
 
 
 def stored(folder: Path, clean: bool = True, images: int = len(FATES)) -> Path:
@@ -34,6 +40,7 @@ def stored(folder: Path, clean: bool = True, images: int = len(FATES)) -> Path:
         shard = hashlib.sha256(content).hexdigest()[:32] + ".safetensors"
         (folder / "adv" / shard).write_bytes(content)
         lines.append(json.dumps({"attacker": name, "ids": list(range(images)), "shard": shard}))
+    write_set_info(folder / "set.json", described(images))
     (folder / "index-0.jsonl").write_text("\n".join(lines) + '\n{"attacker": "torn')
     return folder
 
@@ -94,11 +101,23 @@ def test_images_that_are_not_stored_are_not_shown(tmp_path: Path, victim: Victim
     assert examples(victim, full) is None
 
 
-def test_a_malformed_index_is_named(tmp_path: Path, victim: Victim) -> None:
-    folder = stored(tmp_path / "set")
-    (folder / "index-0.jsonl").write_text("[]\n")
-    with pytest.raises(FdbenchError, match=r"index-0\.jsonl is not a set's index"):
-        examples(victim, folder)
+def test_a_malformed_line_of_the_index_is_named_and_left_out(
+    tmp_path: Path, victim: Victim, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = stored(tmp_path / "sets" / "madeup")
+    (folder / "index-0.jsonl").write_text("hello\n")
+    assert examples(victim, folder) is None
+    assert "index-0.jsonl, line 1" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_truncated_shard_costs_its_picture_and_no_report(
+    tmp_path: Path, victim: Victim, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = stored(tmp_path / "sets" / "madeup")
+    for shard in (folder / "adv").iterdir():
+        shard.write_bytes(shard.read_bytes()[:100])
+    assert render([victim], tmp_path) == {}
+    assert "no picture of the set madeup" in capsys.readouterr().err.replace("\n", " ")
 
 
 def texts(figure: Any) -> list[tuple[str, str]]:

@@ -275,3 +275,32 @@ def test_read_only_results_are_named(results: Path) -> None:
     results.chmod(0o500)
     with pytest.raises(FdbenchError, match=r"(?s)can't write .*whitebox\.md.*--results DIR"):
         write_report(results)
+
+
+BAD: dict[str, Any] = {
+    "no JSON": "{",
+    "nested": "[" * 100_000,
+    "edited": {"seconds": 1e9},
+    "wrong type": {"format": 3, "images": "many"},
+    "a set elsewhere": {"format": 3, "attack": "a set elsewhere"},
+}
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_a_bad_run_is_named_and_the_rest_is_reported(
+    results: Path, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    whole = printed(results, capsys)
+    run = info("r56", (), attack="transfer") if how == "a set elsewhere" else info("r56")
+    path = store(results, run, []) / "run.json"
+    table, change = json.loads(path.read_text()), BAD[how]
+    if how == "a set elsewhere":
+        table["attack"]["parameters"]["options"] = {"set": "../../..", "digest": "0" * 16}
+        change = {"format": 3, "attack": table["attack"]}
+    path.write_text(change if isinstance(change, str) else json.dumps({**table, **change}))
+    before = sorted(results.parent.iterdir())
+    report = write_report(results, None, UNFINISHED)
+    assert path.parent.name in capsys.readouterr().err.replace("\n", "")
+    assert set(report.tables["whitebox"]["model"]) == {"r20", "r20-nonlocal-gauss"}
+    assert sorted(results.parent.iterdir()) == before
+    assert printed(results, capsys) == whole

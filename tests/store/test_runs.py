@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from madeup import info, other_weights, row, run_json, store
+from madeup import info, other_weights, row, run_json, sealed, store
 
-from fdbench.errors import FdbenchError
+from fdbench.errors import FdbenchError, SanityFailed
 from fdbench.files import write_atomically
 from fdbench.store.rows import Row
 from fdbench.store.run_json import RunInfo, read_info
-from fdbench.store.runs import RunFolder, read_rows, read_runs
+from fdbench.store.runs import RunFolder, read_rows, read_run, read_runs
 from fdbench.store.session import command_line
 from fdbench.store.workspace import Workspace
 
@@ -35,7 +35,7 @@ def test_appended_rows_are_read_back_and_done(tmp_path: Path) -> None:
         folder.append(rows(2))
         assert folder.done == {0, 1, 2}
     (run,) = read_runs(tmp_path)
-    assert list(run.rows) == rows(0, 1, 2)
+    assert list(run.rows) == sealed(run.info, rows(0, 1, 2))
     assert run.finished
     assert run.info.name == run.name
     assert run.info.identity == info(images=3).identity
@@ -116,7 +116,7 @@ def test_torn_last_line_is_dropped_and_done_again(tmp_path: Path, keep: int) -> 
     path = store(tmp_path, info(), rows(0, 1)) / "rows-0.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole + whole.splitlines()[0][:keep])
-    assert [r["image"] for r in read_rows(path.parent)[0]] == [0, 1]
+    assert [r["image"] for r in read_rows(path.parent, info().key)[0]] == [0, 1]
     with RunFolder.open(Workspace(tmp_path), info()) as folder:
         assert folder.done == {0, 1}
         assert path.read_bytes() == whole
@@ -126,7 +126,7 @@ def test_torn_last_line_is_dropped_and_done_again(tmp_path: Path, keep: int) -> 
 
 def test_torn_tail_of_another_rank_is_left_alone(tmp_path: Path) -> None:
     path = store(tmp_path, info(), rows(0)) / "rows-1.jsonl"
-    path.write_bytes(json.dumps(rows(1)[0]).encode() + b'\n{"image": 2')
+    path.write_bytes(json.dumps(sealed(info(), rows(1))[0]).encode() + b'\n{"image": 2')
     before = path.read_bytes()
     with RunFolder.open(Workspace(tmp_path), info()) as folder:
         assert folder.done == {0, 1}
@@ -135,10 +135,10 @@ def test_torn_tail_of_another_rank_is_left_alone(tmp_path: Path) -> None:
 
 def test_an_image_judged_twice_counts_the_first_time_and_gives_a_warning(tmp_path: Path) -> None:
     path = store(tmp_path, info(), rows(0, 1))
-    again = row(1, 5, BUDGETS)
+    (again,) = sealed(info(), [row(1, 5, BUDGETS)])
     (path / "rows-1.jsonl").write_text(json.dumps(again) + "\n")
     (run,) = read_runs(tmp_path)
-    assert list(run.rows) == rows(0, 1)
+    assert list(run.rows) == sealed(info(), rows(0, 1))
     assert run.info.warnings == ("1 images were judged twice; rows-1.jsonl repeats them, ignored",)
 
 
@@ -275,15 +275,62 @@ def test_malformed_run_json_is_refused_by_name(tmp_path: Path, spoil: Any) -> No
     path = store(tmp_path, info(), rows(0)) / "run.json"
     path.write_text(spoil(json.loads(path.read_text())))
     with pytest.raises(FdbenchError, match=r"run\.json"):
-        read_runs(tmp_path)
+        read_run(path.parent)
+    assert read_runs(tmp_path) == [], "the others would still be reported"
 
 
 @pytest.mark.parametrize("line", ["nonsense", "7", '{"image": 1}'])
-def test_malformed_row_is_refused_by_file_and_line(tmp_path: Path, line: str) -> None:
+def test_a_damaged_row_is_named_left_out_and_judged_again(tmp_path: Path, line: str) -> None:
     path = store(tmp_path, info(), rows(0)) / "rows-0.jsonl"
-    path.write_text(path.read_text() + line + "\n")
-    with pytest.raises(FdbenchError, match=r"rows-0\.jsonl, line 2"):
-        read_runs(tmp_path)
+    whole = path.read_text()
+    path.write_text(whole + line + "\n")
+    (run,) = read_runs(tmp_path)
+    assert [row["image"] for row in run.rows] == [0]
+    assert "rows-0.jsonl, line 2 " in run.info.warnings[0]
+    with RunFolder.open(Workspace(tmp_path), info()) as folder:
+        assert folder.done == {0}
+        folder.append(rows(1))
+    assert path.with_name("rows-0.jsonl.damaged").read_text() == line + "\n"
+    (run,) = read_runs(tmp_path)
+    assert [row["image"] for row in run.rows] == [0, 1]
+    assert len(run.info.warnings) == 1
+
+
+@pytest.mark.parametrize("change", [{"pred": {"10": 3, "100": 5}}, {"image": 9}, {"label": 4}])
+def test_a_row_that_was_edited_or_is_another_runs_counts_as_not_judged(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    path = store(tmp_path, info(), rows(0, 1)) / "rows-0.jsonl"
+    first, second = path.read_text().splitlines()
+    other = sealed(replace(info(), seed=1), rows(1))[0]
+    for damaged in (json.dumps({**json.loads(second), **change}), json.dumps(other)):
+        path.write_text(f"{first}\n{damaged}\n")
+        (run,) = read_runs(tmp_path)
+        assert [row["image"] for row in run.rows] == [0]
+        assert "line 2 does not fit its check" in run.info.warnings[0]
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+def test_rows_that_are_deleted_or_replaced_under_a_writer_stop_it(tmp_path: Path, how: str) -> None:
+    with RunFolder.open(Workspace(tmp_path), info()) as folder:
+        folder.append(rows(0))
+        path = folder.paths.rows(0)
+        content = path.read_bytes()
+        path.unlink()
+        if how == "replaced":
+            path.write_bytes(content)
+        with pytest.raises(FdbenchError, match="was deleted or replaced while"):
+            folder.append(rows(1))
+
+
+@pytest.mark.parametrize("place", ["command", "seconds", "warnings", "found"])
+def test_an_edited_description_is_refused(tmp_path: Path, place: str) -> None:
+    path = store(tmp_path, info(), rows(0)) / "run.json"
+    table = json.loads(path.read_text())
+    kinds: dict[str, Any] = {"command": "x", "seconds": 9.5, "warnings": ["x"], "found": {"a": 1}}
+    path.write_text(json.dumps({**table, place: kinds[place]}))
+    with pytest.raises(SanityFailed, match=r"run\.json was edited"):
+        read_info(path)
 
 
 def test_folder_of_another_run_is_refused(tmp_path: Path) -> None:

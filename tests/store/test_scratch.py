@@ -35,3 +35,17 @@ def test_a_cleared_scratch_is_gone(tmp_path: Path) -> None:
     scratch.clear()
     assert list(tmp_path.iterdir()) == []
     scratch.clear()
+
+
+@pytest.mark.parametrize("place", [0.0, 0.2, 0.4, 0.6, 0.8, 0.99])
+def test_a_damaged_scratch_is_named_and_removed(
+    tmp_path: Path, place: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scratch = BatchScratch(tmp_path / "scratch-0", [1])
+    scratch.save({"adv": torch.rand(40)})
+    content = bytearray(scratch.path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    scratch.path.write_bytes(content)
+    assert scratch.load() is None
+    assert "starts over" in capsys.readouterr().err.replace("\n", " ")
+    assert not scratch.path.exists()

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,11 +128,25 @@ def test_a_torn_last_line_is_left_out_and_redone(tmp_path: Path) -> None:
     assert index.read_bytes() == whole
 
 
-def test_a_foreign_line_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["hello", "edited", "bare"])
+def test_a_damaged_line_is_named_set_aside_and_made_again(
+    tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     index = stored(tmp_path) / "index-0.jsonl"
-    index.write_text(index.read_text() + "hello\n")
-    with pytest.raises(FdbenchError, match=r"index-0\.jsonl, line 5 is not JSON"):
-        AdvSet.open(Workspace(tmp_path), "toys")
+    *lines, last = index.read_text().splitlines()
+    table = json.loads(last)
+    if damage == "edited":
+        table["seconds"] += 1
+    if damage == "bare":
+        del table["check"]
+    bad = "hello" if damage == "hello" else json.dumps(table)
+    index.write_text("\n".join([*lines, bad]) + "\n")
+    assert len(AdvSet.open(Workspace(tmp_path), "toys").lines) == len(lines)
+    assert f"line {len(lines) + 1}: " in capsys.readouterr().err.replace("\n", " ")
+    with SetFolder.open(Workspace(tmp_path), INFO, "toys") as folder:
+        pairs = {(table["attacker"], image) for image in table["ids"]}
+        assert not pairs & folder.done
+    assert index.with_name("index-0.jsonl.damaged").read_text() == bad + "\n"
 
 
 def test_two_processes_never_write_the_same_lines(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fdbench.errors import BadValue
 from fdbench.store.workspace import RunPaths, SetPaths, Workspace
 
 WORKSPACE = Workspace(Path("results"))
@@ -59,3 +60,32 @@ def test_existing_files_are_listed_by_name(tmp_path: Path) -> None:
 
 def test_a_workspace_may_be_given_by_its_folder() -> None:
     assert Workspace.of(Path("results")) == Workspace.of(WORKSPACE) == WORKSPACE
+
+
+NAMES = ["", ".", "..", "../x", "../../../x", "/etc/x", "a/b", "a\\b", "a\0b", "a\nb", "\x1b[2J",
+         "x" * 300]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_name_leads_out_of_its_folder(tmp_path: Path, name: str) -> None:
+    home = Workspace(tmp_path)
+    for place in (home.run, home.adversarial_set, home.archived):
+        with pytest.raises(BadValue, match="can't be the name of a file"):
+            place(name)
+    if name != "a/b":  # a report has folders of its own
+        with pytest.raises(BadValue, match="can't be the name of a file"):
+            home.table(name)
+    for place in (home.checkpoint, home.attacker, home.unfinished, home.findings):
+        if name not in ("", ".", ".."):  # an ending makes those harmless
+            with pytest.raises(BadValue, match="can't be the name of a file"):
+                place(name)
+
+
+@pytest.mark.parametrize("image", ["../x", "a/../../x", "/x", "a//b", "a\0b", "y" * 300])
+def test_no_image_is_written_out_of_its_run(tmp_path: Path, image: str) -> None:
+    paths = RunPaths(tmp_path)
+    assert paths.png("20", "class/photo") == tmp_path / "png" / "20" / "class" / "photo.png"
+    with pytest.raises(BadValue, match="can't be the name of a file"):
+        paths.png("20", image)
+    with pytest.raises(BadValue, match="can't be the name of a file"):
+        paths.png("..", 3)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fdbench.data import Dataset, open_data
-from fdbench.errors import BadValue
+from fdbench.errors import BadValue, FdbenchError
 from fdbench.store.tensors import read_tensors, write_tensors
 from fdbench.training.learner import Learner, Lesson, Loader
 from fdbench.training.loop import learn, train
@@ -206,3 +206,37 @@ def test_an_epoch_drops_its_incomplete_batch_and_resumes_where_it_stopped() -> N
     assert [len(ids) for ids in whole] == [16] * 4
     assert [batch.ids for batch in loader.batches(1, 2)] == whole[2:]
     assert [batch.ids for batch in loader.batches(0)] != whole
+
+
+def test_a_second_process_of_the_same_training_is_refused(tmp_path: Path) -> None:
+    class Second(Stopped):
+        def loss(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Lesson:
+            with pytest.raises(FdbenchError, match="another process is training bright"):
+                train(Brightness(tmp_path), fresh=True, say=silent)
+            return super().loss(batch, at, tick)
+
+    with pytest.raises(Stop):
+        train(Second(tmp_path, 2), fresh=False, say=silent)
+    assert train(Brightness(tmp_path), fresh=False, say=silent).is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["bright.safetensors"]
+
+
+@pytest.mark.parametrize("place", [0.001, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999])
+def test_a_damaged_state_is_named_set_aside_and_trained_again(
+    tmp_path: Path, place: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("calm", "stopped"):
+        (tmp_path / folder).mkdir()
+    wanted = train(Brightness(tmp_path / "calm"), fresh=False, say=silent)
+    with pytest.raises(Stop):
+        train(Stopped(tmp_path / "stopped", 5), fresh=False, say=silent, save_every=0.0)
+    state = tmp_path / "stopped" / "bright.resume"
+    content = bytearray(state.read_bytes())
+    content[int(place * len(content))] ^= 4
+    state.write_bytes(content)
+    path = train(Brightness(tmp_path / "stopped"), fresh=False, say=silent)
+    assert "bright.resume.damaged" in capsys.readouterr().err.replace("\n", " ")
+    assert state.with_name("bright.resume.damaged").read_bytes() == content
+    (wanted_weights, wanted_log), (weights, log) = read_tensors(wanted), read_tensors(path)
+    assert wanted_log == log
+    assert all(torch.equal(wanted_weights[name], weights[name]) for name in wanted_weights)

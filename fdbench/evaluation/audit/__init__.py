@@ -1,8 +1,13 @@
 """The audit of a run: checks it again from its rows, its images, the weights and the data.
 
-Nothing in the run is trusted. Its description must match its name, each row its own checksum, each
-shard of images its name; each image must be in the ball, and each verdict is recomputed. No
-checksum covers the times, the environment and the warnings in run.json.
+Nothing in the run is trusted. Its description must match its name and its own checksum, each row
+a checksum over the run and the row, each shard of images its name; each image must be in the ball,
+and each verdict is recomputed.
+
+What can't be detected: checksums are no signatures, so whoever computes them again can change what
+nothing else determines: times, environment, warnings and command in run.json, the distance and the
+verdicts of a run that kept no images (a transfer run keeps none: its set has them), or the whole
+run in place of another. Runs of formats 1 to 3 have weaker checksums, or none.
 """
 
 from collections.abc import Callable

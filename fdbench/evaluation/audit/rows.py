@@ -7,9 +7,11 @@ from fdbench.evaluation.audit.tally import Tally, listing
 from fdbench.randomness import ImageId
 from fdbench.store import Check, Row
 
+_LISTED = 5  # missing images that a check names
+
 
 def check_completeness(run: SavedRun, planned: Collection[ImageId]) -> Check:
-    """Checks that each planned image has one row; missing rows only make a run unfinished."""
+    """Checks that each planned image has one row: removed rows look like an unfinished run."""
     images = [row["image"] for row in run.rows]
     foreign = [image for image in images if image not in planned]
     repeated = len(images) - len(set(images))
@@ -19,7 +21,11 @@ def check_completeness(run: SavedRun, planned: Collection[ImageId]) -> Check:
     count = f"{len(images)} of {run.info.images} images"
     if faults or run.finished:
         return listing("rows", faults, f"{count}, each once")
-    return Check("rows", "skipped", f"unfinished: {count}; to continue: {run.info.command}")
+    judged = set(images)
+    missing = [str(image) for image in planned if image not in judged]
+    listed = ", ".join(missing[:_LISTED]) + (", ..." if len(missing) > _LISTED else "")
+    text = f"unfinished: {count}, without {listed}; to continue: {run.info.command}"
+    return Check("rows", "fail", text)
 
 
 def check_integrity(run: SavedRun) -> Check:

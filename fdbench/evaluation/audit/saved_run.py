@@ -4,7 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fdbench.errors import unknown
-from fdbench.store import BadRow, Row, RunInfo, RunPaths, Workspace, decode_row, read_info
+from fdbench.store import (
+    BadRow,
+    Row,
+    RunInfo,
+    RunPaths,
+    Workspace,
+    decode_row,
+    numbered_lines,
+    read_info,
+    whole_lines,
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,8 @@ class SavedRun:
 
 def find_run(workspace: Workspace, given: str) -> Path:
     """Returns the folder of a run given by path or name. Raises BadValue for neither."""
-    for path in (Path(given), workspace.run(given)):
+    named = [workspace.run(given)] if Path(given).name == given else []
+    for path in (Path(given), *named):
         if RunPaths(path).description.is_file():
             return path
     hint = "Give a run's name or folder: `fdbench list runs` shows all."
@@ -53,12 +64,12 @@ def read_run(path: Path) -> SavedRun:
     rows: list[Row] = []
     faults: list[str] = []
     torn = False
+    info = read_info(paths.description)
     for file in paths.all_rows():
-        *lines, rest = file.read_bytes().split(b"\n")
-        torn = torn or bool(rest)
-        for number, line in enumerate(lines, 1):
+        torn = torn or len(whole_lines(file)) < file.stat().st_size
+        for number, line in numbered_lines(file):
             try:
-                rows.append(decode_row(line, strict=True))
+                rows.append(decode_row(line, info.key, strict=True))
             except BadRow as fault:
                 faults.append(f"{file.name}, line {number} {fault}")
-    return SavedRun(path, read_info(paths.description), tuple(rows), tuple(faults), torn)
+    return SavedRun(path, info, tuple(rows), tuple(faults), torn)

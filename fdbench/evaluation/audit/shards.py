@@ -9,7 +9,7 @@ from torch import Tensor
 from fdbench import verdict
 from fdbench.errors import FdbenchError
 from fdbench.evaluation.audit.tally import Tally
-from fdbench.store import Row, Shard, read_shard
+from fdbench.store import Row, Shard, entry, read_shard
 from fdbench.threat import Threat
 from fdbench.types import Images
 from fdbench.verdict import ROUNDING
@@ -52,7 +52,7 @@ class ShardCheck:
     def read(self, name: str, rows: Sequence[Row], x: Images) -> dict[str, Images]:
         """Returns the adversarial images of these rows by reading; none if the shard is faulty."""
         try:
-            shard = read_shard(self._folder / name)
+            shard = read_shard(entry(self._folder, name))
         except FdbenchError as reason:
             for row in rows:
                 self.shards.add(False, f"image {row['image']}: {reason.message}")

@@ -17,7 +17,7 @@ from fdbench.errors import FdbenchError
 from fdbench.randomness import ImageId
 from fdbench.reporting import outcomes
 from fdbench.reporting.all_or_nothing import Victim
-from fdbench.store import CLEAN
+from fdbench.store import CLEAN, SetPaths, entry, read_lines, read_set_info
 
 IMAGES, ATTACKERS = 4, 5  # at most, in one picture of a report
 
@@ -36,17 +36,14 @@ class Examples:
 
 
 def _index(folder: Path) -> dict[tuple[str, ImageId], str]:
-    """The shard of each (attacker, image) of a set, by its index; a torn last line is left out."""
+    """The shard of each (attacker, image) of a set, by its index; empty without a set."""
+    description = SetPaths(folder).description
+    if not description.is_file():
+        return {}
     shards: dict[tuple[str, ImageId], str] = {}
-    for path in sorted(folder.glob("index-*.jsonl")):
-        text = path.read_text()
-        for line in text[: text.rfind("\n") + 1].splitlines():
-            try:
-                entry = json.loads(line)
-                for image in entry["ids"]:
-                    shards.setdefault((entry["attacker"], image), entry["shard"])
-            except (ValueError, TypeError, KeyError) as reason:
-                raise FdbenchError(f"{path} is not a set's index: {reason!r}.") from reason
+    for line in read_lines(folder, read_set_info(description).digest):
+        for image in line.ids:
+            shards.setdefault((line.attacker, image), line.shard)
     return shards
 
 
@@ -65,8 +62,11 @@ def _holds(path: Path, reading: str) -> bool:
     """Whether the shard is on this disk and has images of that reading."""
     if not path.is_file():
         return False
-    with safe_open(path, framework="numpy") as shard:
-        return reading in list(shard.keys())
+    try:
+        with safe_open(path, framework="numpy") as shard:
+            return reading in list(shard.keys())
+    except (OSError, SafetensorError) as reason:
+        raise FdbenchError(f"{path} is not a shard of images: {reason}") from reason
 
 
 def _evenly_spaced(one: Victim, places: Sequence[int]) -> list[int]:
@@ -85,7 +85,7 @@ class _StoredSet:
 
     def _shard(self, reading: str, attacker: str, image: ImageId) -> Path:
         shard = self.index.get((reading, image)) or self.index.get((attacker, image))
-        return self.folder / "adv" / (shard or "absent")
+        return entry(SetPaths(self.folder).images, shard or "absent")
 
     def holds(self, image: ImageId, attackers: Sequence[str]) -> bool:
         """Whether the image is on this disk, clean and by each of the attackers."""

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from fdbench.console import warn
+from fdbench.errors import FdbenchError
 from fdbench.reporting.all_or_nothing import Victim
 from fdbench.reporting.figures.examples import Examples, examples
 from fdbench.reporting.figures.panels import Axes, Figure, as_bytes
@@ -127,7 +129,12 @@ def render(victims: Sequence[Victim], results: Path) -> dict[str, bytes]:
         of_set[Setting.of(one.run).set] = one
     files = {}
     for name, one in sorted(of_set.items()):
-        if shown := examples(one, Workspace(results).adversarial_set(name)):
+        try:
+            shown = examples(one, Workspace(results).adversarial_set(name))
+        except FdbenchError as reason:
+            warn(f"no picture of the set {name}: {reason.message}")
+            continue
+        if shown:
             ending = f"-{name}" if len(of_set) > 1 else ""
             files[f"blackbox-examples{ending}.png"] = _png(one, shown)
     return files
