@@ -29,6 +29,8 @@ from fdbench.randomness import ImageId
 from fdbench.types import Images
 
 ENDINGS = (".png", ".jpg", ".jpeg")
+_FORMATS = ("PNG", "JPEG")  # by content: an EPS named a.png would start Ghostscript
+_MOST_PIXELS = 64_000_000  # of one image: a PNG of 167 kB can claim gigabytes
 _TEST_FOLDERS = ("test", "val")  # the first that exists
 _DEEP = ("I", "F")  # 16 and 32 bits a pixel, which conversion to RGB would clip at 255
 _NEGATIVE = re.compile(r"-\d+")  # a class folder's name: the label -1 marks unlabelled images
@@ -38,7 +40,12 @@ _MOST_THREADS = 32  # ThreadPoolExecutor's default maximum
 def open_rgb(path: str) -> Image.Image:
     """The image in RGB; transparency is dropped. Raises FdbenchError naming the file."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
+            if not 0 < image.width * image.height <= _MOST_PIXELS:
+                raise FdbenchError(
+                    f"{path} has {image.width} x {image.height} pixels; the most is "
+                    f"{_MOST_PIXELS:,}. Make it smaller, or take it out."
+                )
             if image.mode.startswith(_DEEP):
                 raise FdbenchError(f"{path} has more than 8 bits a pixel: convert it to 8 first.")
             return image.convert("RGB")

@@ -19,19 +19,33 @@ def images_file(folder: Path, part: str) -> Path:
     return folder / f"{PREFIXES[part]}-images-idx3-ubyte.gz"
 
 
+_MOST_BYTES = 1 << 33  # of one array, 8 GiB: the compressed file says nothing of its size
+
+
+def _unpacked(path: Path) -> tuple[list[int], bytes]:
+    """The shape that the header claims, and the bytes after it, read no further than claimed."""
+    with gzip.open(path) as file:
+        header = file.read(4)
+        dims = header[3] if len(header) == 4 and header[2] == _UNSIGNED_BYTES else 0
+        if dims not in (1, 3):
+            raise ValueError("it is not an idx file of labels or images")
+        shape = np.frombuffer(file.read(4 * dims), ">u4").tolist()
+        size = prod(shape)
+        if len(shape) != dims or size > _MOST_BYTES:
+            raise ValueError(f"it claims an array of {shape}; the most is {_MOST_BYTES:,} bytes")
+        content = file.read(size + 1)
+    if len(content) != size:
+        raise ValueError("it is cut short, or longer than its header says")
+    return shape, content
+
+
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     """The array in a .gz file of that format. Raises FdbenchError if it holds anything else."""
     try:
-        content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as reason:
-        raise FdbenchError(f"{path} can't be read: {reason}") from reason
-    header = np.frombuffer(content[:4], np.uint8)
-    dims = int(header[3]) if len(header) == 4 else 0
-    start = 4 + 4 * dims
-    shape = np.frombuffer(content[4:start], ">u4").tolist() if len(content) >= start else []
-    if not dims or header[2] != _UNSIGNED_BYTES or len(content) - start != prod(shape):
-        raise FdbenchError(f"{path} is not an idx file of bytes, or is cut short.")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+        shape, content = _unpacked(path)
+    except (OSError, EOFError, ValueError, zlib.error) as reason:
+        raise FdbenchError(f"{path} can't be read as an idx file: {reason}") from reason
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def read_part(folder: Path, part: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:

@@ -5,8 +5,11 @@ the highest training label plus 1, or the length of the optional array `class_na
 files). Nothing is unpickled.
 """
 
+import struct
+import tokenize
 import zipfile
 import zlib
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,16 @@ _FROM_UNIT = "(x * 255).round().astype('uint8')"
 # Above any normalised image, (1 - mean) / std, where std is rarely below 0.1; images of 0 .. 255
 # reach more.
 _NORMALISED = 16
+_MOST_BYTES = 1 << 35  # of one array, 32 GiB: 200 000 images of 224 x 224 pixels
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+# What NumPy and zipfile raise for members that are damaged, encrypted or packed in another way.
+_UNREADABLE = (
+    OSError, EOFError, ValueError, TypeError, SyntaxError, OverflowError, RuntimeError,
+    zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
+)  # fmt: skip
 
 
 def _part_file(request: Request) -> tuple[Path, Path | None]:
@@ -47,15 +60,38 @@ def _part_file(request: Request) -> tuple[Path, Path | None]:
     return wanted, next(iter(existing.values()), None)
 
 
+def _check_sizes(path: Path, keys: tuple[str, ...]) -> None:
+    """Raises ValueError for an array that is larger than it may be, or not what its header says.
+
+    Looks at the zip's directory and the arrays' headers: nothing large is unpacked.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.filename.removesuffix(".npy") not in keys:
+                continue
+            if not member.filename.endswith(".npy") or member.file_size > _MOST_BYTES:
+                raise ValueError(
+                    f"{member.filename} is no .npy array of at most {_MOST_BYTES:,} bytes"
+                )
+            with archive.open(member) as file:
+                reader = _HEADERS.get(np.lib.format.read_magic(file))
+                if reader is None:
+                    raise ValueError(f"{member.filename} has an unknown version")
+                shape, _, kind = reader(file)
+                if file.tell() + prod(shape) * kind.itemsize != member.file_size:
+                    raise ValueError(f"{member.filename} is {member.file_size} bytes, not {shape}")
+
+
 def _read(path: Path, keys: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
     """The arrays in `keys` that the file has; x and y are required."""
     if not zipfile.is_zipfile(path):
         raise FdbenchError(f"{path} is not a .npz file, or is cut short.\n{_FORMAT}")
     try:
+        _check_sizes(path, keys)
         with np.load(path, allow_pickle=False) as content:
             missing = [key for key in _REQUIRED if key not in content.files]
             arrays = {key: content[key] for key in keys if key in content.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as reason:
+    except _UNREADABLE as reason:
         raise FdbenchError(f"{path} has an array that can't be read: {reason}") from reason
     if missing:
         raise FdbenchError(f"{path} lacks {' and '.join(missing)}.\n{_FORMAT}")
@@ -80,6 +116,8 @@ def _refuse_type(path: Path, x: npt.NDArray[Any]) -> FdbenchError:
 def _check_images(path: Path, x: npt.NDArray[Any]) -> None:
     if x.dtype != np.uint8:
         raise _refuse_type(path, x)
+    if 0 in x.shape[1:]:
+        raise FdbenchError(f"{path}: x is {x.shape}, without a pixel.\n{_FORMAT}")
     if x.max(initial=0) == 1:
         raise FdbenchError(
             f"{path}: x has only 0 and 1, of 0 .. 255: cut off from images in [0, 1]?\n"

@@ -16,6 +16,7 @@ from fdbench.submission.process import ProcessResult
 from fdbench.types import Batch, Images
 
 _LOSSY = (".jpg", ".jpeg")
+_DECODED = ("PNG", "JPEG", "BMP", "GIF")  # an EPS named a.png would start Ghostscript
 _UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError)
 STATUSES = {  # status of an image: its text in a summary
     "attacked": "attacked",
@@ -87,7 +88,7 @@ def _read(path: Path, height: int, width: int) -> _Output:
         lossy = any(path.with_name(path.stem + ending).is_file() for ending in _LOSSY)
         return _Output("not-png" if lossy else "missing")
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_DECODED) as image:
             if image.format != "PNG":
                 return _Output("not-png")
             if image.size != (width, height):

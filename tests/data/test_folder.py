@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from fdbench.data import Augment, Dataset, check_images, imagenet, open_data
-from fdbench.data.folder import centre_crop
+from fdbench.data.folder import centre_crop, open_rgb
 from fdbench.errors import FdbenchError
 
 
@@ -270,3 +270,18 @@ def test_an_imagenet_training_image_is_mirrored_or_not() -> None:
     unit[-1] = 0.4
     assert np.array_equal(imagenet.for_training(image, 8, unit), straight[:, ::-1])
     assert not np.array_equal(straight, straight[:, ::-1])
+
+
+@pytest.mark.parametrize("kind", ["EPS", "GIF", "TIFF"])
+def test_an_image_of_another_format_is_refused_whatever_its_name(tmp_path: Path, kind: str) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png", format=kind)
+    with pytest.raises(FdbenchError, match=r"a\.png is not a readable image"):
+        open_rgb(str(tmp_path / "a.png"))
+
+
+def test_an_image_that_claims_too_many_pixels_is_refused_before_it_is_decoded(
+    tmp_path: Path,
+) -> None:
+    Image.new("1", (8200, 8200)).save(tmp_path / "a.png")
+    with pytest.raises(FdbenchError, match="8200 x 8200 pixels; the most is 64,000,000"):
+        open_rgb(str(tmp_path / "a.png"))

@@ -1,3 +1,4 @@
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 
 from fdbench.data import check_images, named, open_data
 from fdbench.data.embedded import COUNTS, FILE, fashion_mini, make_fashion_mini
+from fdbench.data.idx import read_idx
 from fdbench.errors import FdbenchError
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
@@ -59,7 +61,6 @@ def test_the_embedded_file_is_what_the_script_makes_of_fashion_mnist(tmp_path: P
 
 def fake_fashion(folder: Path, cut: int = 0) -> None:
     """The four files, with unsorted labels; `cut` bytes of the images are missing."""
-    import gzip
 
     folder.mkdir(exist_ok=True)
     for prefix, count in (("train", 6100), ("t10k", 1050)):
@@ -95,7 +96,7 @@ def test_the_four_files_of_fashion_mnist_are_read_in_place(tmp_path: Path) -> No
 
 def test_a_cut_idx_file_is_refused(tmp_path: Path) -> None:
     fake_fashion(tmp_path, cut=5)
-    with pytest.raises(FdbenchError, match=r"t10k-images.* is not an idx file"):
+    with pytest.raises(FdbenchError, match=r"t10k-images.* can't be read as an idx file"):
         open_data("fashion-mnist", "test", data_dir=tmp_path)
 
 
@@ -136,3 +137,14 @@ def test_missing_data_are_not_downloaded_without_the_option(
     with pytest.raises(FdbenchError, match="Add --download, or --data-dir DIR"):
         open_data(ref, "test")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"\0\0\x08\x40", b"\0\0\x08\x03" + b"\xff" * 12, b"\0\0\x0d\x01\0\0\0\1", b"\0\0"],
+)
+def test_an_idx_header_that_claims_too_much_is_refused(tmp_path: Path, head: bytes) -> None:
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(head + b"1"))
+    with pytest.raises(FdbenchError, match="can't be read as an idx file"):
+        read_idx(path)

@@ -1,4 +1,5 @@
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,45 @@ def test_too_few_images_to_hold_any_out_are_refused(tmp_path: Path) -> None:
     save_npz(tmp_path / "train.npz", x=GOOD_X, y=GOOD_Y)
     with pytest.raises(FdbenchError, match="at least 12"):
         open_data(f"npz:{tmp_path}", "train")
+
+
+def _spoilt(path: Path, name: str, content: bytes, method: int = zipfile.ZIP_DEFLATED) -> None:
+    """An archive with a good y and this member."""
+    y = BytesIO()
+    np.save(y, np.zeros(2, np.int64))
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("y.npy", y.getvalue())
+        archive.writestr(name, content)
+
+
+def _npy(header: str, body: bytes = b"") -> bytes:
+    text = header.encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + body
+
+
+HOSTILE = {
+    "twelve terabytes": _npy("{'descr': '|u1', 'fortran_order': False, 'shape': (1 << 43,)}"),
+    "claims more": _npy("{'descr': '|u1', 'fortran_order': False, 'shape': (10**13, 3)}", b"x"),
+    "negative": _npy("{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 4, 4)}"),
+    "pickled": _npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", b"cos\nsystem\n"),
+    "no header": b"\x93NUMPY\x01\x00\xff\xff",
+    "mangled": _npy("{'descr': '|u1', 'fortran_order': (((("),
+    "other version": b"\x93NUMPY\x09\x00",
+    "empty": b"",
+    "no pixel": _npy("{'descr': '|u1', 'fortran_order': False, 'shape': (2, 0, 0, 3)}"),
+}
+
+
+@pytest.mark.parametrize("how", HOSTILE)
+def test_a_hostile_array_is_refused_by_file(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "x.npz"
+    _spoilt(path, "x.npy", HOSTILE[how])
+    with pytest.raises(FdbenchError, match=r"x\.npz"):
+        open_data(f"npz:{path}", "test")
+
+
+def test_a_member_without_its_ending_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    _spoilt(path, "x", b"hello")
+    with pytest.raises(FdbenchError, match=r"x is no \.npy array"):
+        open_data(f"npz:{path}", "test")
