@@ -58,16 +58,16 @@ def write_sealed(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
 
 
 def read_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Reads what `write_sealed` wrote; earlier versions' files, without a digest, as they are.
+    """Reads what `write_sealed` wrote.
 
-    Raises Damaged if a single bit differs.
+    Raises Damaged if a single bit differs, and for a file without a digest.
     """
     try:
         tensors, metadata = read_tensors(path)
     except FdbenchError as reason:
         raise Damaged(reason.message) from reason
     seal = metadata.pop(_SEAL, None)
-    if seal is not None and seal != _seal(tensors, metadata):
+    if seal != _seal(tensors, metadata):
         raise Damaged(f"{path} is damaged: its content does not fit its digest.")
     return tensors, metadata
 
