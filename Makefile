@@ -5,11 +5,12 @@ INSTALLED := .venv/.installed
 DEMO := results/demo
 RUN = $(BIN)/fdbench
 
-.PHONY: help demo test check clean
+.PHONY: help demo test test-gpu check clean
 
 help:
 	@echo "make demo   train two small networks on embedded images, attack them, report ($(DEMO)/)"
 	@echo "make test   style, types and tests"
+	@echo "make test-gpu   attacks, training, sharding and memory on this machine's GPU"
 	@echo "make check  style and types only"
 	@echo "make clean  remove .venv and the demo's results"
 
@@ -50,6 +51,10 @@ test: check
 	# Two workers with a thread each: more would wait for each other. worksteal keeps a file's
 	# tests together, so that fixtures of a module are made once.
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --quiet
+
+# On the CPU, the same tests are part of `make test`.
+test-gpu: $(INSTALLED)
+	FDBENCH_TEST_DEVICE=cuda $(BIN)/pytest -m gpu -rs
 
 clean:
 	rm -rf .venv $(DEMO)

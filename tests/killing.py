@@ -21,7 +21,8 @@ def killed(ready: Callable[[], bool], *words: str) -> None:
 
     The child can import every test module.
     """
-    env = {**os.environ, "PYTHONPATH": TESTS, "PYTHONDONTWRITEBYTECODE": "1"}
+    paths = os.pathsep.join([TESTS, *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
     deadline = time.monotonic() + PATIENCE
     with subprocess.Popen([sys.executable, *words], env=env, stdout=subprocess.DEVNULL) as child:
         try:

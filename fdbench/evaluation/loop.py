@@ -105,7 +105,7 @@ class _Session:
         threat, target = Threat(spec.norm, spec.eps), self._targets(batch)
         judge = Referee(net, batch, threat, most)
         scratch = BatchScratch(self.folder.paths.scratch(self.folder.rank), batch.ids)
-        self.net.begin()
+        self.net.begin(batch.label)
         subject = Subject(
             self.net, batch, target, threat, seed, judge, meter, self.classes, scratch, most
         )

@@ -7,9 +7,11 @@ of adversarial images are those the attack and its verdicts need anyway.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from fdbench.attacks import margin
@@ -25,34 +27,44 @@ Facts = dict[str, int | float]  # in run.json, `found`: counts of images, and a 
 class Watched(nn.Module):
     """The attacked network; counts images without any gradient in a batch's first backward pass.
 
+    Only images that it gets right there: where the label ranks third, the DLR loss is constant.
     Raises NoGradient where an attack wants a gradient, and the network cuts it.
     """
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
-        self._seen: list[tuple[int, Tensor]] = []
+        self._label: Labels | None = None
+        self._seen: list[tuple[Tensor, Tensor]] = []  # how many images; how many have no gradient
 
-    def begin(self) -> None:
-        """Forgets the last batch."""
-        self._seen = []
+    def begin(self, label: Labels) -> None:
+        """Forgets the last batch; `label` is the next one's."""
+        self._label, self._seen = label, []
 
     def forward(self, x: Images) -> Logits:
-        if x.requires_grad and not self._seen:
-            x.register_hook(self._look)  # type: ignore[no-untyped-call]
         logits: Logits = self.net(x)
         if x.requires_grad and not logits.requires_grad:
             raise NoGradient
+        if x.requires_grad and not self._seen:
+            look = partial(self._look, self._right(logits.detach()))
+            x.register_hook(look)  # type: ignore[no-untyped-call]
         return logits
 
-    def _look(self, grad: Images) -> None:
+    def _right(self, logits: Logits) -> Bool[Tensor, " B"]:
+        """Whether each image is classified correctly; an attack on a part starts with such."""
+        if self._label is None or len(self._label) != len(logits):
+            return torch.ones_like(logits[:, 0], dtype=torch.bool)
+        return logits.argmax(1) == self._label
+
+    def _look(self, right: Bool[Tensor, " B"], grad: Images) -> None:
         if not self._seen:
-            self._seen.append((len(grad), (grad == 0).flatten(1).all(1).sum()))
+            zero = (grad == 0).flatten(1).all(1)
+            self._seen.append((right.sum(), (zero & right).sum()))
 
     def facts(self) -> Facts:
-        """How many images were differentiated, and how many of these have a zero gradient."""
+        """How many right images were differentiated, and how many of these have a zero gradient."""
         return {
-            "differentiated": sum(count for count, _ in self._seen),
+            "differentiated": sum(int(count) for count, _ in self._seen),
             "zero_gradient": sum(int(zero) for _, zero in self._seen),
         }
 

@@ -1,5 +1,5 @@
 from .arithmetic import has_bf16
-from .devices import rank_and_world, start_torch
+from .devices import rank_and_world, reproducible, start_torch
 from .hardware import environment
 from .memory import SHARE, batch_size, bytes_per_image, free_bytes, keep_freed, tidy
 from .out_of_memory import BatchLimit, is_out_of_memory
@@ -15,6 +15,7 @@ __all__ = [
     "is_out_of_memory",
     "keep_freed",
     "rank_and_world",
+    "reproducible",
     "start_torch",
     "tidy",
 ]

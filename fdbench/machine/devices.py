@@ -1,6 +1,8 @@
 """The device and the threads to compute on, and this process's share of the work."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -19,6 +21,7 @@ def start_torch(device: str, threads: int | None) -> torch.device:
     TF32 stays off: attacks and verdicts are in float32. Raises BadValue for a missing GPU.
     """
     keep_freed()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for `reproducible`
     if threads is not None:
         torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -29,3 +32,21 @@ def start_torch(device: str, threads: int | None) -> torch.device:
     if not gpu or device == "cpu":
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))  # torchrun: one GPU each
+
+
+@contextmanager
+def reproducible(device: torch.device) -> Iterator[None]:
+    """Uses kernels that give the same bits each time; on a GPU, PyTorch's fastest do not.
+
+    PyTorch warns where an operation has no such kernel.
+    """
+    if device.type == "cpu":  # always the same with one thread
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fdbench.console import progress, warn
 from fdbench.errors import FdbenchError
+from fdbench.machine import reproducible
 from fdbench.store import Damaged, locked
 from fdbench.training.learner import Learner
 from fdbench.training.state import Entry, Position, load_state, save_state
@@ -26,7 +27,7 @@ def train(learner: Learner, *, fresh: bool, say: Say, save_every: float | None =
     process is training it, and if the loss or its gradient is not finite; the last saved state is
     kept.
     """
-    with locked(learner.state, "training"):
+    with locked(learner.state, "training"), reproducible(learner.device):
         return _train(learner, fresh, say, learner.save_every if save_every is None else save_every)
 
 

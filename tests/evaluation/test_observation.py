@@ -13,6 +13,7 @@ from scripted import pgd_spec
 from torch import nn
 
 from fdbench.attacks import ATTACKS
+from fdbench.attacks.losses import dlr
 from fdbench.console import Advance
 from fdbench.data import Dataset, open_data
 from fdbench.evaluation import evaluate, loop
@@ -65,7 +66,8 @@ def test_a_sound_network_gets_no_warning_and_its_facts_are_counted(tmp_path: Pat
     assert run.info.found["network"] == {"outputs": 10, "random": False}
     observed = run.info.found["observed"]
     assert observed.pop("rise") > 0
-    counts = {"differentiated": 60, "images": 60, "moved": 60, "raised": 60}
+    assert 20 < observed.pop("differentiated") < 60  # right at the random start
+    counts = {"images": 60, "moved": 60, "raised": 60}
     assert observed == {**counts, "zero_gradient": 0, "in_unit_interval": 0}
 
 
@@ -170,10 +172,11 @@ def test_the_progress_shows_robust_accuracy_and_autoattacks_stage(
 
 
 def test_facts_are_added_up_over_sessions(tmp_path: Path) -> None:
-    attacked(tmp_path, NearestMean(), limit=20)
-    run = attacked(tmp_path, NearestMean(), limit=60)
-    assert run.info.found["observed"]["images"] == 60
-    assert run.info.found["observed"]["differentiated"] == 60
+    attacked(tmp_path / "parts", NearestMean(), limit=20)
+    parts = attacked(tmp_path / "parts", NearestMean(), limit=60).info.found["observed"]
+    whole = attacked(tmp_path / "whole", NearestMean(), limit=60).info.found["observed"]
+    assert parts.pop("rise") == pytest.approx(whole.pop("rise"), rel=1e-5)
+    assert parts == whole
 
 
 def test_only_a_batchs_first_gradient_is_looked_at() -> None:
@@ -183,8 +186,21 @@ def test_only_a_batchs_first_gradient_is_looked_at() -> None:
         watched(leaf)  # a forward pass alone
         torch.autograd.grad((watched(leaf) * torch.arange(size)[:, None]).sum(), leaf)
     assert watched.facts() == {"differentiated": 3, "zero_gradient": 1}
-    watched.begin()
+    watched.begin(torch.zeros(2, dtype=torch.int64))
     assert watched.facts() == {"differentiated": 0, "zero_gradient": 0}
+
+
+def test_a_label_that_ranks_third_has_no_dlr_gradient_and_is_not_counted() -> None:
+    """The loss is then -(z_3 - z_1) / (z_1 - z_3) = 1, wherever the image is."""
+    watched = Watched(nn.Flatten())
+    label = torch.tensor([0, 0])
+    watched.begin(label)
+    leaf = torch.zeros(2, 3, 2, 2)
+    leaf[:, 0] = torch.tensor([[3.0, 2.0, 1.0, 0.0], [1.0, 3.0, 2.0, 0.0]]).view(2, 2, 2)
+    leaf.requires_grad_()
+    (grad,) = torch.autograd.grad(dlr(watched(leaf)[:, :4], label, None).sum(), leaf)
+    assert (grad.flatten(1) == 0).all(1).tolist() == [False, True]
+    assert watched.facts() == {"differentiated": 1, "zero_gradient": 0}
 
 
 def test_logits_are_compared_on_the_same_images_only() -> None:

@@ -17,6 +17,7 @@ from fdbench.machine import (
     has_bf16,
     is_out_of_memory,
     memory,
+    reproducible,
 )
 from fdbench.models.fast import accelerate
 
@@ -236,3 +237,13 @@ def test_a_gpu_that_only_emulates_bf16_does_not_have_it(monkeypatch: pytest.Monk
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     assert not has_bf16(torch.device("cuda"))
     assert asked == [False]
+
+
+def test_a_gpus_training_uses_reproducible_kernels_and_nothing_else_does() -> None:
+    enabled = torch.are_deterministic_algorithms_enabled
+    assert not enabled()
+    with reproducible(torch.device("cuda")):
+        assert enabled()
+    with reproducible(CPU):
+        assert not enabled()
+    assert not enabled()
