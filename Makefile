@@ -5,12 +5,13 @@ INSTALLED := .venv/.installed
 DEMO := results/demo
 RUN = $(BIN)/fdbench
 
-.PHONY: help demo test test-gpu check clean
+.PHONY: help demo test test-gpu fuzz check clean
 
 help:
 	@echo "make demo   train two small networks on embedded images, attack them, report ($(DEMO)/)"
 	@echo "make test   style, types and tests"
-	@echo "make test-gpu   attacks, training, sharding and memory on this machine's GPU"
+	@echo "make test-gpu  attacks, training, sharding and memory on this machine's GPU"
+	@echo "make fuzz   damaged files to every reader (FUZZ=600 seconds for each)"
 	@echo "make check  style and types only"
 	@echo "make clean  remove .venv and the demo's results"
 
@@ -55,6 +56,11 @@ test: check
 # On the CPU, the same tests are part of `make test`.
 test-gpu: $(INSTALLED)
 	FDBENCH_TEST_DEVICE=cuda $(BIN)/pytest -m gpu -rs
+
+# Damaged files to every reader, FUZZ seconds for each of them.
+FUZZ ?= 600
+fuzz: $(INSTALLED)
+	FDBENCH_FUZZ_SECONDS=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/fuzz
 
 clean:
 	rm -rf .venv $(DEMO)

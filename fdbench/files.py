@@ -1,11 +1,13 @@
-"""Atomic writes, portable file names, and write errors that name a remedy."""
+"""Atomic writes, JSON that others wrote, portable names, write errors that name a remedy."""
 
 import errno
+import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fdbench.errors import FdbenchError
 
@@ -61,3 +63,40 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
+
+
+_DEEPEST = 40  # brackets within brackets; nothing that fdbench writes has ten
+_DIGITS = re.compile(rb"[0-9]{19}")  # 2**63 has 19
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The plain data in a JSON text that may come from anywhere.
+
+    Raises ValueError for what is no JSON or no Unicode, for integers of more than 64 bits, and for
+    nesting so deep that no function could walk it.
+    """
+    content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    try:
+        value = json.loads(content)
+    except RecursionError as reason:
+        raise ValueError("its brackets are nested too deeply") from reason
+    brackets = content.count(b"[") + content.count(b"{")
+    if brackets > _DEEPEST or b"\\u" in content or _DIGITS.search(content):
+        _refuse_extremes(value, 0)
+    return value
+
+
+def _refuse_extremes(value: Any, depth: int) -> None:
+    if depth > _DEEPEST:
+        raise ValueError("its brackets are nested too deeply")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_extremes(key, depth)
+            _refuse_extremes(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_extremes(item, depth + 1)
+    elif isinstance(value, str):
+        value.encode()  # a ValueError for half a character
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("it has an integer of more than 64 bits")

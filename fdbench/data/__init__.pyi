@@ -5,7 +5,7 @@ from .folder import ENDINGS, open_folder, open_rgb
 from .imagenet import open_imagenet
 from .memory import in_memory, to_images
 from .named import open_fashion_mini, open_fashion_mnist, open_torchvision
-from .npz import open_npz
+from .npz import UNREADABLE_NPZ, open_npz
 from .open import check_images, open_data
 from .sampling import sampled
 
@@ -14,6 +14,7 @@ __all__ = [
     "ENDINGS",
     "LABEL_BASE",
     "SPLITS",
+    "UNREADABLE_NPZ",
     "Augment",
     "DataKind",
     "Dataset",

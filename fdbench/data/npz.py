@@ -36,7 +36,7 @@ _HEADERS = {
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 # What NumPy and zipfile raise for members that are damaged, encrypted or packed in another way.
-_UNREADABLE = (
+UNREADABLE_NPZ = (
     OSError, EOFError, ValueError, TypeError, SyntaxError, OverflowError, RuntimeError,
     zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
 )  # fmt: skip
@@ -88,10 +88,10 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
         raise FdbenchError(f"{path} is not a .npz file, or is cut short.\n{_FORMAT}")
     try:
         _check_sizes(path, keys)
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             missing = [key for key in _REQUIRED if key not in content.files]
             arrays = {key: content[key] for key in keys if key in content.files}
-    except _UNREADABLE as reason:
+    except UNREADABLE_NPZ as reason:
         raise FdbenchError(f"{path} has an array that can't be read: {reason}") from reason
     if missing:
         raise FdbenchError(f"{path} lacks {' and '.join(missing)}.\n{_FORMAT}")

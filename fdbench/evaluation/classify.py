@@ -12,7 +12,6 @@ image by the hash of its file: another folder's images of the same names are oth
 import csv
 import hashlib
 import io
-import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +28,7 @@ from torch import Tensor
 from fdbench.console import progress, warn
 from fdbench.data import ENDINGS, open_rgb, to_images
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.files import write_atomically
+from fdbench.files import parse_json, write_atomically
 from fdbench.models import Defense, Model, Preprocessed
 from fdbench.specs import digest
 from fdbench.store import Closing, Journal, whole_lines
@@ -145,13 +144,13 @@ def _answers_in(path: Path) -> tuple[dict[str, Any] | None, dict[str, int]]:
     """
     lines = whole_lines(path).splitlines()
     try:
-        head = json.loads(lines[0]) if lines else None
+        head = parse_json(lines[0]) if lines else None
     except ValueError as reason:
         raise FdbenchError(f"{path} is not a journal of fdbench classify.") from reason
     labels: dict[str, int] = {}
     for number, text in enumerate(lines[1:], 2):
         try:
-            line = json.loads(text)
+            line = parse_json(text)
             if line != _line(line["image"], line["sha256"], line["class"]):
                 raise ValueError("check")
             labels[line["sha256"]] = line["class"]

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from fdbench.attacks import Attack, NoScratch, Subject, draw_targets
-from fdbench.files import write_atomically
+from fdbench.files import parse_json, write_atomically
 from fdbench.machine import has_bf16
 from fdbench.models import accelerate
 from fdbench.specs import AttackSpec
@@ -163,5 +163,5 @@ def settle(folder: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any
         with suppress(FileExistsError):
             os.link(mine, kept)  # never replaces another process's
         mine.unlink()
-    known: dict[str, Any] = json.loads(kept.read_text())
+    known: dict[str, Any] = parse_json(kept.read_bytes())
     return known

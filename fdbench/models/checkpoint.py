@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from fdbench.errors import FdbenchError
-from fdbench.files import write_atomically
-from fdbench.specs import ModelSpec, TrainSpec
+from fdbench.files import parse_json, write_atomically
+from fdbench.specs import ModelSpec, TrainSpec, parsed
 from fdbench.store import read_tensors, write_tensors
 
 
@@ -35,17 +35,16 @@ class Card:
     source_sha256: str = ""  # of the file they were read from
 
     @classmethod
-    def of(cls, table: dict[str, Any], where: str) -> "Card":
-        """Builds a card from JSON. Raises FdbenchError for missing or unknown fields."""
-        try:
-            spec = ModelSpec.of(table.pop("spec"), where)
-            train = table.pop("train")
-            log = tuple(table.pop("log"))
-            return cls(
-                spec=spec, train=TrainSpec.of(train, where) if train else None, log=log, **table
-            )
-        except (KeyError, TypeError) as reason:
-            raise FdbenchError(f"{where} is not a card of this version: {reason}") from reason
+    def of(cls, table: object, where: str) -> "Card":
+        """Builds a card from JSON. Raises FdbenchError for missing, unknown or wrong fields."""
+        if not isinstance(table, dict) or "spec" not in table:
+            raise FdbenchError(f"{where} has no card of this version: it has no spec.")
+        train = table.get("train")
+        parts = {
+            "spec": ModelSpec.of(table["spec"], f"{where}, spec"),
+            "train": TrainSpec.of(train, f"{where}, train") if train else None,
+        }
+        return parsed(cls, {**table, **parts}, f"{where}, card")
 
 
 def weights_hash(state: dict[str, Tensor]) -> str:
@@ -70,7 +69,11 @@ def load_card(path: Path) -> tuple[dict[str, Tensor], Card]:
     tensors, metadata = read_tensors(path)
     if "card" not in metadata:
         raise FdbenchError(f"{path} has no card: it was not written by fdbench.")
-    card = Card.of(json.loads(metadata["card"]), str(path))
+    try:
+        table = parse_json(metadata["card"])
+    except ValueError as reason:
+        raise FdbenchError(f"{path} has a card that can't be read: {reason}.") from reason
+    card = Card.of(table, str(path))
     if weights_hash(tensors) != card.weights:
         raise FdbenchError(f"{path}: the weights are not the ones its card was written for.")
     return tensors, card

@@ -8,7 +8,6 @@ public input is RGB in [0, 1] as everywhere.
 import hashlib
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fdbench.data import UNREADABLE_NPZ
 from fdbench.errors import FdbenchError
 from fdbench.models.resnet import build
 from fdbench.specs import ARCHS, ModelSpec
@@ -100,7 +100,7 @@ def _read(path: Path) -> dict[str, Array]:
         raise FdbenchError(f"{path} is not a .npz file, or is cut short: fetch it again.")
     arrays: dict[str, Array] = {}
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             for entry in content.files:
                 name = entry.removesuffix(":0")
                 if _BESIDE.fullmatch(name):
@@ -108,7 +108,7 @@ def _read(path: Path) -> dict[str, Array]:
                 if name in arrays:
                     raise FdbenchError(f"{path} holds {name} twice, with and without ':0'.")
                 arrays[name] = np.asarray(content[entry])
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as reason:
+    except UNREADABLE_NPZ as reason:
         raise FdbenchError(
             f"{path} has an array that can't be read ({reason}): fetch it again."
         ) from reason

@@ -12,7 +12,7 @@ import click
 
 from fdbench import console
 from fdbench.errors import FdbenchError, unknown
-from fdbench.files import write_atomically
+from fdbench.files import parse_json, write_atomically
 from fdbench.reporting.chapters import build
 from fdbench.reporting.document import Report
 from fdbench.reporting.render.csv_tables import csv_table
@@ -52,7 +52,7 @@ def _replace(workspace: Workspace, files: dict[str, str | bytes]) -> None:
 
 def _listed(path: Path) -> list[str]:
     try:
-        names = json.loads(path.read_text()) if path.is_file() else []
+        names = parse_json(path.read_bytes()) if path.is_file() else []
         return [str(name) for name in names]
     except (ValueError, TypeError) as reason:
         raise FdbenchError(f"{path} is not a list of files: remove it.") from reason

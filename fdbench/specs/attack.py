@@ -1,5 +1,6 @@
 """AttackSpec and AttackerSpec: an attack's name, threat, goal, parameters. Free of torch."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -8,7 +9,7 @@ from fdbench.errors import BadValue, FdbenchError
 from fdbench.specs.autoattack import AutoAttackParameters
 from fdbench.specs.foolbox import FoolboxParameters
 from fdbench.specs.parameters import Parameters, RecordedParameters
-from fdbench.specs.parsing import check_of
+from fdbench.specs.parsing import check_of, parsed
 from fdbench.specs.pgd import PGDParameters
 from fdbench.specs.plain import pick, sizes
 from fdbench.specs.transfer import TransferParameters
@@ -97,16 +98,34 @@ class AttackSpec:
         if not isinstance(table, Mapping):
             raise FdbenchError(f"{where}: expected a table, got {table!r}.")
         given = {"attack": "pgd", **sizes(table)}
-        threat = {name: given.pop(name) for name in _THREAT_AND_GOAL if name in given}
-        for name, kind in _THREAT_AND_GOAL.items():
-            if name in threat and not check_of(kind)(threat[name]):
-                raise FdbenchError(f"{where}: {name} can't be {threat[name]!r}.")
+        threat = _threat_in(given, where)
         attack = threat["attack"]
-        options = {**given.pop("options", {}), **given.pop("parameters", {})}
+        options = {**_table_in(given, "options", where), **_table_in(given, "parameters", where)}
         parameters_class = PARAMETERS.get(attack, RecordedParameters)
         if attack != "pgd":
             given = {key: value for key, value in given.items() if not _pgd_default(key, value)}
         return cls(**threat, parameters=parameters_class.of({**given, **options}, where))
+
+
+def _threat_in(given: dict[str, Any], where: str) -> dict[str, Any]:
+    """Takes threat and goal out of a table. Raises FdbenchError for a value of a wrong kind."""
+    threat = {name: given.pop(name) for name in _THREAT_AND_GOAL if name in given}
+    for name, kind in _THREAT_AND_GOAL.items():
+        if name in threat and not check_of(kind)(threat[name]):
+            raise FdbenchError(f"{where}: {name} can't be {threat[name]!r}.")
+    if "eps" in threat:
+        threat["eps"] = float(threat["eps"])  # a file's 12 is the 12.0 of the command line
+        if not 0 < threat["eps"] < math.inf:
+            raise FdbenchError(f"{where}: eps can't be {threat['eps']!r}.")
+    return threat
+
+
+def _table_in(given: dict[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    """Takes a table out of another; an empty one if there is none. Raises FdbenchError."""
+    table = given.pop(name, {})
+    if not isinstance(table, Mapping):
+        raise FdbenchError(f"{where}, {name}: expected a table, got {table!r}.")
+    return table
 
 
 def _pgd_default(key: str, value: Any) -> bool:
@@ -127,13 +146,15 @@ class AttackerSpec:
     knobs: Knobs = field(default_factory=dict)
 
     @classmethod
-    def of(cls, table: Mapping[str, Any], where: str) -> "AttackerSpec":
+    def of(cls, table: object, where: str) -> "AttackerSpec":
         """Parses a battery's table: every key except name and method is a knob."""
+        if not isinstance(table, Mapping):
+            raise FdbenchError(f"{where}: expected a table of an attacker, got {table!r}.")
         knobs = sizes(table)
         named = {key: knobs.pop(key) for key in ("name", "method") if key in knobs}
         if len(named) < 2:
             raise BadValue(f"{where}: an attacker needs a name and a method, got {dict(table)}.")
-        return cls(**named, knobs=knobs)
+        return parsed(cls, {**named, "knobs": knobs}, where)
 
 
 def default_eps(data: str) -> float:

@@ -1,11 +1,10 @@
 """ModelSpec: the ResNet family and its denoising blocks, as frozen, validated data."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from fdbench.errors import BadValue
-from fdbench.specs.plain import pick, strict
+from fdbench.specs.parsing import parsed
+from fdbench.specs.plain import pick
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,6 @@ class ModelSpec:
         return "-".join(parts)
 
     @classmethod
-    def of(cls, table: Mapping[str, Any], where: str) -> "ModelSpec":
-        """Parses a recipe's or card's table; an error about an unknown key names `where`."""
-        return cls(**strict(cls, table, where))
+    def of(cls, table: object, where: str) -> "ModelSpec":
+        """Parses a recipe's or card's table; an error about a key or its value names `where`."""
+        return parsed(cls, table, where)

@@ -26,9 +26,14 @@ def strict(cls: type[Any], table: Mapping[str, Any], where: str) -> dict[str, An
     return {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
 
 
-def sizes(table: Mapping[str, Any]) -> dict[str, Any]:
-    """`table` with sizes given as text (`eps = "16/255"`) converted to image units."""
-    norm = table.get("norm", "linf")
+def sizes(table: Any) -> Any:
+    """`table` with sizes given as text (`eps = "16/255"`) converted to image units.
+
+    What is no table comes back as it is, for `parsed` to refuse.
+    """
+    if not isinstance(table, Mapping):
+        return table
+    norm = str(table.get("norm", "linf"))
     return {
         key: parse_size(value, norm, key)
         if key in ("eps", "alpha") and isinstance(value, str)

@@ -16,7 +16,9 @@ from fdbench.errors import BadValue, FdbenchError, unknown
 from fdbench.registry import Registry
 from fdbench.specs.attack import AttackerSpec, AttackSpec
 from fdbench.specs.model import ModelSpec
-from fdbench.specs.plain import pick, strict
+from fdbench.specs.parsing import parsed
+from fdbench.specs.plain import pick
+from fdbench.specs.training import TrainSpec
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -114,7 +116,7 @@ def _read(kind: str, noun: str, name: str) -> tuple[dict[str, Any], Path]:
         raise unknown(noun, name, known, hint)
     try:
         return tomllib.loads(known[name].read_text()), known[name]
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as reason:
+    except (OSError, ValueError, RecursionError) as reason:
         raise FdbenchError(f"{known[name]} is not a recipe: {reason}") from reason
 
 
@@ -124,15 +126,26 @@ def _take(table: dict[str, Any], key: str, where: Path) -> Any:
     return table.pop(key)
 
 
+def _take_list(table: dict[str, Any], key: str, where: Path) -> list[Any]:
+    rows = _take(table, key, where)
+    if not isinstance(rows, list):
+        raise FdbenchError(f"{where}: {key} must be a list of tables, [[{key}]], not {rows!r}.")
+    return rows
+
+
 def model_recipe(name: str) -> ModelRecipe:
     """The model row of that name. Raises FdbenchError for an unknown or malformed one."""
     table, path = _read("models", "model", name)
     where = str(path)
     spec = ModelSpec.of(_take(table, "model", path), where)
-    published = tuple(
-        Published(**strict(Published, row, where)) for row in table.pop("published", [])
-    )
-    return ModelRecipe(name, spec, published=published, **strict(ModelRecipe, table, where))
+    rows = _take_list({"published": [], **table}, "published", path)
+    table.pop("published", None)
+    published = [parsed(Published, row, f"{where}, published") for row in rows]
+    parts = {"name": name, "spec": spec, "published": published}
+    recipe = parsed(ModelRecipe, {**table, **parts}, where)
+    for data, settings in recipe.train.items():  # refused here, not when it is used
+        TrainSpec.of({"data": data, **settings}, f"{where}, train.{data}")
+    return recipe
 
 
 _KINDS = {  # what a battery's tables are called: the command that runs it
@@ -169,16 +182,16 @@ def batteries() -> list[tuple[str, str, str]]:
 def battery(name: str) -> Battery:
     """The battery of that name. Raises FdbenchError for an unknown or malformed one."""
     table, path = _battery(name, "attack")
-    attacks = tuple(AttackSpec.of(row, str(path)) for row in _take(table, "attack", path))
-    return Battery(name, attacks=attacks, **strict(Battery, table, str(path)))
+    attacks = [AttackSpec.of(row, str(path)) for row in _take_list(table, "attack", path)]
+    return parsed(Battery, {**table, "name": name, "attacks": attacks}, str(path))
 
 
 def attacker_battery(name: str) -> AttackerBattery:
     """The battery of black-box attackers of that name. Raises FdbenchError as `battery` does."""
     table, path = _battery(name, "attacker")
-    rows = tuple(AttackerSpec.of(row, str(path)) for row in _take(table, "attacker", path))
+    rows = [AttackerSpec.of(row, str(path)) for row in _take_list(table, "attacker", path)]
     names = [one.name for one in rows]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise FdbenchError(f"{path} names an attacker twice: {', '.join(twice)}.")
-    return AttackerBattery(name, attackers=rows, **strict(AttackerBattery, table, str(path)))
+    return parsed(AttackerBattery, {**table, "name": name, "attackers": rows}, str(path))

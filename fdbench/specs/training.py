@@ -1,11 +1,11 @@
 """TrainSpec: the paper's training settings, and those for small images. Free of torch."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fdbench.errors import BadValue
-from fdbench.specs.plain import sizes, strict
+from fdbench.specs.parsing import parsed
+from fdbench.specs.plain import sizes
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class TrainSpec:
         return self.peak_lr * 0.1 ** sum(progress >= drop for drop in self.drops)
 
     @classmethod
-    def of(cls, table: Mapping[str, Any], where: str) -> "TrainSpec":
-        """Parses a recipe's or card's table."""
-        return cls(**strict(cls, sizes(table), where))
+    def of(cls, table: object, where: str) -> "TrainSpec":
+        """Parses a recipe's or card's table; an error about a key or its value names `where`."""
+        return parsed(cls, sizes(table), where)
 
 
 # Differences from the paper for small images: the CIFAR-10 setting of Madry et al. 2018 (eps

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fdbench.errors import FdbenchError
-from fdbench.files import safe, write_atomically
+from fdbench.files import parse_json, safe, write_atomically
 from fdbench.specs import digest, parsed
 from fdbench.store.run_json import RunInfo
 from fdbench.store.workspace import Workspace
@@ -127,7 +127,7 @@ def read_unfinished(workspace: Workspace, about: Findings) -> tuple[Check, ...]:
 def _read(path: Path) -> Findings:
     """The findings in one file. Raises FdbenchError for an invalid field or verdict."""
     try:
-        table = json.loads(path.read_text())
+        table = parse_json(path.read_bytes())
         checks = [parsed(Check, check, "a check") for check in table["checks"]]
         findings = parsed(Findings, {**table, "checks": checks}, "the file")
     except (ValueError, TypeError, KeyError, FdbenchError) as reason:

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from fdbench.errors import FdbenchError
-from fdbench.files import write_atomically
+from fdbench.files import parse_json, write_atomically
 from fdbench.randomness import ImageId
 from fdbench.store.tensors import pack, unpack
 from fdbench.types import Images
@@ -70,7 +70,7 @@ def read_shard(path: Path) -> Shard:
         raise FdbenchError(f"{path} is not what was written: its bytes don't fit its name.")
     try:
         tensors, metadata = unpack(content)
-        return Shard(tuple(json.loads(metadata["ids"])), tensors)
+        return Shard(tuple(parse_json(metadata["ids"])), tensors)
     except (ValueError, TypeError, KeyError) as reason:
         raise FdbenchError(f"{path} is not a shard of images: {reason!r}.") from reason
 

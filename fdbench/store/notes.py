@@ -8,14 +8,15 @@ another's. Free of torch.
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fdbench.errors import FdbenchError
-from fdbench.files import write_atomically
+from fdbench.files import parse_json, write_atomically
+from fdbench.specs import parsed
 from fdbench.store.resuming import merged
-from fdbench.store.run_json import RunInfo
+from fdbench.store.run_json import RunInfo, check_found
 from fdbench.store.workspace import RunPaths
 
 Counts = Mapping[str, int | float]
@@ -36,16 +37,16 @@ def own_notes(paths: RunPaths, rank: int, info: RunInfo) -> RunInfo:
     if not paths.notes(rank).is_file():
         return replace(info, found=others)
     mine = _read(paths.notes(rank))
-    warnings = merged(info.warnings, mine["warnings"])
-    return replace(info, found={**others, **mine["found"]}, warnings=warnings)
+    warnings = merged(info.warnings, mine.warnings)
+    return replace(info, found={**others, **mine.found}, warnings=warnings)
 
 
 def with_notes(paths: RunPaths, info: RunInfo) -> RunInfo:
     """Returns the description with the notes of every process."""
     for path in paths.all_notes():
         notes = _read(path)
-        found = _together(info.found, notes["found"])
-        info = replace(info, found=found, warnings=merged(info.warnings, notes["warnings"]))
+        found = _together(info.found, notes.found)
+        info = replace(info, found=found, warnings=merged(info.warnings, notes.warnings))
     return info
 
 
@@ -65,11 +66,16 @@ def added(one: Counts, other: Counts) -> dict[str, int | float]:
     return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
 
 
-def _read(path: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Notes:
+    warnings: tuple[str, ...]
+    found: Mapping[str, Any]
+
+
+def _read(path: Path) -> _Notes:
     try:
-        table: dict[str, Any] = json.loads(path.read_text())
-        if not (isinstance(table["warnings"], list) and isinstance(table["found"], dict)):
-            raise TypeError("warnings and found")
-    except (ValueError, KeyError, TypeError) as reason:
+        notes = parsed(_Notes, parse_json(path.read_bytes()), str(path))
+    except (OSError, ValueError) as reason:
         raise FdbenchError(f"{path} is not what fdbench wrote: {reason}. Move it away.") from reason
-    return table
+    check_found(notes.found, str(path))
+    return notes

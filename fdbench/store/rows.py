@@ -5,10 +5,12 @@ code that uses them. Attacks may add fields of their own, which pass unchecked. 
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, NotRequired, TypedDict, cast, get_args, get_type_hints
 
+from fdbench.files import parse_json
 from fdbench.randomness import ImageId
 from fdbench.specs import check_of, digest
 
@@ -94,6 +96,8 @@ def _checked(row: object) -> Row:
     for name, value in row.items():
         if name in _CHECKS and not _CHECKS[name](value):
             raise BadRow(f"has {name} {value!r}: expected {ROW_FIELDS[name].kind_name}")
+    if not math.isfinite(row["distance"]):
+        raise BadRow(f"has the distance {row['distance']}")
     if not row["pred"]:
         raise BadRow("has no prediction")
     return cast(Row, row)
@@ -116,8 +120,8 @@ def decode_row(line: bytes, run: str = "", *, strict: bool = False) -> Row:
         strict: also refuse a row whose bytes differ from those of encode_row.
     """
     try:
-        table = json.loads(line)
-    except (ValueError, RecursionError) as reason:
+        table = parse_json(line)
+    except ValueError as reason:
         raise BadRow(f"is not a row: {reason}") from reason
     row = _checked(table)
     if strict and json.dumps(row).encode() != line:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fdbench.errors import BadValue, FdbenchError, SanityFailed
-from fdbench.files import safe, write_atomically
-from fdbench.specs import AttackSpec, Parameters, TransferParameters, digest, parsed
+from fdbench.files import parse_json, safe, write_atomically
+from fdbench.specs import AttackSpec, Parameters, TransferParameters, check_of, digest, parsed
 from fdbench.store.session import command_line, now
 from fdbench.store.workspace import entry
 
@@ -116,11 +116,11 @@ def read_info(path: Path) -> RunInfo:
     Raises FdbenchError, naming the file, if it is malformed, SanityFailed if it was edited.
     """
     try:
-        written = json.loads(path.read_text())
+        written = parse_json(path.read_bytes())
         table = dict(written)
         version = table.pop("format")
         del table["name"]  # derived
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as reason:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as reason:
         raise FdbenchError(
             f"{path} is not a run's description: {reason!r}.\n"
             f"Move {path.parent} away and run the attack again."
@@ -139,7 +139,26 @@ def read_info(path: Path) -> RunInfo:
     table["attack"] = AttackSpec.of(table.get("attack"), f"{path}, attack")
     table["format"] = version
     _check_set(path, table["attack"].parameters)
-    return parsed(RunInfo, table, str(path))
+    info = parsed(RunInfo, table, str(path))
+    check_found(info.found, str(path))
+    return info
+
+
+# What RunInfo.found may hold, by the code that records it.
+_FOUND: dict[str, object] = {
+    "observed": dict[str, int | float],  # evaluation/observation.py
+    "network": dict[str, int | bool],  # outputs, draws; random, optimises
+    "sanity": list[str],
+    "precision": dict[str, Any],
+    "save_adv": str | None,
+}
+
+
+def check_found(found: Mapping[str, Any], where: str) -> None:
+    """Raises FdbenchError for a value in RunInfo.found that no version of fdbench writes."""
+    for key, value in found.items():
+        if key in _FOUND and not check_of(_FOUND[key])(value):
+            raise FdbenchError(f"{where}: found, {key} can't be {value!r}.")
 
 
 def _check_set(path: Path, parameters: Parameters) -> None:

@@ -1,12 +1,12 @@
 """The index of a set: which shard holds which attacker's images. Free of torch."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fdbench.console import warn
 from fdbench.errors import FdbenchError
+from fdbench.files import parse_json
 from fdbench.randomness import ImageId
 from fdbench.specs import digest, parsed
 from fdbench.store.journal import numbered_lines
@@ -48,12 +48,15 @@ def lines_of(path: Path, of_set: str) -> tuple[list[Line], dict[int, str]]:
     bad: dict[int, str] = {}
     for number, text in numbered_lines(path):
         try:
-            table = json.loads(text)
+            table = parse_json(text)
             check = table.pop("check", None)
             if check not in (None, _check(table, of_set)):
                 raise ValueError("it does not fit its check")
-            lines[number] = parsed(Line, table, f"line {number}"), check is not None
-        except (ValueError, TypeError, AttributeError, RecursionError, FdbenchError) as reason:
+            line = parsed(Line, table, f"line {number}")
+            if len(line.targets) not in (0, len(line.ids)):
+                raise ValueError(f"it has {len(line.targets)} targets for {len(line.ids)} images")
+            lines[number] = line, check is not None
+        except (ValueError, TypeError, AttributeError, FdbenchError) as reason:
             bad[number] = str(reason)
     have = any(checked for _, checked in lines.values())
     bad |= {n: "it has no check" for n, (_, checked) in lines.items() if have and not checked}

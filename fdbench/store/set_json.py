@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fdbench.errors import FdbenchError
-from fdbench.files import safe, write_atomically
+from fdbench.files import parse_json, safe, write_atomically
 from fdbench.specs import AttackerSpec, digest, parsed
 from fdbench.store.run_json import DataInfo
 from fdbench.store.session import command_line, now
@@ -97,7 +97,7 @@ def write_set_info(path: Path, info: SetInfo) -> None:
 def read_set_info(path: Path) -> SetInfo:
     """The SetInfo in a set.json. Raises FdbenchError if it is malformed or was edited."""
     try:
-        table = json.loads(path.read_text())
+        table = parse_json(path.read_bytes())
         version = table.pop("format")
         del table["name"]  # the folder's name
         written = table.pop("digest")
@@ -108,7 +108,10 @@ def read_set_info(path: Path) -> SetInfo:
     where = str(path)
     table["data"] = parsed(DataInfo, table.get("data"), where)
     for key, cls in {"attackers": AttackerSpec, "surrogates": Surrogate}.items():
-        table[key] = [parsed(cls, row, f"{where}, {key}") for row in table.get(key) or []]
+        rows = table.get(key) or []
+        if not isinstance(rows, list):
+            raise FdbenchError(f"{where}: {key} can't be {rows!r}: expected a list.")
+        table[key] = [parsed(cls, row, f"{where}, {key}") for row in rows]
     info = parsed(SetInfo, table, where)
     if info.digest != written:
         raise FdbenchError(f"{path} was edited: its digest no longer matches its content.")

@@ -145,7 +145,11 @@ class AdvSet:
         """The set of that name, or in that folder. Raises FdbenchError."""
         path = workspace.adversarial_set(_set_name(workspace, ref))
         info = read_set_info(SetPaths(path).description)
-        return cls(path, info, tuple(read_lines(path, info.digest)))
+        known = {one.name for one in info.attackers} | {CLEAN}
+        lines = read_lines(path, info.digest)
+        if others := {line.attacker for line in lines} - known:
+            warn(f"set {path.name} has images of attackers that it does not list: {sorted(others)}")
+        return cls(path, info, tuple(line for line in lines if line.attacker in known))
 
     @property
     def paths(self) -> SetPaths:
@@ -181,7 +185,7 @@ class AdvSet:
     @cached_property
     def seconds(self) -> dict[str, float]:
         """The time each attacker took, summed over batches, sessions and processes."""
-        return {a: sum(line.seconds for line in self._lines_of(a)) for a in self.attackers}
+        return {a: sum((line.seconds for line in self._lines_of(a)), 0.0) for a in self.attackers}
 
     @cached_property
     def counts(self) -> dict[str, dict[str, int]]:

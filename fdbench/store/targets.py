@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from fdbench.errors import FdbenchError
-from fdbench.files import write_atomically
+from fdbench.files import parse_json, write_atomically
 from fdbench.randomness import ImageId
 from fdbench.specs import digest
 from fdbench.store.workspace import RunPaths
@@ -29,7 +29,10 @@ def read_targets(paths: RunPaths) -> dict[ImageId, int] | None:
     if not paths.targets.is_file():
         return None
     try:
-        pairs = json.loads(paths.targets.read_text())
-        return {image: int(target) for image, target in pairs}
+        pairs = parse_json(paths.targets.read_bytes())
+        for image, target in pairs:
+            if type(image) not in (int, str) or type(target) is not int:
+                raise TypeError(f"{image!r} and {target!r} are no image and its class")
+        return dict(pairs)
     except (ValueError, TypeError) as reason:
         raise FdbenchError(f"{paths.targets} is not what fdbench wrote: {reason}.") from reason

@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fdbench.errors import FdbenchError
-from fdbench.files import write_atomically
+from fdbench.files import parse_json, write_atomically
 
 
 def pack(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
@@ -28,7 +28,7 @@ def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(str(reason)) from reason
     # safetensors reads no metadata from bytes. It read the tensors, so the header is valid.
     length = int.from_bytes(content[:8], "little")
-    return tensors, json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    return tensors, parse_json(content[8 : 8 + length]).get("__metadata__", {})
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:

@@ -1,7 +1,6 @@
 """Opens a submission's folder and runs it as a process, with a time limit."""
 
 import hashlib
-import json
 import os
 import shutil
 import signal
@@ -17,6 +16,7 @@ from subprocess import Popen
 from typing import IO
 
 from fdbench.errors import BadValue, FdbenchError, unknown
+from fdbench.files import parse_json
 
 _LOG_TAIL = 2000  # bytes of a submission's output that are kept
 _ENTRY_POINTS = {  # by the type in metadata.json
@@ -75,7 +75,11 @@ def open_submission(folder: Path, role: str) -> Submission:
         raise BadValue(f"{folder} is of type {kind!r}, but must be of type {role!r} here.")
     entry_point = metadata.get("entry_point", _ENTRY_POINTS[kind])
     script = folder / entry_point
-    if not script.resolve().is_relative_to(folder.resolve()) or not script.is_file():
+    try:
+        inside = script.resolve().is_relative_to(folder.resolve()) and script.is_file()
+    except (OSError, ValueError):  # a name too long, or with a NUL
+        inside = False
+    if not inside:
         raise FdbenchError(f"{folder} has no {entry_point}, the submission's entry point.")
     if not os.access(script, os.X_OK):
         raise FdbenchError(f"{script} can't be executed: chmod +x {script}")
@@ -88,7 +92,7 @@ def _metadata(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError) as reason:
         raise FdbenchError(f"{path} can't be read: {reason}.") from reason
     fields = content if isinstance(content, dict) else {"type": content}

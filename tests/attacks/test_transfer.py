@@ -378,7 +378,11 @@ def test_a_file_without_a_generator_is_refused(tmp_path: Path, batch: Batch) -> 
     knobs = {"weights": str(path)}
     with pytest.raises(FdbenchError, match="holds no generator"):
         craft("generator", ensemble(), batch, Threat("linf", EPS), knobs, seed=0)
-    write_tensors(path, Painter().state_dict(), {"attacker": '{"weights": "00"}'})
+    write_tensors(
+        path,
+        Painter().state_dict(),
+        {"attacker": '{"weights": "00", "data": {"name": "d", "px": 8}}'},
+    )
     with pytest.raises(FdbenchError, match="not the ones its card was written for"):
         craft("generator", ensemble(), batch, Threat("linf", EPS), knobs, seed=0)
     net = Painter()

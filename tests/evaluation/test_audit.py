@@ -220,7 +220,7 @@ LIES: dict[str, tuple[Callable[[Row], None], str]] = {
     "clean verdict": (lambda row: row.update(clean=other(row["clean"])), "clean verdicts"),
     "label": (lambda row: row.update(label=other(row["label"])), "labels"),
     "distance": (lambda row: row.update(distance=row["distance"] - 2e-6), "distances"),
-    "distance nan": (put(distance=float("nan")), "distances"),
+    "distance nan": (put(distance=float("nan")), "row checks"),
     "another's shard": (lambda row: None, "shards"),
     "no shard of that name": (put(shard="0" * 32 + ".safetensors"), "shards"),
     "a reading too many": (lambda row: row["pred"].update({"8": 0}), "shards"),

@@ -5,7 +5,6 @@ transformation network (Baluja and Fischer 2017) on surrogates and gave it their
 much smaller here. `fdbench train-attacker` trains it (fdbench/training/generator.py).
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from torch import Tensor, nn
 from fdbench.attacks.transfer.ensemble import Task
 from fdbench.attacks.transfer.method import Method
 from fdbench.errors import BadValue, FdbenchError
+from fdbench.files import parse_json
 from fdbench.models import fill, weights_hash
-from fdbench.specs import Knobs
+from fdbench.specs import Knobs, check_of
 from fdbench.store import read_tensors
 from fdbench.types import Images
 
@@ -78,12 +78,24 @@ def load_painter(path: Path) -> tuple[Painter, dict[str, Any]]:
         raise FdbenchError(
             f"{path} holds no generator: it was not written by `fdbench train-attacker`."
         )
-    card: dict[str, Any] = json.loads(metadata["attacker"])
+    card = _card(path, metadata["attacker"])
     if weights_hash(tensors) != card["weights"]:
         raise FdbenchError(f"{path}: the weights are not the ones its card was written for.")
     net = Painter()
     fill(net, tensors, str(path))
     return net.eval().requires_grad_(False), card
+
+
+def _card(path: Path, text: str) -> dict[str, Any]:
+    """What `fdbench train-attacker` recorded. Raises FdbenchError for anything else."""
+    try:
+        card = parse_json(text)
+        known = check_of(dict[str, Any])(card) and check_of(dict[str, Any])(card.get("data"))
+        if not (known and {"name", "px"} <= set(card["data"]) and "weights" in card):
+            raise ValueError("it lacks weights, or the name and px of its data")
+    except ValueError as reason:
+        raise FdbenchError(f"{path} has a card that can't be read: {reason}.") from reason
+    return dict(card)
 
 
 def count_passes(knobs: Knobs, nets: int) -> int:

@@ -1,17 +1,16 @@
 """Checks that the description, the weights and the data are those of the run."""
 
-import json
-
 from fdbench.data import Dataset
 from fdbench.evaluation.audit.saved_run import SavedRun
 from fdbench.evaluation.audit.tally import listing
+from fdbench.files import parse_json
 from fdbench.models import Model
 from fdbench.store import Check
 
 
 def check_description(run: SavedRun) -> Check:
     """Checks run.json against its folder's name, which hashes all that can change a verdict."""
-    info, table = run.info, json.loads(run.paths.description.read_text())
+    info, table = run.info, parse_json(run.paths.description.read_bytes())
     planned = min(info.limit or info.data.count, info.data.count)
     faults = []
     if not table["name"] == info.name == run.path.resolve().name:

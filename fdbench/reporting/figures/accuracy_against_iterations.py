@@ -210,6 +210,7 @@ def render(table: DataFrame) -> dict[str, bytes]:
     same table gives the same bytes.
     """
     drawn = table[table["robust"].notna()].astype({"iters": float})
+    drawn = drawn[~(drawn["iters"] < 1)]  # a logarithmic axis; no attack has a budget of 0
     if drawn.empty:
         return {}
     taken: dict[Network, int] = {}
