@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import click
 from rich.console import Console
@@ -24,10 +24,20 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from fdbench.printable import one_line, shown
+
 PIPE_WIDTH = 100  # columns if there is no terminal
 QUIET_SECONDS = 30.0  # between two lines of progress if there is no terminal
 INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells give to Ctrl-C
 NOTEBOOK_SECONDS = 1.0  # between two updates of the one line in a notebook
+
+
+class _Console(Console):
+    """Prints every text, in tables too, as `shown` makes it."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """See rich."""
+        return super().render_str(shown(text), **how)
 
 
 def _console(stderr: bool) -> Console:
@@ -39,7 +49,7 @@ def _console(stderr: bool) -> Console:
     width_known = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
     width = None if width_known else PIPE_WIDTH
     plain = False if os.environ.get("NO_COLOR") else None  # None: rich finds out
-    return Console(
+    return _Console(
         stderr=stderr,
         width=width,
         force_terminal=plain,
@@ -88,7 +98,7 @@ def _rate(speed: float | None, unit: str) -> str:
 
 
 def _status(fields: dict[str, object]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in fields.items())
+    return one_line(", ".join(f"{key} {value}" for key, value in fields.items()))
 
 
 class _Speed(ProgressColumn):
@@ -178,6 +188,7 @@ def progress(description: str, total: int, unit: str, done: int = 0) -> Iterator
 
     `done` counts the work of earlier sessions, which does not enter the speed.
     """
+    description = one_line(description)
     kind = _bar if err.is_terminal else _notebook if err.is_jupyter else _lines
     with kind(description, total, unit, done) as advance:
         yield advance

@@ -5,11 +5,17 @@ from collections.abc import Iterable
 
 import click
 
+from fdbench.printable import shown
+
 
 class FdbenchError(click.ClickException):
     """Something is wrong with a file, a weight, a loss. Exit code 1."""
 
     exit_code = 1
+
+    def format_message(self) -> str:
+        """The message as it is printed: what it quotes from a file can't obey the terminal."""
+        return shown(self.message)
 
 
 class BadValue(FdbenchError):

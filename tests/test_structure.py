@@ -25,6 +25,7 @@ PACKAGE = Path(fdbench.__file__).parent
 
 # From the ground up: a module imports from lower floors, and within its own folder.
 FLOORS = [
+    {"printable"},
     {"errors", "randomness", "stats", "console"},
     {"registry", "units", "types", "files"},
     {"specs", "threat", "data", "machine"},

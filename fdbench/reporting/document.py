@@ -1,7 +1,8 @@
 """The report as data, the input of every renderer: chapters of parts, and parts of cells.
 
 Cells are text already, so that a number looks the same in every format; the numbers themselves are
-in the chapters' tables. Free of torch, and of any format.
+in the chapters' tables. Names and messages may come from other people's files: here they become one
+printable line each. Free of torch, and of any format.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Literal
 
 from pandas import DataFrame
 
+from fdbench.printable import one_line
 from fdbench.reporting.setting import Setting
 from fdbench.store import Findings
 
@@ -28,6 +30,10 @@ class Column:
     texts: tuple[str, ...]
     holds: Literal["numbers", "words", "code"] = "numbers"
     group: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "heading", one_line(self.heading))
+        object.__setattr__(self, "texts", tuple(map(one_line, self.texts)))
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,14 @@ class Part:
     setting: Setting | None = None
     file: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", one_line(self.title))
+
     @property
     def caption(self) -> tuple[str, ...]:
         """The lines to print with the table."""
-        return (*([f"All rows: {self.same}."] if self.same else []), *self.notes)
+        lines = (*([f"All rows: {self.same}."] if self.same else []), *self.notes)
+        return tuple(map(one_line, lines))
 
     def noting(self, notes: Iterable[str]) -> "Part":
         """The part with further notes."""
@@ -110,6 +120,10 @@ class Chapter:
     pictures: Mapping[str, bytes] = field(default_factory=dict)  # by file name
     files: Mapping[str, str] = field(default_factory=dict)  # in other programs' formats, by path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "warnings", tuple(map(one_line, self.warnings)))
+        object.__setattr__(self, "alt", one_line(self.alt))
+
 
 @dataclass(frozen=True)
 class Report:
@@ -119,6 +133,9 @@ class Report:
     chapters: tuple[Chapter, ...]
     warnings: tuple[str, ...]
     doctor: tuple[Findings, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "warnings", tuple(map(one_line, self.warnings)))
 
     @property
     def tables(self) -> dict[str, DataFrame]:

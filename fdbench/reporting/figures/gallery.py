@@ -23,7 +23,12 @@ _GAP, _CAPTION, _HEAD = 0.05, 0.3, 0.55  # inches beside it, under it, and over 
 _DPI = 130
 _SMALL = 100  # images up to this width are enlarged pixel by pixel, not smoothed
 _WRONG, _INK = "#C1121F", "#222222"
-_STYLE: Any = {"font.family": "DejaVu Sans", "font.size": 9.5, "text.color": _INK}
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": _INK,
+    "text.parse_math": False,  # a class or an attacker may be named with dollars
+}
 
 Names = Sequence[str]  # of the classes
 

@@ -7,12 +7,14 @@ matplotlib is imported only when something is drawn.
 import io
 import math
 import textwrap
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pandas import DataFrame, Series
 
+from fdbench.printable import shown
 from fdbench.reporting.setting import Setting
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ _INK, _GRID, _EDGE = "#222222", "#E6E6E6", "#888888"
 _STYLE: Any = {  # mypy would have each key as a literal
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 10,
+    "text.parse_math": False,  # a name may have dollars
     "axes.edgecolor": _EDGE,
     "axes.labelcolor": _INK,
     "axes.titlesize": 10.5,
@@ -174,6 +177,13 @@ def draw(
 
 def as_bytes(figure: Figure, kind: str, dpi: int = _DPI) -> bytes:
     """The figure as a file of that kind; the same figure gives the same bytes."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_text(shown(text.get_text(), keep="\n"))  # an SVG repeats it in a comment
     file = io.BytesIO()
-    figure.savefig(file, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else {})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box
+        figure.savefig(file, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else {})
     return file.getvalue()

@@ -2,12 +2,13 @@
 
 from pandas import DataFrame
 
+from fdbench.printable import shown
 from fdbench.reporting.document import Report
 
 
 def csv_table(table: DataFrame) -> str:
     """One table: the content of its file."""
-    return table.to_csv(index=False)
+    return shown(table.to_csv(index=False))
 
 
 def csv_text(report: Report) -> str:
