@@ -73,7 +73,8 @@ def run_attack(
             outputs.mkdir()
             if targets is not None:
                 _write_targets(inputs / "target_class.csv", files, targets)
-        run = execute(submission, [str(inputs), str(outputs), str(eps)], limit_s)
+        words = [str(inputs), str(outputs), str(eps)]
+        run = execute(submission, words, limit_s, inputs=inputs, output=outputs)
         return read_all([outputs / file for file in files], batch, eps, run)
 
 
@@ -82,11 +83,14 @@ def run_defense(
 ) -> tuple[dict[str, int], ProcessResult]:
     """Runs a defence; returns its classes (from 0; 1 .. 1000 in `output`) by image id, and the run.
 
-    Raises FdbenchError if `output` exists already, is not written, or is malformed.
+    The defence may write to the folder of `output`. Raises FdbenchError if `output` exists already,
+    is not written, or is malformed.
     """
     if output.exists():
         raise FdbenchError(f"{output} exists: move it away, or name another file.")
-    run = execute(submission, [str(inputs.resolve()), str(output.resolve())], limit_s)
+    inputs, output = inputs.resolve(), output.resolve()
+    words = [str(inputs), str(output)]
+    run = execute(submission, words, limit_s, inputs=inputs, output=output.parent)
     if not output.is_file():
         raise FdbenchError("\n".join([f"{submission.folder} wrote no {output}:", *run.messages()]))
     return read_classes(output), run

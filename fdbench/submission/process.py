@@ -1,24 +1,21 @@
-"""Opens a submission's folder and runs it as a process, with a time limit."""
+"""Opens a submission's folder and runs it: in a copy, in a sandbox, with a time limit."""
 
-import hashlib
+import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import Popen
-from typing import IO
+from typing import Any
 
 from fdbench.errors import BadValue, FdbenchError, unknown
 from fdbench.files import parse_json
+from fdbench.submission import sandbox, tree
 
-_LOG_TAIL = 2000  # bytes of a submission's output that are kept
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _ENTRY_POINTS = {  # by the type in metadata.json
     "attack": "run_attack.sh",
     "targeted_attack": "run_attack.sh",
@@ -47,18 +44,21 @@ class ProcessResult:
     seconds: float
     exit_code: int | None
     log: str  # the end of what it wrote to stdout and stderr
+    sandbox: str = "none"  # or "bubblewrap", "namespaces"
 
     @property
     def timed_out(self) -> bool:
         return self.exit_code is None
 
     def messages(self) -> list[str]:
-        """Returns what the user should know of it: nothing, if all went well."""
+        """Returns what the user should know of it: nothing, if all went well in a sandbox."""
+        caveat = sandbox.CAVEATS[self.sandbox]
+        caveats = [caveat] if caveat else []
         if self.exit_code == 0:
-            return []
+            return caveats
         ended = "timed out" if self.timed_out else f"failed with exit code {self.exit_code}"
         output = self.log.strip() or "nothing"
-        return [f"it {ended} after {self.seconds:.1f} s; its last output: {output}"]
+        return [f"it {ended} after {self.seconds:.1f} s; its last output: {output}", *caveats]
 
 
 def open_submission(folder: Path, role: str) -> Submission:
@@ -102,72 +102,72 @@ def _metadata(path: Path) -> dict[str, str]:
     return metadata
 
 
-def fingerprint(folder: Path) -> str:
-    """Returns the sha256 of the names and bytes of all files in a folder except Python's caches."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            digest.update(f"{content} {path.relative_to(folder).as_posix()}\n".encode())
-    return digest.hexdigest()
+def _start_fault(script: Path) -> str:
+    """Why the system could not start a file; "" if it can. In a sandbox it would not say so."""
+    with script.open("rb") as file:
+        first = file.read(256)
+    if not first.startswith(b"#!"):
+        return "" if first.startswith((b"\x7fELF", b"\xcf\xfa\xed\xfe")) else "Exec format error"
+    program = first[2:].split(b"\n")[0].split()
+    return "" if program and os.path.exists(program[0]) else "No such file or directory"
 
 
-def _stop(process: Popen[bytes]) -> None:
-    """Kills the process and all its children that are still in its session."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def _cannot_start(submission: Submission, reason: str) -> FdbenchError:
+    return FdbenchError(
+        f"{submission.folder / submission.entry_point} can't be started: {reason}.\n"
+        "Its first line must name the program that runs it, as in #!/bin/sh"
+    )
 
 
-def _copy(folder: Path, place: Path) -> None:
-    """Copies a submission before each run, as the evaluation's worker did: runs share no state."""
-    try:
-        shutil.copytree(folder, place, ignore_dangling_symlinks=True)
-    except (OSError, shutil.Error) as reason:
-        raise FdbenchError(f"{folder} can't be copied to where it runs: {reason}") from reason
+def _supervised(command: Sequence[str], places: sandbox.Places, limit_s: float) -> dict[str, Any]:
+    """Runs the command under supervisor.py; returns what that says of it.
 
-
-def _start(
-    submission: Submission, code: Path, words: Sequence[str], log: IO[bytes]
-) -> Popen[bytes]:
+    The pipe to its stdin is never written: its end tells that this process is gone.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    try:
-        return Popen(
-            [f"./{submission.entry_point}", *words],
-            cwd=code,
-            env={"PATH": path, "HOME": str(code.parent), "LANG": "C.UTF-8"},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as reason:
-        raise FdbenchError(
-            f"{submission.folder / submission.entry_point} can't be started: {reason.strerror}.\n"
-            "Its first line must name the program that runs it, as in #!/bin/sh"
-        ) from reason
+    home = str(places.home)
+    request = {"command": list(command), "cwd": str(places.code), "limit_s": limit_s}
+    supervisor = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(_SUPERVISOR), json.dumps(request)],
+        env={"PATH": path, "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with supervisor:
+        assert supervisor.stdout is not None
+        try:
+            said = supervisor.stdout.read()
+        except BaseException:
+            supervisor.terminate()  # it ends the submission first
+            raise
+    if not said:
+        raise FdbenchError(f"{places.code.name}: its supervisor was killed; run it again.")
+    result: dict[str, Any] = json.loads(said)
+    return result
 
 
-def execute(submission: Submission, words: Sequence[str], limit_s: float) -> ProcessResult:
+def execute(
+    submission: Submission, words: Sequence[str], limit_s: float, *, inputs: Path, output: Path
+) -> ProcessResult:
     """Runs the entry point in a copy of its folder, for `limit_s` seconds at most.
 
-    Of this process's environment it gets only PATH. The folder of this Python comes first in it, so
-    that `python3` has NumPy and Pillow, and `fdbench` can be called.
+    In a sandbox, if the system has one, it can write to `output`, its copy and its home alone. Of
+    this process's environment it gets only PATH. The folder of this Python comes first in it, so
+    that `python3` has NumPy and Pillow, and `fdbench` can be called. Nothing that it starts
+    outlives it. Raises FdbenchError if it can't be copied or started.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="fdbench-", ignore_cleanup_errors=True) as home,
-        tempfile.TemporaryFile() as log,
-    ):
-        code = Path(home) / "code"
-        _copy(submission.folder, code)
+    script = submission.folder / submission.entry_point
+    if fault := _start_fault(script):
+        raise _cannot_start(submission, fault)
+    with tempfile.TemporaryDirectory(prefix="fdbench-", ignore_cleanup_errors=True) as home:
+        places = sandbox.Places(Path(home) / "code", Path(home), inputs, output)
+        tree.copy(submission.folder, places.code)
+        box = sandbox.kind()
+        command = sandbox.boxed(box, places, [f"./{submission.entry_point}", *words])
         began = time.monotonic()
-        process = _start(submission, code, words, log)
-        exit_code: int | None = None
-        try:
-            with suppress(subprocess.TimeoutExpired):
-                exit_code = process.wait(limit_s)
-        finally:
-            _stop(process)
+        result = _supervised(command, places, limit_s)
+        if "error" in result:
+            raise _cannot_start(submission, result["error"])
         seconds = time.monotonic() - began
-        log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL))
-        return ProcessResult(seconds, exit_code, log.read().decode(errors="replace"))
+        return ProcessResult(seconds, result["exit_code"], result["log"], box)
