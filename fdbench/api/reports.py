@@ -71,6 +71,7 @@ def report(
     labels: Mapping[str, str] | None = None,
     latest: bool = False,
     unfinished: bool = False,
+    baseline: str | None = None,
 ) -> Report:
     """Writes the tables and figures of runs into `results`.
 
@@ -84,6 +85,8 @@ def report(
         labels: what the report calls models, by their own names.
         latest: of each model's name, only the weights that were attacked last.
         unfinished: also runs that lack images.
+        baseline: compare each model with this one, by its name in the report; None: every two
+            models, or each with the first if there are more than 20.
 
     Returns:
         The report: `tables` holds its numbers as DataFrames, by the name of their CSV, and
@@ -101,7 +104,7 @@ def report(
     """
     wanted = Selection(
         tuple(map(str, runs)), tuple(models), tuple(data), tuple(attacks), labels or {}, latest,
-        unfinished,
+        unfinished, baseline,
     )  # fmt: skip
     return write_report(Path(results), fmt, wanted)
 

@@ -26,6 +26,11 @@ def _labels(pairs: tuple[str, ...]) -> dict[str, str]:
 @click.option("--attack", "attacks", multiple=True, help="Only runs of this attack.")
 @click.option("--label", "pairs", multiple=True, metavar="MODEL=LABEL", help="Rename a model.")
 @click.option("--latest", is_flag=True, help="Of each model, only the weights attacked last.")
+@click.option(
+    "--baseline",
+    metavar="MODEL",
+    help="Compare each model with this one [default: every two; of more than 20, with the first].",
+)
 @click.option("--unfinished", is_flag=True, help="Also runs that lack images.")
 @click.option(
     "--format",

@@ -229,11 +229,14 @@ def curve(runs: Sequence[Run]) -> DataFrame:
     return table
 
 
-def paired(runs: Sequence[Run]) -> DataFrame:
-    """Every two networks on the same set, under each attacker and under all: columns PAIRED."""
+def paired(runs: Sequence[Run], baseline: str | None = None) -> DataFrame:
+    """Two networks on the same set, under each attacker and under all: columns PAIRED.
+
+    Which two: as in scoring.comparisons.
+    """
     parts = []
     for setting, ones in groupby(victims(runs), key=lambda one: Setting.of(one.run)):
-        lines = scoring.comparisons([one.run for one in ones])
+        lines = scoring.comparisons([one.run for one in ones], baseline)
         lines["attack"] = lines["attack"].replace(outcomes.WORST, ALL)
         lines.insert(0, "digest", setting.digest)
         lines.insert(0, "set", setting.set)

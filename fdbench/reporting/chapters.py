@@ -82,9 +82,23 @@ def _provenance(runs: Sequence[Run]) -> Cells:
     )
 
 
-def whitebox_chapter(runs: Sequence[Run], doctor: Sequence[Findings]) -> Chapter:
+def _comparing(runs: Sequence[Run], baseline: str | None) -> str:
+    """How to read the comparisons, and which there are if not all."""
+    if baseline is not None:
+        return f"{_COMPARING} Only those with {baseline}."
+    if len({scoring.contestant(run) for run in runs}) <= scoring.MANY:
+        return _COMPARING
+    return (
+        f"{_COMPARING} Of more than {scoring.MANY} networks only those with the first, networks "
+        "without a denoiser before others; --baseline MODEL chooses another."
+    )
+
+
+def whitebox_chapter(
+    runs: Sequence[Run], doctor: Sequence[Findings], baseline: str | None
+) -> Chapter:
     """The chapter on white-box attacks."""
-    table, paired = whitebox.whitebox(runs), scoring.comparisons(runs)
+    table, paired = whitebox.whitebox(runs), scoring.comparisons(runs, baseline)
     of_authors = authors.table(runs)
     tables = {"whitebox": table, "paired": paired}
     return Chapter(
@@ -94,7 +108,7 @@ def whitebox_chapter(runs: Sequence[Run], doctor: Sequence[Findings]) -> Chapter
         accuracies=_with_findings(
             [*whitebox_parts(table), *authors.parts(of_authors)], runs, doctor
         ),
-        comparing=_COMPARING,
+        comparing=_comparing(runs, baseline),
         comparisons=_with_findings(comparison_parts(paired, "paired.csv"), runs, doctor),
         runs=_provenance(runs),
         warnings=tuple(suspicions.warnings(runs)),
@@ -104,9 +118,11 @@ def whitebox_chapter(runs: Sequence[Run], doctor: Sequence[Findings]) -> Chapter
     )
 
 
-def blackbox_chapter(runs: Sequence[Run], doctor: Sequence[Findings], results: Path) -> Chapter:
+def blackbox_chapter(
+    runs: Sequence[Run], doctor: Sequence[Findings], results: Path, baseline: str | None
+) -> Chapter:
     """The chapter on black-box attacks."""
-    table, paired = all_or_nothing.blackbox(runs), all_or_nothing.paired(runs)
+    table, paired = all_or_nothing.blackbox(runs), all_or_nothing.paired(runs, baseline)
     curve = all_or_nothing.curve(runs)
     published = f" {_PUBLISHED}" if table["published"].notna().any() else ""
     return Chapter(
@@ -114,7 +130,7 @@ def blackbox_chapter(runs: Sequence[Run], doctor: Sequence[Findings], results: P
         heading="Black-box accuracy",
         reading=_SCORING + published,
         accuracies=_with_findings(blackbox_parts(table), runs, doctor),
-        comparing=_COMPARING,
+        comparing=_comparing(runs, baseline),
         comparisons=_with_findings(comparison_parts(paired, "blackbox-paired.csv"), runs, doctor),
         runs=_provenance(runs),
         warnings=tuple(suspicions.warnings(runs)),
@@ -142,7 +158,9 @@ def headline_chapter(runs: Sequence[Run], doctor: Sequence[Findings]) -> Chapter
     )
 
 
-def build(results: Path, runs: Sequence[Run], notes: Sequence[str] = ()) -> Report:
+def build(
+    results: Path, runs: Sequence[Run], notes: Sequence[str] = (), baseline: str | None = None
+) -> Report:
     """The report on these runs, white box first and the headline last; `notes` are about all.
 
     Reads the doctor's findings and the stored images to show from `results`; writes nothing.
@@ -150,8 +168,8 @@ def build(results: Path, runs: Sequence[Run], notes: Sequence[str] = ()) -> Repo
     doctor = tuple(read_findings(results))
     black = all_or_nothing.of(runs)
     white = [run for run in runs if sees_network(run.info.attack)]
-    chapters = [whitebox_chapter(white, doctor)] if white else []
-    chapters += [blackbox_chapter(black, doctor, results)] if black else []
+    chapters = [whitebox_chapter(white, doctor, baseline)] if white else []
+    chapters += [blackbox_chapter(black, doctor, results, baseline)] if black else []
     chapters.append(headline_chapter(runs, doctor))
     warnings = (*suspicions.warnings(runs), *notes)
     return Report(results, tuple(chapters), warnings, doctor)

@@ -5,6 +5,7 @@ The only module of the report that knows the names of a row's fields. Free of to
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from fdbench.randomness import ImageId
 from fdbench.reporting.attack_columns import budgets_asked
@@ -78,7 +79,7 @@ class RunAtBudget:
         """The budget, where it counts iterations."""
         return int(self.budget) if self.budget.isdigit() else None
 
-    @property
+    @cached_property  # every comparison of the run reads it
     def verdicts(self) -> Verdicts:
         """Whether the network is right on each image at the budget."""
         return {image(row): right(row, self.budget) for row in self.rows}

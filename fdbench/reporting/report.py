@@ -87,7 +87,7 @@ def write_report(results: Path, fmt: str | None = "table", wanted: Selection = A
         raise FdbenchError(
             f"no finished run has all that was asked for. {'; '.join(notes)}".strip()
         )
-    report = build(results, chosen, notes)
+    report = build(results, chosen, notes, wanted.baseline)
     files = _files(report)
     _replace(Workspace(results), files)
     if fmt is not None:

@@ -6,7 +6,7 @@ counts, with a 95 % interval. Free of torch.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from typing import TypeVar
 
 from pandas import DataFrame
@@ -24,6 +24,7 @@ _Key = TypeVar("_Key")
 Scores = dict[str, float | None]  # a line's numbers by column
 Line = dict[str, Value]  # a table's line by column: texts, counts and scores
 
+MANY = 20  # networks; of more, each is compared with the first only
 ENDS = ("", "_low", "_high")  # of a score's three columns: itself and its interval
 PAIRED = (
     *(*THREAT, "attack", "loss", "restarts", "iters"),
@@ -158,11 +159,26 @@ def _comparison(against: RunAtBudget, one: RunAtBudget) -> Line:
     }
 
 
-def comparisons(runs: Sequence[Run]) -> DataFrame:
+def _pairs(
+    networks: Sequence[RunAtBudget], baseline: str | None
+) -> Iterable[tuple[RunAtBudget, RunAtBudget]]:
+    """Every two networks; of more than MANY, or with a baseline, only those with one of them."""
+    if baseline is None and len(networks) <= MANY:
+        return combinations(networks, 2)
+    first = [one for one in networks if one.run.info.model.name == baseline]
+    if baseline is None:
+        first = list(networks[:1])
+    others = [one for one in networks if one not in first]
+    return [*combinations(first, 2), *product(first, others)]
+
+
+def comparisons(runs: Sequence[Run], baseline: str | None = None) -> DataFrame:
     """Every two networks under the same attack, on the images that both have; columns PAIRED.
 
-    `difference` is `model` minus `against`, in points; `p` is McNemar's, not corrected for the
-    number of comparisons.
+    With a `baseline`, a model's name, every other network with it; without one, each with the first
+    (see `contestant`) where there are more than MANY: pairs grow with the square. `difference` is
+    `model` minus `against`, in points; `p` is McNemar's, not corrected for the number of
+    comparisons.
     """
     groups: dict[str, list[RunAtBudget]] = {}
     for one in (one for run in runs for one in at_budgets(run)):
@@ -171,7 +187,7 @@ def comparisons(runs: Sequence[Run]) -> DataFrame:
     for group in groups.values():
         kept = fullest(group, lambda one: contestant(one.run), lambda one: len(one.rows))
         by_name = [kept[who] for who in sorted(kept)]
-        lines += [_comparison(first, second) for first, second in combinations(by_name, 2)]
+        lines += [_comparison(first, second) for first, second in _pairs(by_name, baseline)]
     table = DataFrame([line for line in lines if line["n"]], columns=list(PAIRED))
     table["iters"] = table["iters"].astype("Int64")
     keys = ["data", "norm", "eps", "targeted", "against", "model", "iters"]

@@ -24,6 +24,7 @@ class Selection:
     labels: Mapping[str, str] = field(default_factory=dict)
     latest: bool = False  # of each model's name, only the weights attacked last
     unfinished: bool = False  # also runs that lack images
+    baseline: str | None = None  # the model, by its name in the report, to compare others with
 
 
 ALL = Selection()
@@ -41,8 +42,13 @@ def selected(runs: Sequence[Run], wanted: Selection) -> tuple[list[Run], list[st
     chosen = _latest(chosen) if wanted.latest else chosen
     shown = [run for run in chosen if run.finished or wanted.unfinished]
     lines = []
-    if left := [run.name for run in chosen if run not in shown]:
+    if left := [run for run in chosen if not (run.finished or wanted.unfinished)]:
         lines = [f"{len(left)} unfinished runs left out (--unfinished shows them)"]
+        lines += [line for run in left for line in run.damaged]
+    if wanted.baseline is not None:
+        shown_names = {wanted.labels.get(name, name) for name in (r.info.model.name for r in shown)}
+        if wanted.baseline not in shown_names:
+            raise unknown("model to compare with", wanted.baseline, shown_names)
     return _labelled(named(shown), wanted.labels), lines
 
 

@@ -106,9 +106,14 @@ def _checked(row: object) -> Row:
 def encode_row(row: Row) -> bytes:
     """The row as a line, without newline. Raises BadRow for one that could not be read back."""
     try:
-        return json.dumps(_checked(row), allow_nan=False).encode()
+        line = json.dumps(_checked(row), allow_nan=False).encode()
     except (TypeError, ValueError) as reason:
         raise BadRow(f"can't be written: it {reason}") from reason
+    try:
+        parse_json(line)
+    except ValueError as reason:
+        raise BadRow(f"can't be written: {reason}") from reason
+    return line
 
 
 def decode_row(line: bytes, run: str = "", *, strict: bool = False) -> Row:

@@ -46,25 +46,26 @@ def _left_out(path: Path, bad: Mapping[int, str]) -> list[str]:
     return [f"{path}, line {number} {reason}{more}: left out, their images count as not judged"]
 
 
-def read_rows(folder: Path, key: str) -> tuple[list[Row], list[str]]:
-    """The rows of all ranks, one per image (the first), and a warning for each faulty file.
+def read_rows(folder: Path, key: str) -> tuple[list[Row], list[str], list[str]]:
+    """The rows of all ranks, one per image (the first); what is damaged; and warnings.
 
-    Damaged lines are left out; torn last ones too, as another process may be writing them.
+    Damaged lines are left out, and named, the first of each file; torn last ones are left out too,
+    as another process may be writing them.
 
     Args:
         key: RunInfo.key.
     """
     rows: dict[ImageId, Row] = {}
-    warnings = []
+    damaged, warnings = [], []
     for path in RunPaths(folder).all_rows():
         of_file, bad = _rows_in(path, key)
-        warnings += _left_out(path, bad)
+        damaged += _left_out(path, bad)
         repeats = sum(rows.setdefault(row["image"], row) is not row for row in of_file)
         if repeats:
             warnings.append(
                 f"{repeats} images were judged twice; {path.name} repeats them, ignored"
             )
-    return list(rows.values()), warnings
+    return list(rows.values()), damaged, warnings
 
 
 def _extended(old: RunInfo, new: RunInfo) -> RunInfo:
@@ -114,7 +115,8 @@ class RunFolder(Closing):
         description = self.paths.description
         known = read_info(description) if description.is_file() else self.info
         self._set_aside(known.key)
-        rows, warnings = read_rows(self.path, known.key)
+        rows, damaged, warnings = read_rows(self.path, known.key)
+        warnings += damaged
         self.done = {row["image"] for row in rows}
         if not description.is_file():
             write_info(description, self.info)
@@ -187,11 +189,15 @@ class RunFolder(Closing):
 
 @dataclass(frozen=True)
 class Run:
-    """A run, finished or not; `rows` hold each image once."""
+    """A run, finished or not; `rows` hold each image once.
+
+    `damaged` names lines that were left out; `info.warnings` has them too.
+    """
 
     path: Path
     info: RunInfo
     rows: tuple[Row, ...]
+    damaged: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -206,8 +212,9 @@ def read_run(path: Path) -> Run:
     """The run in a folder. Raises FdbenchError, naming the file, for a malformed one."""
     paths = RunPaths(path)
     info = with_notes(paths, read_info(paths.description))
-    rows, warnings = read_rows(path, info.key)
-    return Run(path, replace(info, warnings=merged(info.warnings, warnings)), tuple(rows))
+    rows, damaged, warnings = read_rows(path, info.key)
+    info = replace(info, warnings=merged(info.warnings, damaged, warnings))
+    return Run(path, info, tuple(rows), tuple(damaged))
 
 
 def read_runs(workspace: Workspace | Path) -> list[Run]:

@@ -9,6 +9,7 @@ import pytest
 from madeup import decaying, examined, info, other_weights, row, store
 
 from fdbench.errors import BadValue, FdbenchError
+from fdbench.reporting import scoring
 from fdbench.reporting.figures.accuracy_against_iterations import curves_of
 from fdbench.reporting.headline import headline
 from fdbench.reporting.report import write_report
@@ -182,3 +183,40 @@ def test_the_headline_is_written_and_last(results: Path) -> None:
     assert report.chapters[-1].name == "headline"
     read = pd.read_csv(results / "headline.csv")
     assert read["worst_case"].to_list() == report.tables["headline"]["worst_case"].to_list()
+
+
+def test_a_damaged_line_that_leaves_a_run_unfinished_is_named(results: Path) -> None:
+    run = read_runs(results)[0]
+    rows = run.path / "rows-0.jsonl"
+    rows.write_bytes(rows.read_bytes().replace(b'"clean": 3', b'"clean": 4', 1))
+    _, lines = selected(read_runs(results), Selection())
+    assert lines[0].startswith("1 unfinished runs left out")
+    assert lines[1].startswith(f"{rows}, line 1 does not fit its check")
+
+
+def pairs_of(results: Path, **wanted: object) -> list[tuple[str, str]]:
+    report = write_report(results, None, Selection(**wanted))  # type: ignore[arg-type]
+    table = report.tables["paired"]
+    at_100 = table[table["iters"] == 100]
+    return sorted(zip(at_100["model"], at_100["against"], strict=True))
+
+
+def test_a_baseline_is_what_the_others_are_compared_with(tmp_path: Path) -> None:
+    for model in ("a", "b", "c"):
+        decaying(tmp_path, model, ROBUST)
+    assert pairs_of(tmp_path) == [("b", "a"), ("c", "a"), ("c", "b")]
+    with_b = pairs_of(tmp_path, baseline="b")
+    assert sorted(map(sorted, with_b)) == [["a", "b"], ["b", "c"]]
+    assert "Only those with b." in (tmp_path / "whitebox.md").read_text()
+    with pytest.raises(BadValue, match="no model to compare with 'd'"):
+        pairs_of(tmp_path, baseline="d")
+
+
+def test_many_networks_are_compared_with_the_first_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "MANY", 3)
+    for model in ("a", "b", "c", "d"):
+        decaying(tmp_path, model, ROBUST)
+    assert pairs_of(tmp_path) == [("b", "a"), ("c", "a"), ("d", "a")]
+    assert "only those with the first" in (tmp_path / "whitebox.md").read_text()

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -173,8 +173,9 @@ def test_a_check_is_the_digest_of_all_other_fields(attack: str) -> None:
     assert row_digest({**row, "label": 1}) != row["check"]
 
 
+WHOLE = st.integers(-(2**63), 2**63 - 1)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none() | st.booleans() | WHOLE | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
     lambda some: st.lists(some) | st.dictionaries(st.text(), some),
     max_leaves=4,
@@ -182,7 +183,7 @@ JSON = st.recursive(
 OTHER_NAMES = st.text().filter(lambda name: name not in ROW_FIELDS)
 
 
-@given(st.dictionaries(OTHER_NAMES, JSON, max_size=3), st.integers() | st.text())
+@given(st.dictionaries(OTHER_NAMES, JSON, max_size=3), WHOLE | st.text())
 def test_any_further_field_is_kept_and_comes_back_with_the_same_bytes(
     further: dict[str, Any], image: int | str
 ) -> None:
@@ -199,3 +200,9 @@ def test_an_attack_may_not_overwrite_a_field_of_every_row() -> None:
     with pytest.raises(ValueError, match="label: every row has that"):
         add_fields(row, {"broken_by": None, "label": 3})
     assert row == decode_row(LINES["pgd"])
+
+
+def test_an_integer_that_no_reader_takes_is_not_written() -> None:
+    row = {**decode_row(LINES["pgd"]), "queries": 2**63}
+    with pytest.raises(BadRow, match="can't be written: it has an integer of more than 64 bits"):
+        encode_row(cast(Row, row))
