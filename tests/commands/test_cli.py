@@ -310,15 +310,18 @@ def test_help_does_not_load_torch() -> None:
 
 
 def test_help_takes_less_than_three_tenths_of_a_second() -> None:
-    """In CPU time: wall time depends on what else is running."""
+    """In CPU time: wall time depends on what else is running. On a slow machine, three times what
+    the libraries of the command line take by themselves; NumPy alone would double that.
+    """
 
-    def once() -> float:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "fdbench", "--help"], stdout=subprocess.DEVNULL
-        )
+    def once(*words: str) -> float:
+        child = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = status
         assert status == 0
         return usage.ru_utime + usage.ru_stime
 
-    assert min(once() for _ in range(5)) < 0.3
+    libraries = "import importlib.metadata, click, rich.progress, rich.table"
+    pairs = [(once("-m", "fdbench", "--help"), once("-c", libraries)) for _ in range(5)]
+    ours, theirs = map(min, zip(*pairs, strict=True))
+    assert ours < max(0.3, 3 * theirs)
