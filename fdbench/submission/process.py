@@ -120,9 +120,9 @@ def _cannot_start(submission: Submission, reason: str) -> FdbenchError:
 
 
 def _supervised(command: Sequence[str], places: sandbox.Places, limit_s: float) -> dict[str, Any]:
-    """Runs the command under supervisor.py; returns what that says of it.
+    """Runs the command under supervisor.py; returns its answer.
 
-    The pipe to its stdin is never written: its end tells that this process is gone.
+    The pipe to its stdin is never written: its end means that this process is gone.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     home = str(places.home)
@@ -137,13 +137,13 @@ def _supervised(command: Sequence[str], places: sandbox.Places, limit_s: float) 
     with supervisor:
         assert supervisor.stdout is not None
         try:
-            said = supervisor.stdout.read()
+            answer = supervisor.stdout.read()
         except BaseException:
             supervisor.terminate()  # it ends the submission first
             raise
-    if not said:
+    if not answer:
         raise FdbenchError(f"{places.code.name}: its supervisor was killed; run it again.")
-    result: dict[str, Any] = json.loads(said)
+    result: dict[str, Any] = json.loads(answer)
     return result
 
 

@@ -48,11 +48,11 @@ def _parents() -> dict[int, int]:
 
 def _below(process: int) -> set[int]:
     """All processes that descend from this one."""
-    parents, found, new = _parents(), set[int](), {process}
+    parents, below, new = _parents(), set[int](), {process}
     while new:
-        new = {child for child, parent in parents.items() if parent in new} - found
-        found |= new
-    return found
+        new = {child for child, parent in parents.items() if parent in new} - below
+        below |= new
+    return below
 
 
 def _end(program: subprocess.Popen[bytes]) -> None:
