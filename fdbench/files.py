@@ -1,4 +1,4 @@
-"""Atomic writes, JSON that others wrote, portable names, write errors that name a remedy."""
+"""Atomic writes, JSON that others wrote, names that become paths, write errors with a remedy."""
 
 import errno
 import json
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fdbench.errors import FdbenchError
+from fdbench.errors import BadValue, FdbenchError
 
 _REMEDIES = {
     errno.ENOSPC: "The disk is full: free some space and run the same command again",
@@ -18,11 +18,32 @@ _REMEDIES = {
     errno.EACCES: "You may not write there: choose a folder you own",
     errno.EPERM: "You may not write there: choose a folder you own",
 }
+_LONGEST = 255  # bytes of a file's name: the limit of the usual file systems
 
 
 def safe(name: str) -> str:
     """The last component of a path-like name, in characters that are safe in file names."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name.rstrip("/").split("/")[-1]).strip(".-") or "x"
+
+
+def is_entry(name: str) -> bool:
+    """Whether a file of that name can exist, and is in the folder it is looked for in."""
+    fits = len(name.encode("utf-8", "surrogateescape")) <= _LONGEST and name.isprintable()
+    return fits and name not in ("", ".", "..") and "/" not in name and "\\" not in name
+
+
+def entry(folder: Path, name: str) -> Path:
+    """A file or folder directly in `folder`: the gate for every name that becomes a path.
+
+    Names come from the command line, from run.json, from data sets. Raises BadValue for one that
+    would lead elsewhere, or that no file can have.
+    """
+    if not is_entry(name):
+        raise BadValue(
+            f"{name[:60]!r} can't be the name of a file in {folder}.\n"
+            f"A name has no / or \\, no control characters, and at most {_LONGEST} bytes."
+        )
+    return folder / name
 
 
 @contextmanager

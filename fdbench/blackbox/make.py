@@ -142,7 +142,7 @@ def make_set(plan: SetPlan, say: Callable[[str], None]) -> Path:
     """
     _check(plan)
     rank, world = rank_and_world()
-    with SetFolder.open(plan.workspace, set_info(plan), plan.name, rank) as folder:
+    with SetFolder.open(plan.workspace, set_info(plan), plan.name, rank, world) as folder:
         mine, ids = plan.positions[rank::world], plan.data.ids
         names = [attacker.spec.name for attacker in plan.attackers]
         left = {p: sum((name, ids[p]) not in folder.done for name in names) for p in mine}

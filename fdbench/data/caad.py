@@ -16,6 +16,7 @@ from pathlib import Path
 from fdbench.data.dataset import Dataset, Reader, Request
 from fdbench.data.folder import ENDINGS, FolderReader, Listing, common_size, from_files
 from fdbench.errors import FdbenchError
+from fdbench.files import is_entry
 
 LABEL_BASE = 1  # the competition's number of class 0
 _CLASSES = 1000
@@ -49,7 +50,12 @@ def _class(path: Path, image: str, text: str | None) -> int:
 
 
 def _unique(path: Path, pairs: list[tuple[str, int]]) -> dict[str, int]:
-    """The pairs as a dict. Raises FdbenchError for a repeated name."""
+    """The pairs as a dict. Raises FdbenchError for a repeated name, or one no file can have."""
+    if strange := [name for name, _ in pairs if not is_entry(f"{name}.png")]:
+        raise FdbenchError(
+            f"{path} names an image {strange[0][:60]!r}.\nAn image's id is the name of its file in "
+            "images/, without .png: no folders, no control characters."
+        )
     repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
     if repeated:
         raise FdbenchError(

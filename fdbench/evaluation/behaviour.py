@@ -5,6 +5,7 @@ channels. So a run keeps the logits of a few fixed images and of its own first i
 the latter, and they are computed again whenever it is resumed or verified.
 """
 
+import hashlib
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -134,6 +135,11 @@ def kept(path: Path) -> Behaviour | None:
         return None
     tensors, _ = read_tensors(path)
     return Behaviour(**tensors)
+
+
+def seal(path: Path) -> str:
+    """32 hex digits that change with any byte of the file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
 
 
 def keep(path: Path, behaviour: Behaviour) -> None:

@@ -183,7 +183,7 @@ def evaluate(evaluation: Evaluation, say: Say) -> Path:
     evaluation.model.net.to(evaluation.device)
     _check_fit(evaluation)
     rank, world = rank_and_world()
-    with RunFolder.open(evaluation.workspace, run_info(evaluation), rank) as folder:
+    with RunFolder.open(evaluation.workspace, run_info(evaluation), rank, world) as folder:
         chunks, mine = remaining(evaluation, folder.done, rank, world)
         say(f"{folder.path.name}: {sum(map(len, chunks))} of {mine} images to do")
         _same_behaviour(evaluation, folder, say)
@@ -220,9 +220,14 @@ def _same_behaviour(evaluation: Evaluation, folder: RunFolder, say: Say) -> None
     """Refuses to continue a run whose network, or whose data, behave differently now."""
     path, net, data = folder.paths.behaviour, evaluation.model.net, evaluation.data
     count, device = len(evaluation.positions), evaluation.device
-    then = behaviour.kept(path)
+    sealed, then = folder.info.found.get("behaviour"), behaviour.kept(path)
     if then is None:
+        if sealed:
+            folder.warn(f"{path.name} was deleted: whether the network changed can't be checked")
         behaviour.keep(path, behaviour.observe(net, data, count, device))
+    if then is None or sealed is None:
+        folder.note({"behaviour": behaviour.seal(path)})
+    if then is None:
         return
     why, by_chance = behaviour.changed(net, data, count, device, then)
     if by_chance:

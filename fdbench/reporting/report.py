@@ -12,14 +12,14 @@ import click
 
 from fdbench import console
 from fdbench.errors import FdbenchError, unknown
-from fdbench.files import parse_json, write_atomically
+from fdbench.files import is_entry, parse_json, write_atomically
 from fdbench.reporting.chapters import build
 from fdbench.reporting.document import Report
 from fdbench.reporting.render.csv_tables import csv_table
 from fdbench.reporting.render.formats import RENDERERS, Renderer
 from fdbench.reporting.render.markdown import markdown_chapter
 from fdbench.reporting.selection import ALL, Selection, selected
-from fdbench.store import Workspace, is_entry, read_runs
+from fdbench.store import Workspace, read_runs
 
 _LIST = "report-files.json"  # what the last report wrote
 

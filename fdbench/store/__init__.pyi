@@ -24,7 +24,7 @@ from .set_json import SetInfo, Surrogate, read_set_info
 from .sets import AdvSet, SetFolder
 from .targets import read_targets, targets_digest, write_targets
 from .tensors import Damaged, read_sealed, read_tensors, write_sealed, write_tensors
-from .workspace import RunPaths, SetPaths, Workspace, entry, is_entry
+from .workspace import RunPaths, SetPaths, Workspace
 
 __all__ = [
     "CLEAN",
@@ -59,9 +59,7 @@ __all__ = [
     "as_images",
     "decode_row",
     "deepest",
-    "entry",
     "findings_about",
-    "is_entry",
     "locked",
     "now",
     "numbered_lines",

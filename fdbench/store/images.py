@@ -37,8 +37,13 @@ class Shard:
     tensors: Mapping[str, Tensor]  # (B, 3, H, W) each
 
     def images(self, reading: str, ids: Sequence[ImageId]) -> Images:
-        """The images of one reading, in the order of `ids`, in [0, 1]."""
+        """The images of one reading, in the order of `ids`, in [0, 1].
+
+        Raises FdbenchError if the shard lacks one of them.
+        """
         place = {image: i for i, image in enumerate(self.ids)}
+        if reading not in self.tensors or not place.keys() >= set(ids):
+            raise FdbenchError(f"a shard lacks images that it should hold under {reading}.")
         return as_images(self.tensors[reading][[place[image] for image in ids]])
 
 

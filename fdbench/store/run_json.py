@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fdbench.errors import BadValue, FdbenchError, SanityFailed
-from fdbench.files import parse_json, safe, write_atomically
+from fdbench.files import entry, parse_json, safe, write_atomically
 from fdbench.specs import AttackSpec, Parameters, TransferParameters, check_of, digest, parsed
 from fdbench.store.session import command_line, now
-from fdbench.store.workspace import entry
 
 FORMAT = 4  # of run.json and of the rows next to it
 _READABLE = (1, 2, 3, FORMAT)  # 1 stores PGD's parameters next to the threat, for every attack
@@ -149,6 +148,7 @@ _FOUND: dict[str, object] = {
     "observed": dict[str, int | float],  # evaluation/observation.py
     "network": dict[str, int | bool],  # outputs, draws; random, optimises
     "sanity": list[str],
+    "behaviour": str,  # evaluation/behaviour.py, seal
     "precision": dict[str, Any],
     "save_adv": str | None,
 }

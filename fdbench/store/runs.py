@@ -94,27 +94,33 @@ class RunFolder(Closing):
         self._began = self._saved = time.monotonic()
 
     @classmethod
-    def open(cls, workspace: Workspace, info: RunInfo, rank: int = 0) -> "RunFolder":
+    def open(
+        cls, workspace: Workspace, info: RunInfo, rank: int = 0, world: int = 1
+    ) -> "RunFolder":
         """Creates the run's folder, or resumes it after dropping this rank's torn last line.
 
         Raises FdbenchError if the folder can't be written, holds another run, or another process
-        is writing this rank's rows.
+        is writing this rank's rows, or (on rank 0) those of a rank that `world` processes lack:
+        one of an earlier, larger job, whose images would be judged twice.
         """
         path = workspace.run(info.name)
         journal = Journal(RunPaths(path).rows(rank))
         try:
             journal.trim()
             run = cls(path, info, rank, journal)
-            run._resume()
+            run._resume(() if rank else run.paths.rows_beyond(world))
         except BaseException:
             journal.close()
             raise
         return run
 
-    def _resume(self) -> None:
+    def _resume(self, beyond: Sequence[Path]) -> None:
         description = self.paths.description
         known = read_info(description) if description.is_file() else self.info
-        self._set_aside(known.key)
+        self._set_aside(self._journal, known.key)
+        for path in beyond:
+            with Journal(path) as left_behind:
+                self._set_aside(left_behind, known.key)
         rows, damaged, warnings = read_rows(self.path, known.key)
         warnings += damaged
         self.done = {row["image"] for row in rows}
@@ -134,13 +140,13 @@ class RunFolder(Closing):
         elif self.info != old:
             write_info(description, self.info)
 
-    def _set_aside(self, key: str) -> None:
-        """Takes damaged lines out of this rank's rows, with a warning: their images are redone."""
-        path = self.paths.rows(self.rank)
+    def _set_aside(self, journal: Journal, key: str) -> None:
+        """Takes damaged lines out of a file of rows, with a warning: their images are redone."""
+        path = journal.path
         bad = _rows_in(path, key)[1]
         if not bad:
             return
-        aside = self._journal.strike(tuple(bad))
+        aside = journal.strike(tuple(bad))
         number, reason = next(iter(bad.items()))
         text = (
             f"{path}, line {number} {reason} ({len(bad)} such lines): kept in {aside.name}, and "

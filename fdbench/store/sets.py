@@ -17,6 +17,7 @@ from torch import Tensor
 from fdbench.console import warn
 from fdbench.data import Dataset
 from fdbench.errors import BadValue, FdbenchError, unknown
+from fdbench.files import entry
 from fdbench.randomness import ImageId
 from fdbench.specs import AttackSpec, TransferParameters
 from fdbench.store.images import Shard, read_shard, write_shard
@@ -24,7 +25,7 @@ from fdbench.store.journal import Closing, Journal
 from fdbench.store.resuming import changes, merged
 from fdbench.store.set_index import CLEAN, Line, as_table, lines_of, read_lines
 from fdbench.store.set_json import SetInfo, read_set_info, write_set_info
-from fdbench.store.workspace import SetPaths, Workspace, entry
+from fdbench.store.workspace import SetPaths, Workspace
 from fdbench.types import Images, Labels
 
 
@@ -34,24 +35,35 @@ class SetFolder(Closing):
     `done` holds the (attacker, image) pairs that are stored, by any process.
     """
 
-    def __init__(self, path: Path, info: SetInfo, rank: int, journal: Journal) -> None:
+    def __init__(
+        self, path: Path, info: SetInfo, rank: int, journal: Journal, beyond: Sequence[Path]
+    ) -> None:
         self.path = path
         self.paths = SetPaths(path)
         self.info = info
         self.rank = rank
         _set_aside(journal, info.digest)
+        for index in beyond:
+            with Journal(index) as left_behind:
+                _set_aside(left_behind, info.digest)
         lines = read_lines(path, info.digest)
         self.done = {(line.attacker, image) for line in lines for image in line.ids}
         self._journal = journal
 
     @classmethod
     def open(
-        cls, workspace: Workspace, info: SetInfo, name: str | None = None, rank: int = 0
+        cls,
+        workspace: Workspace,
+        info: SetInfo,
+        name: str | None = None,
+        rank: int = 0,
+        world: int = 1,
     ) -> "SetFolder":
         """Creates the set, or resumes it after dropping this rank's torn last line.
 
         Raises BadValue if another set has that name, FdbenchError if the folder can't be written or
-        another process is writing this rank's index.
+        another process is writing this rank's index, or (on rank 0) that of a rank that `world`
+        processes lack.
         """
         path = workspace.adversarial_set(name or info.name)
         paths = SetPaths(path)
@@ -61,7 +73,7 @@ class SetFolder(Closing):
         journal = Journal(paths.index(rank))
         try:
             journal.trim()
-            folder = cls(path, info, rank, journal)
+            folder = cls(path, info, rank, journal, () if rank else paths.indices_beyond(world))
             folder._write_description(description)
         except BaseException:
             journal.close()

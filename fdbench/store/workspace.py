@@ -20,31 +20,10 @@ Free of torch.
 from dataclasses import dataclass
 from pathlib import Path
 
-from fdbench.errors import BadValue
+from fdbench.files import entry
 
 WEIGHTS = ".safetensors"
 UNFINISHED = ".resume"
-_LONGEST = 255  # bytes of a file's name: the limit of the usual file systems
-
-
-def is_entry(name: str) -> bool:
-    """Whether a file of that name can exist, and is in the folder it is looked for in."""
-    fits = len(name.encode("utf-8", "surrogateescape")) <= _LONGEST and name.isprintable()
-    return fits and name not in ("", ".", "..") and "/" not in name and "\\" not in name
-
-
-def entry(folder: Path, name: str) -> Path:
-    """A file or folder directly in `folder`: the gate for every name that becomes a path.
-
-    Names come from the command line, from run.json, from data sets. Raises BadValue for one that
-    would lead elsewhere, or that no file can have.
-    """
-    if not is_entry(name):
-        raise BadValue(
-            f"{name[:60]!r} can't be the name of a file in {folder}.\n"
-            f"A name has no / or \\, no control characters, and at most {_LONGEST} bytes."
-        )
-    return folder / name
 
 
 def below(folder: Path, names: str) -> Path:
@@ -72,6 +51,10 @@ class RunPaths:
     def all_rows(self) -> list[Path]:
         """The existing rows files of all processes."""
         return sorted(self.folder.glob("rows-*.jsonl"))
+
+    def rows_beyond(self, world: int) -> list[Path]:
+        """The existing rows files that none of `world` processes writes."""
+        return [path for path in self.all_rows() if path not in map(self.rows, range(world))]
 
     def notes(self, rank: int) -> Path:
         """What a process other than the first notes; the first one writes run.json."""
@@ -128,6 +111,10 @@ class SetPaths:
     def all_indices(self) -> list[Path]:
         """The existing index files of all processes."""
         return sorted(self.folder.glob("index-*.jsonl"))
+
+    def indices_beyond(self, world: int) -> list[Path]:
+        """The existing index files that none of `world` processes writes."""
+        return [path for path in self.all_indices() if path not in map(self.index, range(world))]
 
     @property
     def images(self) -> Path:

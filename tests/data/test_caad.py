@@ -92,6 +92,19 @@ def test_an_image_listed_twice_is_refused(root: Path) -> None:
         open_data(f"caad:{root}", "test")
 
 
+STRANGE = ["../up", "/etc/a", "a/b", "a" * 252, "a\x1b[1m", "a\\b"]
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_name_that_leads_out_of_the_folder_or_that_no_file_can_have_is_refused(
+    root: Path, name: str
+) -> None:
+    save_image(root.parent, "up")
+    write_table(root, *LINES, f"{name},http://z,1,2,Eve")
+    with pytest.raises(FdbenchError, match="An image's id is the name of its file"):
+        open_data(f"caad:{root}", "test")
+
+
 def test_a_malformed_table_is_refused(root: Path) -> None:
     write_table(root)
     with pytest.raises(FdbenchError, match="lists no images"):

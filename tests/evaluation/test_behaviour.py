@@ -14,10 +14,11 @@ from fdbench.attacks import PGD
 from fdbench.data import Dataset, open_data
 from fdbench.errors import FdbenchError
 from fdbench.evaluation import audit, evaluate, read_run
-from fdbench.evaluation.behaviour import LIMIT, PIXEL_LIMIT, difference, kept, observe
+from fdbench.evaluation.behaviour import LIMIT, PIXEL_LIMIT, difference, keep, kept, observe
 from fdbench.evaluation.evaluation import Evaluation
 from fdbench.models import RELATIVE, Model, weights_hash
-from fdbench.store import RunPaths, Workspace
+from fdbench.store import RunPaths, Workspace, read_info
+from fdbench.store.run_json import write_info
 from fdbench.verdict import deciding
 
 CPU = torch.device("cpu")
@@ -153,8 +154,31 @@ def test_verify_finds_changed_code_and_changed_images(tmp_path: Path) -> None:
     assert (verdict, "images are not those" in text) == ("fail", True)
 
 
-def test_runs_without_a_record_of_behaviour_are_verified_without_it(tmp_path: Path) -> None:
+def test_a_record_of_behaviour_that_was_deleted_or_changed_is_found(tmp_path: Path) -> None:
+    run = evaluate(job(tmp_path, Scaled()), silent)
+    path = RunPaths(run).behaviour
+    keep(path.with_name("other.safetensors"), observe(Scaled(2), DATA, 4, CPU))
+    path.with_name("other.safetensors").replace(path)
+    assert checks_of(run, Scaled())["behaviour"][0] == "fail"
+    path.unlink()
+    assert checks_of(run, Scaled())["behaviour"][0] == "fail"
+    assert kept(path) is None
+
+
+def test_a_run_whose_record_of_behaviour_was_deleted_continues_with_a_warning(
+    tmp_path: Path,
+) -> None:
     run = evaluate(job(tmp_path, Scaled()), silent)
     RunPaths(run).behaviour.unlink()
+    evaluate(job(tmp_path, Scaled()), silent)
+    warnings = read_info(RunPaths(run).description).warnings
+    assert "whether the network changed can't be checked" in "".join(warnings)
+    assert checks_of(run, Scaled())["behaviour"][0] == "pass"
+
+
+def test_runs_of_earlier_versions_have_no_record_of_behaviour(tmp_path: Path) -> None:
+    run = evaluate(job(tmp_path, Scaled()), silent)
+    RunPaths(run).behaviour.unlink()
+    info = read_info(RunPaths(run).description)
+    write_info(RunPaths(run).description, replace(info, found={}))
     assert checks_of(run, Scaled())["behaviour"][0] == "skipped"
-    assert kept(RunPaths(run).behaviour) is None

@@ -150,6 +150,32 @@ def test_second_writer_of_a_rank_is_refused_and_other_ranks_are_not(tmp_path: Pa
     RunFolder.open(Workspace(tmp_path), info()).close()
 
 
+def test_a_process_of_a_larger_job_that_is_still_alive_keeps_a_smaller_one_from_its_images(
+    tmp_path: Path,
+) -> None:
+    with RunFolder.open(Workspace(tmp_path), info(), rank=2, world=3):
+        RunFolder.open(Workspace(tmp_path), info(), rank=1, world=3).close()
+        RunFolder.open(Workspace(tmp_path), info(), world=3).close()
+        with pytest.raises(FdbenchError, match=r"another process is writing .*rows-2\.jsonl"):
+            RunFolder.open(Workspace(tmp_path), info(), world=2)
+    RunFolder.open(Workspace(tmp_path), info()).close()
+
+
+def test_a_damaged_line_of_a_rank_that_is_gone_is_set_aside_and_its_image_redone(
+    tmp_path: Path,
+) -> None:
+    with RunFolder.open(Workspace(tmp_path), info(), rank=1, world=2) as folder:
+        folder.append(rows(0, 1))
+    file = folder.paths.rows(1)
+    file.write_bytes(file.read_bytes().replace(b'"clean": ', b'"clean": 1', 1))
+    with RunFolder.open(Workspace(tmp_path), info()) as alone:
+        assert alone.done == {1}
+        alone.append(rows(0))
+    (run,) = read_runs(tmp_path)
+    assert sorted(row["image"] for row in run.rows) == [0, 1]
+    assert not run.damaged
+
+
 def append_forever(results: Path) -> None:
     with RunFolder.open(Workspace(results), info(images=10**6)) as folder:
         for start in range(0, 10**6, 50):

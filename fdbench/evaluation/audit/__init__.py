@@ -6,8 +6,8 @@ and each verdict is recomputed.
 
 What can't be detected: checksums are no signatures, so whoever computes them again can change what
 nothing else determines: times, environment, warnings and command in run.json, the distance and the
-verdicts of a run that kept no images (a transfer run keeps none: its set has them), or the whole
-run in place of another. Runs of formats 1 to 3 have weaker checksums, or none.
+verdicts of a run that kept no images (a transfer run's are in its set), or the whole run in place
+of another. Runs of formats 1 to 3 have weaker checksums, or none.
 """
 
 from collections.abc import Callable
@@ -80,7 +80,10 @@ def _check_behaviour(
     run: SavedRun, net: nn.Module | None, data: Dataset, device: torch.device
 ) -> Check:
     """Checks that the network answers as it did when the run began."""
-    then = behaviour.kept(run.paths.behaviour)
+    path, sealed = run.paths.behaviour, run.info.found.get("behaviour")
+    if sealed and not (path.is_file() and behaviour.seal(path) == sealed):
+        return Check("behaviour", "fail", f"{path.name} was deleted, or is not what was written")
+    then = behaviour.kept(path)
     if then is None:
         return Check("behaviour", "skipped", "this run predates records of behaviour")
     if net is None:

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from fdbench.evaluation.audit.labels import LabelCheck
+from fdbench.evaluation.audit.legality import LegalityCheck
 from fdbench.evaluation.audit.pngs import PngCheck
 from fdbench.evaluation.audit.saved_run import SavedRun
-from fdbench.evaluation.audit.shards import ShardCheck
+from fdbench.evaluation.audit.sources import source_of
 from fdbench.evaluation.audit.tally import Tally, listing
 from fdbench.evaluation.audit.verdicts import VerdictCheck, is_repeatable
 from fdbench.store import Check, Row
@@ -39,12 +40,14 @@ class ImageChecks:
         threat = Threat(run.info.attack.norm, run.info.attack.eps)
         self._run, self._net, self._device = run, net, device
         self._labels = LabelCheck(run)
-        self._shards = ShardCheck(run.paths.images, threat)
+        self._source, self._legality = source_of(run), LegalityCheck(threat)
         self._clean, self._adversarial = VerdictCheck("clean verdicts"), VerdictCheck("verdicts")
         self._pngs = PngCheck(run.paths, threat)
-        if not run.kept_images:
+        if not (run.kept_images or run.replays):
             why = f"the images were not kept; to keep them: {_command_to_keep(run)}"
-            _skip(why, *self._shards.tallies, self._adversarial.tally)
+            legality = self._legality
+            _skip(why, self._source.tally, legality.ball_and_box, legality.distances)
+            self._adversarial.tally.skip(why)
         if not self._pngs.there:
             _skip("no PNG images were kept (--save-adv png)", *self._pngs.tallies)
 
@@ -53,11 +56,11 @@ class ImageChecks:
         """All tallies, in the order shown."""
         return (
             self._labels.tally,
-            self._shards.shards,
-            self._shards.ball_and_box,
+            self._source.tally,
+            self._legality.ball_and_box,
             self._clean.tally,
             self._adversarial.tally,
-            self._shards.distances,
+            self._legality.distances,
             self._pngs.files,
             self._pngs.verdicts,
         )
@@ -82,7 +85,7 @@ class ImageChecks:
         if self._net is not None:
             recorded = [row["clean"] for row in rows]
             self._clean.look(self._net, batch.x, _names(rows, "clean"), recorded)
-        kept = {} if shard is None else self._shards.read(shard, rows, batch.x)
+        kept = self._source.read(shard, rows, batch.x)
         for reading, adv in kept.items():
             self._look_at_adversarial(reading, adv, rows, batch.x)
         for reading in rows[0]["pred"] if self._pngs.there else ():
@@ -93,9 +96,9 @@ class ImageChecks:
     def _look_at_adversarial(
         self, reading: str, adv: Images, rows: Sequence[Row], x: Images
     ) -> None:
-        self._shards.look(reading, adv, rows, x)
+        self._legality.look(reading, adv, rows, x)
         if self._net is not None:
-            recorded = [row["pred"][reading] for row in rows]
+            recorded = [row["pred"].get(reading, -1) for row in rows]
             self._adversarial.look(self._net, adv, _names(rows, reading), recorded)
 
     def results(self) -> list[Check]:

@@ -24,7 +24,9 @@ class LabelCheck:
         attack = run.info.attack
         self._kind = attack.targets if attack.targeted and attack.parameters.sees_network else ""
         self._wanted = read_targets(run.paths) if self._kind == "file" else None
-        if self._kind == "file" and self._wanted is None:
+        if self._kind == "file" and self._wanted is None and run.info.key:
+            self.tally.add(False, "targets.json, which holds the targets from a file, was deleted")
+        elif self._kind == "file" and self._wanted is None:
             self.tally.notes = " (the file of targets was not kept: they are not checked)"
         elif self._wanted is not None and (
             targets_digest(self._wanted) != run.info.further.get("targets")

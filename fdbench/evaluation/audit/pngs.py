@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fdbench.errors import FdbenchError
-from fdbench.evaluation.audit.shards import why_illegal
+from fdbench.evaluation.audit.legality import why_illegal
 from fdbench.evaluation.audit.tally import Tally
 from fdbench.store import Row, RunPaths, as_images, read_png, whole_pixels
 from fdbench.threat import Threat

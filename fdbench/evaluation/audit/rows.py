@@ -5,27 +5,38 @@ from collections.abc import Collection, Sequence
 from fdbench.evaluation.audit.saved_run import SavedRun
 from fdbench.evaluation.audit.tally import Tally, listing
 from fdbench.randomness import ImageId
+from fdbench.specs import digest
 from fdbench.store import Check, Row
 
 _LISTED = 5  # missing images that a check names
 
 
 def check_completeness(run: SavedRun, planned: Collection[ImageId]) -> Check:
-    """Checks that each planned image has one row: removed rows look like an unfinished run."""
+    """Checks that each planned image has one row: removed rows look like an unfinished run.
+
+    Two processes may have judged one image, if they agree; the report counts it once.
+    """
     images = [row["image"] for row in run.rows]
-    foreign = [image for image in images if image not in planned]
-    repeated = len(images) - len(set(images))
-    faults = [f"image {foreign[0]} is not one of those planned"] if foreign else []
-    faults += [f"{repeated} images have two rows"] if repeated else []
-    faults += ["the last row is followed by other bytes"] if run.torn and run.finished else []
-    count = f"{len(images)} of {run.info.images} images"
-    if faults or run.finished:
-        return listing("rows", faults, f"{count}, each once")
     judged = set(images)
+    foreign = [image for image in images if image not in planned]
+    repeated = len(images) - len(judged)
+    differing = len({digest(_outcome(row)) for row in run.rows}) - len(judged) if repeated else 0
+    faults = [f"image {foreign[0]} is not one of those planned"] if foreign else []
+    faults += [f"{differing} images have two rows that differ"] if differing else []
+    faults += ["the last row is followed by other bytes"] if run.torn and run.finished else []
+    count = f"{len(judged)} of {run.info.images} images"
+    if faults or run.finished:
+        twice = f", {repeated} of them twice, alike" if repeated else ", each once"
+        return listing("rows", faults, f"{count}{twice}")
     missing = [str(image) for image in planned if image not in judged]
     listed = ", ".join(missing[:_LISTED]) + (", ..." if len(missing) > _LISTED else "")
     text = f"unfinished: {count}, without {listed}; to continue: {run.info.command}"
     return Check("rows", "fail", text)
+
+
+def _outcome(row: Row) -> dict[str, object]:
+    """Returns what a second judgement of the image repeats."""
+    return {name: value for name, value in row.items() if name not in ("shard", "check")}
 
 
 def check_integrity(run: SavedRun) -> Check:

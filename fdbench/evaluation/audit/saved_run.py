@@ -43,9 +43,14 @@ class SavedRun:
         return bool(named) or self.paths.images.is_dir()
 
     @property
+    def replays(self) -> bool:
+        """Whether the run judged the images of a set."""
+        return not self.info.attack.parameters.sees_network
+
+    @property
     def finished(self) -> bool:
-        """Whether there are as many lines, valid or not, as planned images."""
-        return len(self.rows) + len(self.faults) >= self.info.images
+        """Whether there are as many judged images and invalid lines as planned images."""
+        return len({row["image"] for row in self.rows}) + len(self.faults) >= self.info.images
 
 
 def find_run(workspace: Workspace, given: str) -> Path:

@@ -14,10 +14,11 @@ from jaxtyping import UInt8
 from safetensors import SafetensorError, safe_open
 
 from fdbench.errors import FdbenchError
+from fdbench.files import entry
 from fdbench.randomness import ImageId
 from fdbench.reporting import outcomes
 from fdbench.reporting.all_or_nothing import Victim
-from fdbench.store import CLEAN, SetPaths, entry, read_lines, read_set_info
+from fdbench.store import CLEAN, SetPaths, read_lines, read_set_info
 
 IMAGES, ATTACKERS = 4, 5  # at most, in one picture of a report
 
