@@ -104,7 +104,8 @@ class _Session:
         torch.manual_seed(randomness.integer(seed, "network", batch.ids[0], 2**63))
         threat, target = Threat(spec.norm, spec.eps), self._targets(batch)
         judge = Referee(net, batch, threat, most)
-        scratch = BatchScratch(self.folder.paths.scratch(self.folder.rank), batch.ids)
+        folder = self.folder
+        scratch = BatchScratch(folder.paths.scratch(folder.rank), batch.ids, folder.info.key)
         self.net.begin(batch.label)
         subject = Subject(
             self.net, batch, target, threat, seed, judge, meter, self.classes, scratch, most

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fdbench.errors import FdbenchError
 from fdbench.files import parse_json, write_atomically
 from fdbench.specs import ModelSpec, TrainSpec, parsed
-from fdbench.store import read_tensors, write_tensors
+from fdbench.store import read_finished, write_sealed
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ def weights_hash(state: dict[str, Tensor]) -> str:
 def save_card(path: Path, state: dict[str, Tensor], card: Card) -> None:
     """Writes the weights with the card in their header, and the card as a JSON file."""
     text = json.dumps(asdict(card), indent=1)
-    write_tensors(path, state, {"card": text})
+    write_sealed(path, state, {"card": text})
     write_atomically(path.with_suffix(".json"), text + "\n")
 
 
 def load_card(path: Path) -> tuple[dict[str, Tensor], Card]:
     """Returns weights and card of a file from `save_card`, checked against their hash."""
-    tensors, metadata = read_tensors(path)
+    tensors, metadata = read_finished(path)
     if "card" not in metadata:
         raise FdbenchError(f"{path} has no card: it was not written by fdbench.")
     try:

@@ -104,6 +104,8 @@ class AttackSpec:
         parameters_class = PARAMETERS.get(attack, RecordedParameters)
         if attack != "pgd":
             given = {key: value for key, value in given.items() if not _pgd_default(key, value)}
+        if twice := sorted(given.keys() & options.keys()):
+            raise FdbenchError(f"{where}: {', '.join(twice)} is given twice.")
         return cls(**threat, parameters=parameters_class.of({**given, **options}, where))
 
 

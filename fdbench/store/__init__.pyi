@@ -23,7 +23,7 @@ from .set_index import CLEAN, Line, read_lines
 from .set_json import SetInfo, Surrogate, read_set_info
 from .sets import AdvSet, SetFolder
 from .targets import read_targets, targets_digest, write_targets
-from .tensors import Damaged, read_sealed, read_tensors, write_sealed, write_tensors
+from .tensors import Damaged, read_finished, read_sealed, read_tensors, write_sealed, write_tensors
 from .workspace import RunPaths, SetPaths, Workspace
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "now",
     "numbered_lines",
     "read_findings",
+    "read_finished",
     "read_info",
     "read_lines",
     "read_png",

@@ -1,15 +1,15 @@
 """The doctor's findings, a JSON file for each network, data set and threat. Free of torch."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from fdbench.errors import FdbenchError
+from fdbench.errors import FdbenchError, SanityFailed
 from fdbench.files import parse_json, safe, write_atomically
 from fdbench.specs import digest, parsed
 from fdbench.store.run_json import RunInfo
+from fdbench.store.sealing import sealed_json, unsealed
 from fdbench.store.workspace import Workspace
 from fdbench.units import print_size
 
@@ -107,7 +107,7 @@ def write_unfinished(workspace: Workspace, findings: Findings) -> None:
 
 
 def _write(path: Path, findings: Findings) -> Path:
-    write_atomically(path, json.dumps(asdict(findings), indent=2) + "\n")
+    write_atomically(path, sealed_json(asdict(findings)))
     return path
 
 
@@ -126,17 +126,20 @@ def read_unfinished(workspace: Workspace, about: Findings) -> tuple[Check, ...]:
 
 def _read(path: Path) -> Findings:
     """The findings in one file. Raises FdbenchError for an invalid field or verdict."""
+    remedy = "Move it away, and run `fdbench doctor` again."
     try:
-        table = parse_json(path.read_bytes())
+        written = dict(parse_json(path.read_bytes()))
+        table = unsealed(written, path, remedy, old=True)
         checks = [parsed(Check, check, "a check") for check in table["checks"]]
         findings = parsed(Findings, {**table, "checks": checks}, "the file")
+    except SanityFailed:
+        raise
     except (ValueError, TypeError, KeyError, FdbenchError) as reason:
-        raise FdbenchError(
-            f"{path} is not what the doctor wrote: {reason}.\nMove it away, and run "
-            "`fdbench doctor` again."
-        ) from reason
+        raise FdbenchError(f"{path} is not what the doctor wrote: {reason}.\n{remedy}") from reason
     if any(check.verdict not in VERDICTS for check in checks):
         raise FdbenchError(f"{path} is not what the doctor wrote: verdicts are {VERDICTS}.")
+    if "check" in written and path.stem != findings.name:
+        raise SanityFailed(f"{path} holds the findings of {findings.name}.\n{remedy}")
     return findings
 
 

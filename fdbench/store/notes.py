@@ -6,17 +6,17 @@ The first process writes its own into run.json; each other one has a file, so th
 another's. Free of torch.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fdbench.errors import FdbenchError
+from fdbench.errors import FdbenchError, SanityFailed
 from fdbench.files import parse_json, write_atomically
 from fdbench.specs import parsed
 from fdbench.store.resuming import merged
 from fdbench.store.run_json import RunInfo, check_found
+from fdbench.store.sealing import sealed_json, unsealed
 from fdbench.store.workspace import RunPaths
 
 Counts = Mapping[str, int | float]
@@ -27,8 +27,8 @@ SEEN = ("network", "observed")  # in RunInfo.found: each process has its own
 def write_notes(paths: RunPaths, rank: int, info: RunInfo) -> None:
     """Writes a process's warnings and what it saw."""
     seen = {key: info.found[key] for key in SEEN if key in info.found}
-    table = {"warnings": list(info.warnings), "found": seen}
-    write_atomically(paths.notes(rank), json.dumps(table, indent=2) + "\n")
+    table = {"run": info.key, "warnings": list(info.warnings), "found": seen}
+    write_atomically(paths.notes(rank), sealed_json(table))
 
 
 def own_notes(paths: RunPaths, rank: int, info: RunInfo) -> RunInfo:
@@ -36,7 +36,7 @@ def own_notes(paths: RunPaths, rank: int, info: RunInfo) -> RunInfo:
     others = {key: value for key, value in info.found.items() if key not in SEEN}
     if not paths.notes(rank).is_file():
         return replace(info, found=others)
-    mine = _read(paths.notes(rank))
+    mine = _read(paths.notes(rank), info.key)
     warnings = merged(info.warnings, mine.warnings)
     return replace(info, found={**others, **mine.found}, warnings=warnings)
 
@@ -44,7 +44,7 @@ def own_notes(paths: RunPaths, rank: int, info: RunInfo) -> RunInfo:
 def with_notes(paths: RunPaths, info: RunInfo) -> RunInfo:
     """Returns the description with the notes of every process."""
     for path in paths.all_notes():
-        notes = _read(path)
+        notes = _read(path, info.key)
         found = _together(info.found, notes.found)
         info = replace(info, found=found, warnings=merged(info.warnings, notes.warnings))
     return info
@@ -70,12 +70,16 @@ def added(one: Counts, other: Counts) -> dict[str, int | float]:
 class _Notes:
     warnings: tuple[str, ...]
     found: Mapping[str, Any]
+    run: str | None = None  # RunInfo.key; None: written by an earlier version
 
 
-def _read(path: Path) -> _Notes:
+def _read(path: Path, run: str) -> _Notes:
     try:
-        notes = parsed(_Notes, parse_json(path.read_bytes()), str(path))
-    except (OSError, ValueError) as reason:
+        table = unsealed(dict(parse_json(path.read_bytes())), path, "Move it away.", old=True)
+        notes = parsed(_Notes, table, str(path))
+    except (OSError, ValueError, TypeError) as reason:
         raise FdbenchError(f"{path} is not what fdbench wrote: {reason}. Move it away.") from reason
     check_found(notes.found, str(path))
+    if notes.run not in (None, run):
+        raise SanityFailed(f"{path} belongs to another run. Move it away.")
     return notes

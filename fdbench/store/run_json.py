@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fdbench.errors import BadValue, FdbenchError, SanityFailed
+from fdbench.errors import BadValue, FdbenchError
 from fdbench.files import entry, parse_json, safe, write_atomically
 from fdbench.specs import AttackSpec, Parameters, TransferParameters, check_of, digest, parsed
+from fdbench.store.sealing import sealed_json, unsealed
 from fdbench.store.session import command_line, now
 
 FORMAT = 4  # of run.json and of the rows next to it
@@ -127,11 +128,10 @@ def read_info(path: Path) -> RunInfo:
     if version not in _READABLE:
         readable = " and ".join(map(str, _READABLE))
         raise FdbenchError(f"{path} has format {version!r}; this fdbench reads {readable}.")
-    if version > _UNSEALED and table.pop("check", None) != _check(written):
-        raise SanityFailed(
-            f"{path} was edited: its check does not fit its content.\n"
-            f"Put back what fdbench wrote, or move {path.parent} away and run the attack again."
-        )
+    if version > _UNSEALED:
+        remedy = f"Put back what fdbench wrote, or move {path.parent} away and attack again."
+        unsealed(written, path, remedy, old=False)
+        del table["check"]
     parts = {"model": ModelInfo, "data": DataInfo}
     for key, cls in parts.items():
         table[key] = parsed(cls, table.get(key), f"{path}, {key}")
@@ -173,11 +173,5 @@ def _check_set(path: Path, parameters: Parameters) -> None:
 def write_info(path: Path, info: RunInfo) -> None:
     """Writes `info` to a run.json, completely or not at all."""
     table = {"name": info.name, **asdict(info), "attack": info.attack.plain}
-    if info.format > _UNSEALED:
-        table["check"] = _check(json.loads(json.dumps(table)))  # as it is read: tuples are lists
-    write_atomically(path, json.dumps(table, indent=2) + "\n")
-
-
-def _check(table: Mapping[str, Any]) -> str:
-    """The digest of everything in a run.json but itself."""
-    return digest({key: value for key, value in table.items() if key != "check"})
+    sealed = info.format > _UNSEALED
+    write_atomically(path, sealed_json(table) if sealed else json.dumps(table, indent=2) + "\n")

@@ -12,19 +12,22 @@ from fdbench.console import warn
 from fdbench.randomness import ImageId
 from fdbench.store.tensors import Damaged, read_sealed, write_sealed
 
-_OWNER = "batch"  # metadata: the hash of the batch and the version
+_OWNER = "batch"  # metadata: the hash of the run, the batch and the version
 
 
 class BatchScratch:
     """A file of intermediate results of one batch of images.
 
-    A file left by another batch or another version of fdbench is ignored, a damaged one removed
-    with a warning: the batch starts over.
+    A file left by another run, another batch or another version of fdbench is ignored, a damaged
+    one removed with a warning: the batch starts over.
+
+    Args:
+        run: RunInfo.key.
     """
 
-    def __init__(self, path: Path, ids: Sequence[ImageId]) -> None:
+    def __init__(self, path: Path, ids: Sequence[ImageId], run: str = "") -> None:
         self.path = path
-        owner = json.dumps([version("fdbench"), *ids])
+        owner = json.dumps([version("fdbench"), run, *ids])
         self._owner = hashlib.sha256(owner.encode()).hexdigest()
 
     def load(self) -> dict[str, Tensor] | None:

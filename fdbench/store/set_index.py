@@ -55,6 +55,8 @@ def lines_of(path: Path, of_set: str) -> tuple[list[Line], dict[int, str]]:
             line = parsed(Line, table, f"line {number}")
             if len(line.targets) not in (0, len(line.ids)):
                 raise ValueError(f"it has {len(line.targets)} targets for {len(line.ids)} images")
+            if not set(line.unattacked) <= set(line.ids):
+                raise ValueError("it names unattacked images that it does not hold")
             lines[number] = line, check is not None
         except (ValueError, TypeError, AttributeError, FdbenchError) as reason:
             bad[number] = str(reason)

@@ -1,6 +1,5 @@
 """The description of a set of adversarial images, set.json. Free of torch."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from fdbench.errors import FdbenchError
 from fdbench.files import parse_json, safe, write_atomically
 from fdbench.specs import AttackerSpec, digest, parsed
 from fdbench.store.run_json import DataInfo
+from fdbench.store.sealing import sealed_json, unsealed
 from fdbench.store.session import command_line, now
 from fdbench.units import print_size
 
@@ -91,21 +91,23 @@ class SetInfo:
 def write_set_info(path: Path, info: SetInfo) -> None:
     """Writes a set.json, completely or not at all."""
     table = {"name": path.parent.name, "digest": info.digest, **asdict(info)}
-    write_atomically(path, json.dumps(table, indent=2) + "\n")
+    write_atomically(path, sealed_json(table))
 
 
 def read_set_info(path: Path) -> SetInfo:
     """The SetInfo in a set.json. Raises FdbenchError if it is malformed or was edited."""
     try:
-        table = parse_json(path.read_bytes())
-        version = table.pop("format")
-        del table["name"]  # the folder's name
-        written = table.pop("digest")
+        written = dict(parse_json(path.read_bytes()))
+        derived = ("format", "name", "digest")  # the folder's name; the identity's digest
+        version, _, of_identity = (written[key] for key in derived)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as reason:
         raise FdbenchError(f"{path} is not a set's description: {reason!r}.") from reason
     if version != FORMAT:
         raise FdbenchError(f"{path} has format {version!r}; this fdbench reads format {FORMAT}.")
     where = str(path)
+    remedy = f"Put back what fdbench wrote, or move {path.parent} away and make the set again."
+    table = unsealed(written, path, remedy, old=True)
+    table = {key: value for key, value in table.items() if key not in derived}
     table["data"] = parsed(DataInfo, table.get("data"), where)
     for key, cls in {"attackers": AttackerSpec, "surrogates": Surrogate}.items():
         rows = table.get(key) or []
@@ -113,6 +115,6 @@ def read_set_info(path: Path) -> SetInfo:
             raise FdbenchError(f"{where}: {key} can't be {rows!r}: expected a list.")
         table[key] = [parsed(cls, row, f"{where}, {key}") for row in rows]
     info = parsed(SetInfo, table, where)
-    if info.digest != written:
+    if info.digest != of_identity:
         raise FdbenchError(f"{path} was edited: its digest no longer matches its content.")
     return info

@@ -72,6 +72,21 @@ def read_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, metadata
 
 
+def read_finished(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Reads what `write_sealed` wrote, or what an earlier version wrote without a digest.
+
+    Raises FdbenchError if it is malformed, or does not fit the digest it has.
+    """
+    tensors, metadata = read_tensors(path)
+    seal = metadata.pop(_SEAL, None)
+    if seal is not None and seal != _seal(tensors, metadata):
+        raise FdbenchError(
+            f"{path} is not what was written: its content does not fit its digest.\n"
+            "Copy it again from where it came from, or train again."
+        )
+    return tensors, metadata
+
+
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and metadata of a file. Raises FdbenchError if it is missing or malformed.
 

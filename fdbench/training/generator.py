@@ -17,7 +17,7 @@ from fdbench.data import Dataset
 from fdbench.files import write_atomically
 from fdbench.machine import environment
 from fdbench.models import weights_hash
-from fdbench.store import Surrogate, Workspace, write_tensors
+from fdbench.store import Surrogate, Workspace, write_sealed
 from fdbench.training.learner import Learner, Lesson, Loader
 from fdbench.training.state import Identity, Position, plain, refuse_other
 from fdbench.types import Batch, Images, Labels, Logits
@@ -191,5 +191,5 @@ class GeneratorLearner(Learner):
             "weights": weights_hash(state),
         }
         text = json.dumps(card, indent=1)
-        write_tensors(self.weights, state, {"attacker": text})
+        write_sealed(self.weights, state, {"attacker": text})
         write_atomically(self.weights.with_suffix(".json"), text + "\n")

@@ -615,7 +615,7 @@ def test_a_changed_byte_of_the_weights_exits_with_3(trained: Path, tmp_path: Pat
     weights.write_bytes(content)
     result = command(folder, "--results", results, "--json")
     assert result.exit_code == 3
-    assert "the weights are not the ones its card was written for" in result.stderr
+    assert "mine.safetensors is not what was written" in result.stderr
     now = {one["check"]: one["verdict"] for one in json.loads(result.stdout)[0]["checks"]}
     assert now["weights"] == "fail"
     assert now["ball and box"] == "pass"

@@ -86,7 +86,7 @@ def as_json(table: object) -> bytes:
 
 
 def resealed(table: Any) -> bytes:
-    """A run.json whose check fits what was edited."""
+    """A JSON file whose check fits what was edited."""
     if isinstance(table, dict) and "check" in table:
         table["check"] = digest({key: value for key, value in table.items() if key != "check"})
     return as_json(table)
@@ -139,7 +139,7 @@ def rows(folder: Path) -> Target:
 def json_file(path: Path, table: object, read: Callable[[], object]) -> Target:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(as_json(table))
-    return Target(path, read, lambda rng: as_json(edited(rng, table)))
+    return Target(path, read, lambda rng: resealed(edited(rng, table)))
 
 
 def notes(folder: Path) -> Target:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from madeup import examined, info
 
-from fdbench.errors import FdbenchError
+from fdbench.errors import FdbenchError, SanityFailed
 from fdbench.store import Workspace
 from fdbench.store.findings import (
     Check,
@@ -145,18 +145,31 @@ def test_a_file_of_the_first_version_is_read_but_its_threat_is_unknown(tmp_path:
     assert findings_about([old], [RUN]) == ["doctor has not seen this threat: r20"]
 
 
+def unsealed(path: Path) -> dict[str, Any]:
+    table: dict[str, Any] = json.loads(path.read_text())
+    del table["check"]
+    return table
+
+
+def test_edited_findings_are_refused_by_name(tmp_path: Path) -> None:
+    path = write_findings(tmp_path, FINDINGS)
+    path.write_text(path.read_text().replace("skipped", "pass", 1))
+    with pytest.raises(SanityFailed, match=rf"{path.name} was edited"):
+        read_findings(tmp_path)
+
+
 @pytest.mark.parametrize(
     "change", [{"checks": [{"check": "x"}]}, {"weights": 3}, {"more": 1}, {"checks": 3}]
 )
 def test_malformed_findings_are_refused_by_name(tmp_path: Path, change: dict[str, object]) -> None:
     path = write_findings(tmp_path, FINDINGS)
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    path.write_text(json.dumps({**unsealed(path), **change}))
     with pytest.raises(FdbenchError, match=rf"{path.name} is not what the doctor wrote"):
         read_findings(tmp_path)
 
 
 def test_a_verdict_is_one_of_three(tmp_path: Path) -> None:
     path = write_findings(tmp_path, FINDINGS)
-    path.write_text(path.read_text().replace("skipped", "perhaps", 1))
+    path.write_text(json.dumps(unsealed(path)).replace("skipped", "perhaps", 1))
     with pytest.raises(FdbenchError, match="verdicts are"):
         read_findings(tmp_path)

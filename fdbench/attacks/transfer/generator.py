@@ -19,7 +19,7 @@ from fdbench.errors import BadValue, FdbenchError
 from fdbench.files import parse_json
 from fdbench.models import fill, weights_hash
 from fdbench.specs import Knobs, check_of
-from fdbench.store import read_tensors
+from fdbench.store import read_finished
 from fdbench.types import Images
 
 _EPS_SCALE = 16.0  # maps eps 16/255 to about 1 in the input channel for eps
@@ -73,7 +73,7 @@ def load_painter(path: Path) -> tuple[Painter, dict[str, Any]]:
             f"no trained generator {path}.\nTrain one: fdbench train-attacker --surrogate MODEL "
             f"--data DATA --name {path.stem}\nor leave this attacker out."
         )
-    tensors, metadata = read_tensors(path)
+    tensors, metadata = read_finished(path)
     if "attacker" not in metadata:
         raise FdbenchError(
             f"{path} holds no generator: it was not written by `fdbench train-attacker`."

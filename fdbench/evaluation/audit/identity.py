@@ -40,4 +40,9 @@ def check_data(run: SavedRun, data: Dataset) -> Check:
     given = _in_words(data.fingerprint, len(data), data.split)
     expected = _in_words(wanted.fingerprint, wanted.count, wanted.split)
     same = data.fingerprint == wanted.fingerprint and given == expected
-    return listing("data", [] if same else [f"{given}; the run's were {expected}"], given)
+    faults = [] if same else [f"{given}; the run's were {expected}"]
+    if data.classes != wanted.classes:
+        faults.append(f"{data.classes} classes; run.json says {wanted.classes}")
+    if wanted.px not in (None, data.px):
+        faults.append(f"{data.px} px; run.json says {wanted.px}")
+    return listing("data", faults, given)
