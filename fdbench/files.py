@@ -101,6 +101,8 @@ def parse_json(text: str | bytes) -> Any:
         value = json.loads(content)
     except RecursionError as reason:
         raise ValueError("its brackets are nested too deeply") from reason
+    except UnicodeDecodeError as reason:  # its text would hold the whole file
+        raise ValueError(f"it is not UTF-8 at byte {reason.start}") from reason
     brackets = content.count(b"[") + content.count(b"{")
     if brackets > _DEEPEST or b"\\u" in content or _DIGITS.search(content):
         _refuse_extremes(value, 0)

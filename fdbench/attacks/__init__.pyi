@@ -1,7 +1,9 @@
+from .apgd import APGD
 from .autoattack.attack import AutoAttack, square
 from .catalogue import ATTACKS, LOSSES, checked, parameters_of
+from .fast import Fast
 from .foolbox import Foolbox, check_foolbox, foolbox_attacks, foolbox_norm, parse_foolbox_settings
-from .losses import Loss, cross_entropy, dlr, margin
+from .losses import Loss, cross_entropy, dlr, margin, probability_margin
 from .pgd import PGD, gradient, last_iterate, random_start, trajectory
 from .protocol import DRAWS, Attack, Draws, Judge, NoScratch, Reading, Scratch, Subject, Tick
 from .replay import Replay
@@ -19,6 +21,7 @@ from .transfer import (
 )
 
 __all__ = [
+    "APGD",
     "ATTACKS",
     "DRAWS",
     "LOSSES",
@@ -28,6 +31,7 @@ __all__ = [
     "AutoAttack",
     "Draws",
     "Ensemble",
+    "Fast",
     "Foolbox",
     "Judge",
     "Loss",
@@ -59,6 +63,7 @@ __all__ = [
     "margin",
     "parameters_of",
     "parse_foolbox_settings",
+    "probability_margin",
     "random_start",
     "square",
     "trajectory",

@@ -11,6 +11,8 @@ ATTACKS: Registry["attacks.Attack"] = Registry(
     group="fdbench.attacks",
     built_in={
         "pgd": lambda: attacks.PGD(),
+        "fast": lambda: attacks.Fast(),
+        "apgd": lambda: attacks.APGD(),
         "autoattack": lambda: attacks.AutoAttack(),
         "foolbox": lambda: attacks.Foolbox(),
     },
@@ -26,6 +28,7 @@ LOSSES: Registry["attacks.Loss"] = Registry(
         "ce": lambda: attacks.cross_entropy,
         "margin": lambda: attacks.margin,
         "dlr": lambda: attacks.dlr,
+        "pm": lambda: attacks.probability_margin,
     },
     fits=callable,
     wanted="a function (logits, label, target or None) -> (B,) values",

@@ -36,6 +36,14 @@ def margin(logits: Logits, label: Labels, target: Labels | None) -> Values:
     return _chosen(logits, target) - _best_other(logits, target)
 
 
+def probability_margin(logits: Logits, label: Labels, target: Labels | None) -> Values:
+    """The margin of probabilities: a wrong class's above the label's.
+
+    Its gradient fades where the network is sure, either way.
+    """
+    return margin(logits.softmax(1), label, target)
+
+
 def dlr(logits: Logits, label: Labels, target: Labels | None) -> Values:
     """Difference of logits ratio: invariant to shift and scale (Croce and Hein 2020, Eq. 6, 7).
 

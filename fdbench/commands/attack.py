@@ -163,7 +163,6 @@ _FOOLBOX = "It is one of Foolbox's: fdbench attack foolbox --attack {}"
 # What to type for attacks that are known by a name of their own.
 _HINTS = {
     "fgsm": "FGSM is one step of PGD: fdbench attack pgd --iters 1 --clean-start --alpha EPS",
-    "apgd": "It is part of AutoAttack: fdbench attack autoattack",
     "square": "It is part of AutoAttack: fdbench attack autoattack",
     "fab": "It is part of AutoAttack: fdbench attack autoattack",
     "cw": _FOOLBOX.format("L2CarliniWagnerAttack --norm l2 --eps 0.5"),

@@ -2,7 +2,16 @@ from .attention import attend
 from .catalogue import DENOISERS, OFFERED, ZOO, denoise_choices
 from .checkpoint import Card, fill, load_card, save_card, weights_hash
 from .defences.preprocessed import Preprocessed
-from .denoise import BilateralDot, BilateralGauss, Mean, Median, NonlocalDot, NonlocalGauss, Null
+from .denoise import (
+    BilateralDot,
+    BilateralGauss,
+    DenoiseBlock,
+    Mean,
+    Median,
+    NonlocalDot,
+    NonlocalGauss,
+    Null,
+)
 from .fast import RELATIVE, Folded, accelerate
 from .load import Model, in_memory_model, open_model
 from .outputs import logits_of
@@ -24,6 +33,7 @@ __all__ = [
     "BilateralGauss",
     "Card",
     "Defense",
+    "DenoiseBlock",
     "Folded",
     "Foreign",
     "Mean",

@@ -4,7 +4,7 @@ Which attacks see the network, the attack's table columns, whether two runs may 
 whether a run's attack is the one a published number is about. Free of torch.
 """
 
-from fdbench.specs import AttackSpec, AutoAttackParameters, PGDParameters, TransferParameters
+from fdbench.specs import AttackSpec, PGDParameters, TransferParameters
 from fdbench.units import print_size
 
 Value = str | int | float | None  # a table's cell
@@ -45,8 +45,7 @@ def budgets_asked(spec: AttackSpec) -> list[str]:
 
 def stages(spec: AttackSpec) -> tuple[str, ...]:
     """The attacks that run in turn, each on the images still robust; empty if there is one."""
-    parameters = spec.parameters
-    return parameters.stages if isinstance(parameters, AutoAttackParameters) else ()
+    return spec.parameters.stages
 
 
 def attack_columns(spec: AttackSpec, budget: str, iters: int | None) -> dict[str, Value]:

@@ -168,16 +168,31 @@ def _above_clean(run: Run) -> str:
     return ""
 
 
-def _square_breaks_more(run: Run) -> str:
-    """AutoAttack's own check: an attack without gradients beats those with them."""
+# Stages that do without the network's own gradient, and what to do where they find more.
+_WITHOUT_GRADIENT = {
+    "square": (
+        "Square, which needs no gradient,",
+        "gradients are masked, or these attacks are too weak here; for more of Square: "
+        "fdbench attack autoattack --only square",
+    ),
+    "identity": (
+        "the identity as the gradient of the network's own operations",
+        "these operations mask gradients: quote no robust accuracy from attacks without it",
+    ),
+}
+
+
+def _masked_from_its_stages(run: Run) -> str:
+    """AutoAttack's own check, and the fast verdict's guard: other ways beat the gradient."""
     broken = Counter(row.get("broken_by") for row in run.rows)
-    others = [name for name in stages(run.info.attack) if name not in ("square", "clean")]
-    if not others or broken["square"] <= max(1, SQUARE * len(run.rows)):
-        return ""
-    return (
-        f"Square, which needs no gradient, broke {broken['square']} of {len(run.rows)} images that "
-        f"{', '.join(others)} did not: gradients are masked, or these attacks are too weak here"
-    )
+    others = [name for name in stages(run.info.attack) if name not in _WITHOUT_GRADIENT]
+    lines = [
+        f"{who} broke {broken[name]} of {len(run.rows)} images that {', '.join(others)} did not: "
+        f"{what}"
+        for name, (who, what) in _WITHOUT_GRADIENT.items()
+        if others and broken[name] > max(1, SQUARE * len(run.rows))
+    ]
+    return "; ".join(lines)
 
 
 def _optimises(run: Run) -> str:
@@ -194,7 +209,7 @@ RULES: tuple[Rule, ...] = (
     _loss_not_raised,
     _probabilities,
     _random,
-    _square_breaks_more,
+    _masked_from_its_stages,
     _optimises,
     _other_classes,
     _at_chance,

@@ -92,7 +92,7 @@ def published(info: RunInfo) -> tuple[Published, ...]:
     name, train = info.model.name, info.model.train
     if name not in recipe_files("models") or info.data.split != "test":
         return ()
-    wanted = info.data.name, "clean" if train and train["clean"] else "adversarial"
+    wanted = info.data.name, "clean" if train and train.get("clean") else "adversarial"
     return tuple(row for row in model_recipe(name).published if (row.data, row.trained) == wanted)
 
 

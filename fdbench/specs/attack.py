@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fdbench.errors import BadValue, FdbenchError
+from fdbench.specs.apgd import APGDParameters, FastParameters
 from fdbench.specs.autoattack import AutoAttackParameters
 from fdbench.specs.foolbox import FoolboxParameters
 from fdbench.specs.parameters import Parameters, RecordedParameters
@@ -22,6 +23,8 @@ _THREAT_AND_GOAL = {"attack": str, "norm": str, "eps": float, "targeted": bool, 
 # The built-in attacks: run.json and tables can be read without importing an attack.
 PARAMETERS: dict[str, type[Parameters]] = {
     "pgd": PGDParameters,
+    "fast": FastParameters,
+    "apgd": APGDParameters,
     "autoattack": AutoAttackParameters,
     "foolbox": FoolboxParameters,
     "transfer": TransferParameters,

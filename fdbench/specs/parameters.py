@@ -101,6 +101,13 @@ class Parameters:
             if one.metadata.get("size") and value is not None:
                 check_size(value, norm, one.name)
 
+    def check_least(self) -> None:
+        """Raises BadValue for a number below the least that its field allows."""
+        for one in fields(self):
+            value, least = getattr(self, one.name), one.metadata.get("least")
+            if least is not None and value is not None and value < least:
+                raise BadValue(f"--{one.name} must be {least} or more, got {value}.")
+
     @property
     def plain(self) -> dict[str, Any]:
         """The parameters as stored in run.json and batteries."""
@@ -130,6 +137,11 @@ class Parameters:
         """
         values = {one.name: (getattr(self, one.name), one.default) for one in fields(self)}
         return tuple(f"{name} {value}" for name, (value, usual) in values.items() if value != usual)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The attacks that it runs in turn, each on the images still robust; () if it is one."""
+        return ()
 
     @property
     def budgets(self) -> tuple[int, ...]:

@@ -26,7 +26,8 @@ class Row(TypedDict):
     distance: Annotated[float, "from the clean image to the last reading, in the attack's norm"]
     first_wrong: NotRequired[Annotated[int | None, "the last reading's first wrong iterate"]]
     first_wrong_by: NotRequired[Annotated[dict[str, int | None], "the same, for every reading"]]
-    broken_by: NotRequired[Annotated[str | None, "AutoAttack's stage that broke it, or clean"]]
+    broken_by: NotRequired[Annotated[str | None, "the attack's stage that broke it, or clean"]]
+    passes: NotRequired[Annotated[int, "forward and backward passes spent on the image"]]
     draws: NotRequired[
         Annotated[dict[str, int], "of a random network: in how many passes it is right"]
     ]

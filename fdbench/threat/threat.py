@@ -37,7 +37,7 @@ class Threat:
         """Projects `adv` onto the ball, then the box, which keeps it inside both."""
         return (x + self.geometry.clip(adv - x, self.eps)).clamp(0, 1)
 
-    def move(self, adv: Images, grad: Images, alpha: float) -> Images:
+    def move(self, adv: Images, grad: Images, alpha: float | Tensor) -> Images:
         """Takes one step of length `alpha` along the steepest ascent in this norm.
 
         Raises BadValue for a norm without steps.
