@@ -25,9 +25,10 @@ Facts = dict[str, int | float]  # in run.json, `found`: counts of images, and a 
 
 
 class Watched(nn.Module):
-    """The attacked network; counts images without any gradient in a batch's first backward pass.
+    """The attacked network; counts its passes, and images without a gradient.
 
-    Only images that it gets right there: where the label ranks third, the DLR loss is constant.
+    Looked at in a batch's first backward pass, and only images that it gets right there: where the
+    label ranks third, the DLR loss is constant.
     Raises NoGradient where an attack wants a gradient, and the network cuts it.
     """
 
@@ -36,13 +37,15 @@ class Watched(nn.Module):
         self.net = net
         self._label: Labels | None = None
         self._seen: list[tuple[Tensor, Tensor]] = []  # how many images; how many have no gradient
+        self._passes = 0  # images forward, and back where a gradient can follow
 
     def begin(self, label: Labels) -> None:
         """Forgets the last batch; `label` is the next one's."""
-        self._label, self._seen = label, []
+        self._label, self._seen, self._passes = label, [], 0
 
     def forward(self, x: Images) -> Logits:
         logits: Logits = self.net(x)
+        self._passes += len(x) * (2 if x.requires_grad else 1)
         if x.requires_grad and not logits.requires_grad:
             raise NoGradient
         if x.requires_grad and not self._seen:
@@ -62,8 +65,12 @@ class Watched(nn.Module):
             self._seen.append((right.sum(), (zero & right).sum()))
 
     def facts(self) -> Facts:
-        """How many right images were differentiated, and how many of these have a zero gradient."""
+        """How many right images were differentiated, and how many of these have a zero gradient.
+
+        And the attack's passes of one image, forward and backward each counted once.
+        """
         return {
+            "passes": self._passes,
             "differentiated": sum(int(count) for count, _ in self._seen),
             "zero_gradient": sum(int(zero) for _, zero in self._seen),
         }

@@ -67,7 +67,7 @@ def test_a_sound_network_gets_no_warning_and_its_facts_are_counted(tmp_path: Pat
     observed = run.info.found["observed"]
     assert observed.pop("rise") > 0
     assert 20 < observed.pop("differentiated") < 60  # right at the random start
-    counts = {"images": 60, "moved": 60, "raised": 60}
+    counts = {"images": 60, "passes": 60 * 5 * 2, "moved": 60, "raised": 60}
     assert observed == {**counts, "zero_gradient": 0, "in_unit_interval": 0}
 
 
@@ -185,9 +185,9 @@ def test_only_a_batchs_first_gradient_is_looked_at() -> None:
         leaf = torch.zeros(size, 3, 2, 2, requires_grad=True)
         watched(leaf)  # a forward pass alone
         torch.autograd.grad((watched(leaf) * torch.arange(size)[:, None]).sum(), leaf)
-    assert watched.facts() == {"differentiated": 3, "zero_gradient": 1}
+    assert watched.facts() == {"passes": 32, "differentiated": 3, "zero_gradient": 1}
     watched.begin(torch.zeros(2, dtype=torch.int64))
-    assert watched.facts() == {"differentiated": 0, "zero_gradient": 0}
+    assert watched.facts() == {"passes": 0, "differentiated": 0, "zero_gradient": 0}
 
 
 def test_a_label_that_ranks_third_has_no_dlr_gradient_and_is_not_counted() -> None:
@@ -200,7 +200,7 @@ def test_a_label_that_ranks_third_has_no_dlr_gradient_and_is_not_counted() -> No
     leaf.requires_grad_()
     (grad,) = torch.autograd.grad(dlr(watched(leaf)[:, :4], label, None).sum(), leaf)
     assert (grad.flatten(1) == 0).all(1).tolist() == [False, True]
-    assert watched.facts() == {"differentiated": 1, "zero_gradient": 0}
+    assert watched.facts() == {"passes": 4, "differentiated": 1, "zero_gradient": 0}
 
 
 def test_logits_are_compared_on_the_same_images_only() -> None:
