@@ -111,7 +111,9 @@ def by_package(task: Task) -> Outcome:
         model, images = task.opened()
         batch, net = images.fetch(range(task.limit)), Counting(model.net.requires_grad_(False))
         torch.set_num_threads(1)
-        attack = AutoAttack(net, norm="Linf", eps=parse_size(task.eps), device="cpu", verbose=False)
+        attack = AutoAttack(
+            net, norm="Linf", eps=parse_size(task.eps, "linf"), device="cpu", verbose=False
+        )
         attack.seed = 0
         began = time.perf_counter()
         adv = attack.run_standard_evaluation(batch.x, batch.label, bs=250)

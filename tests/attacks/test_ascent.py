@@ -95,7 +95,8 @@ def two_logits(logits: Tensor, label: Labels, target: Labels | None) -> Tensor:
     "threat", [Threat("linf", 0.02), Threat("l2", 0.3)], ids=lambda one: one.norm
 )
 def test_a_linear_networks_optimum_is_reached(threat: Threat) -> None:
-    net = frozen(Linear(4, 6, seed=0))
+    net = Linear(4, 6, seed=0)
+    frozen(net)
     x = 0.3 + 0.4 * torch.rand((8, 3, 6, 6), generator=torch.Generator().manual_seed(0))
     batch = Batch(x, torch.arange(8) % 4, tuple(range(8)))
     target = (batch.label + 1) % 4

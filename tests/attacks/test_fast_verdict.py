@@ -103,7 +103,8 @@ def test_every_pass_is_counted_for_its_image() -> None:
 
 def test_the_smallest_margin_of_a_linear_network_decides() -> None:
     """In linf an image breaks where some class's gap is below eps times its weight's l1 norm."""
-    net = frozen(Linear(10, 28, seed=0))
+    net = Linear(10, 28, seed=0)
+    frozen(net)
     batch = labelled(net, 60)
     inside = Batch(0.2 + 0.6 * batch.x, batch.label, batch.ids)  # away from the box
     inside = Batch(inside.x, net(inside.x).argmax(1), inside.ids)
