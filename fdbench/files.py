@@ -1,13 +1,15 @@
 """Atomic writes, JSON that others wrote, portable names, write errors that name a remedy."""
 
 import errno
+import fcntl
 import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fdbench.errors import FdbenchError
 
@@ -49,20 +51,68 @@ def sync_folder(path: Path) -> None:
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replaces the content of `path`, completely or not at all.
 
-    Raises FdbenchError if it can't be written; no temporary file is left behind.
+    Raises FdbenchError if it can't be written. No temporary file is left behind; that of a process
+    that was killed is removed by the next one that writes into the folder.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-                file.flush()
-                os.fsync(file.fileno())
+        with _temporary(path, content) as temporary:
             os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
+
+
+def write_once(path: Path, content: str | bytes) -> None:
+    """Writes as `write_atomically` does, unless the file exists: the first process's stays."""
+    with writing(path):
+        with _temporary(path, content) as temporary, suppress(FileExistsError):
+            os.link(temporary, path)
+        sync_folder(path.parent)
+
+
+_TEMPORARY = re.compile(r"\..+\.[0-9]+\.fdbench")
+
+
+@contextmanager
+def _temporary(path: Path, content: str | bytes) -> Iterator[Path]:
+    """A file beside `path` with this content, on the disk, that is gone at the end.
+
+    It is locked while its process lives, so that another one can tell it from a leftover.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path.parent.absolute())
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.fdbench")
+    try:
+        with _locked(temporary) as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+            yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> BinaryIO:
+    """A new file, open for writing and locked where the file system has locks."""
+    while True:
+        file = path.open("wb")
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):  # another process took it for a leftover just before
+            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                return file
+        file.close()
+
+
+@cache
+def _remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files of processes that were killed: those that nobody has locked.
+
+    Once for each folder and process; what can't be opened or locked stays.
+    """
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name):
+            with suppress(OSError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
 
 
 _DEEPEST = 40  # brackets within brackets; nothing that fdbench writes has ten

@@ -5,6 +5,7 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,8 +33,10 @@ def _revision() -> str | None:
     if not (_CHECKOUT / ".git").exists():
         return None
     command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # only looks: writes nothing into .git
+    how: dict[str, Any] = {"capture_output": True, "text": True, "check": True}
     try:
-        done = subprocess.run(command, cwd=_CHECKOUT, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=_CHECKOUT, env=env, **how)
     except (OSError, subprocess.CalledProcessError):  # no git, or one that distrusts the folder
         return None
     return done.stdout.strip()

@@ -23,7 +23,7 @@ from .set_index import CLEAN, Line, read_lines
 from .set_json import SetInfo, Surrogate, read_set_info
 from .sets import AdvSet, SetFolder
 from .targets import read_targets, targets_digest, write_targets
-from .tensors import Damaged, read_sealed, read_tensors, write_sealed, write_tensors
+from .tensors import Damaged, pack, read_sealed, read_tensors, write_sealed, write_tensors
 from .workspace import RunPaths, SetPaths, Workspace, entry, is_entry
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "locked",
     "now",
     "numbered_lines",
+    "pack",
     "read_findings",
     "read_info",
     "read_lines",
