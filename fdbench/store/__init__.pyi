@@ -12,6 +12,7 @@ from .findings import (
 )
 from .images import Shard, as_images, read_png, read_shard, whole_pixels, write_png, write_shard
 from .journal import Closing, Journal, numbered_lines, whole_lines
+from .leftovers import clearing_run, clearing_set
 from .lock import locked
 from .notes import added
 from .rows import ROW_FIELDS, BadRow, Row, RowField, add_fields, decode_row, row_digest
@@ -57,6 +58,8 @@ __all__ = [
     "added",
     "archive_run",
     "as_images",
+    "clearing_run",
+    "clearing_set",
     "decode_row",
     "deepest",
     "entry",

@@ -102,6 +102,7 @@ class Site:
     def start(self, at: int | None = None, how: str = "", rank: int = 0, world: int = 1) -> Any:
         """Starts the job's command; `ended` takes what this returns."""
         home = next(one for n in count() if not (one := self.folder / f"command-{n}").exists())
+        (home / "tmp").mkdir(parents=True)
         env = {"RANK": str(rank), "WORLD_SIZE": str(world)}
         words = self.job.words.split()
         command = Command(str(self.folder / "work"), str(home), words, env, at, how)

@@ -86,7 +86,6 @@ def _run(words: list[str]) -> int:
 def _become(command: Command) -> None:
     """Makes this process the command: its folder, its environment, its output, its taps."""
     home = Path(command.home)
-    (home / "tmp").mkdir(parents=True)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for stream, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(home / name, os.O_WRONLY | os.O_CREAT, 0o666), stream)
