@@ -13,7 +13,7 @@ from .findings import (
 from .images import Shard, as_images, read_png, read_shard, whole_pixels, write_png, write_shard
 from .journal import Closing, Journal, numbered_lines, whole_lines
 from .leftovers import clearing_run, clearing_set
-from .lock import locked
+from .lock import clear_lock, locked
 from .notes import added
 from .rows import ROW_FIELDS, BadRow, Row, RowField, add_fields, decode_row, row_digest
 from .run_json import DataInfo, ModelInfo, RunInfo, read_info
@@ -58,6 +58,7 @@ __all__ = [
     "added",
     "archive_run",
     "as_images",
+    "clear_lock",
     "clearing_run",
     "clearing_set",
     "decode_row",

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -13,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from forks import Command
-from jobs import JOBS, Job, furnish
+from jobs import Job, furnish
 from killing import TESTS
 from outcome import Outcome, differences, names_in, outcome_of
+from taps import NEEDS_SPACE
 
+_STREAMS = ("stdout", "stderr")
+# The exit code of each interruption (taps.py).
 _CODES = {"kill": -9, "torn": -9, "term": -15, "int": 130, "late-int": 130, "full": 1}
 HOWS = tuple(_CODES)
+Started = tuple[int, Path]  # a process, and its folder
 
 
 class Forks:
@@ -99,7 +102,7 @@ class Site:
         shutil.copytree(self.folder / "spare", self.folder / "work", symlinks=True)
         return self
 
-    def start(self, at: int | None = None, how: str = "", rank: int = 0, world: int = 1) -> Any:
+    def start(self, at: int | None = None, how: str = "", rank: int = 0, world: int = 1) -> Started:
         """Starts the job's command; `ended` takes what this returns."""
         home = next(one for n in count() if not (one := self.folder / f"command-{n}").exists())
         (home / "tmp").mkdir(parents=True)
@@ -109,7 +112,7 @@ class Site:
         pid = self.forks.start(command)
         return pid, home
 
-    def ended(self, started: Any) -> Ended:
+    def ended(self, started: Started) -> Ended:
         """Waits for a command to end or to halt."""
         pid, home = started
         code = self.forks.wait(pid)
@@ -130,24 +133,24 @@ class Site:
         return outcome_of(self.folder / "work", set(self.before))
 
 
-_STREAMS = ("stdout", "stderr")
-_NUMBER = re.compile(r"\d+")
-
-
 @dataclass(frozen=True)
 class Calm:
-    """A job that nothing interrupted: its calls, what it left and what it printed."""
+    """A job that nothing interrupted: its calls, and what it left."""
 
     calls: list[str]
     outcome: Outcome
-    stdout: str
 
     @classmethod
     def of(cls, site: Site) -> "Calm":
         """Runs the job."""
         ended = site.again().run()
         assert ended.code == 0, ended.stderr
-        return cls(ended.calls, site.outcome(), ended.stdout)
+        return cls(ended.calls, site.outcome())
+
+    def fits(self, at: int, how: str) -> bool:
+        """Whether a call can be interrupted in that way."""
+        name = self.calls[at].split()[0]
+        return name == "write" if how == "torn" else name in NEEDS_SPACE or how != "full"
 
 
 def wrong_after_the_same_command(site: Site, calm: Calm) -> list[str]:
@@ -212,5 +215,3 @@ def several_processes(site: Site, calm: Calm, first: int, then: int) -> list[str
                 wrong.append(f"process {rank} of {world}: {ended.code}: {ended.stderr[-600:]}")
     return wrong + list(differences(calm.outcome, site.outcome()))
 
-
-__all__ = ["HOWS", "JOBS", "Calm", "Forks", "Site", "interrupted", "several_processes"]

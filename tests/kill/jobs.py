@@ -102,10 +102,10 @@ def furnish(folder: Path, job: Job) -> None:
 
 _HERE = "--device cpu --threads 1"
 _ON = f"--data npz:data {_HERE}"
-_ATTACK = f"--model nets.py:load {_ON} --eps 8/255 --batch-size 3"
+_ATTACK = f"--model nets.py:load {_ON} --eps 8/255 --batch-size 3 --limit 6"
 JOBS = {
     "pgd": Job(f"attack pgd --iters 1,2 --untargeted --save-adv png {_ATTACK}", shared=True),
-    "autoattack": Job(f"attack autoattack --only apgd-ce,apgd-dlr --limit 6 {_ATTACK}", shared=True),
+    "autoattack": Job(f"attack autoattack --only apgd-ce,apgd-dlr {_ATTACK}", shared=True),
     "foolbox": Job(
         "attack foolbox --attack LinfProjectedGradientDescentAttack --set steps=2 --save-adv "
         f"float {_ATTACK}",
@@ -113,7 +113,7 @@ JOBS = {
     ),
     "transfer": Job(
         "attack transfer --surrogate nets.py:load?seed=1 --attackers two --submission copier "
-        f"--make S --limit 4 {_ATTACK}",
+        f"--make S {_ATTACK} --limit 4",
         _entries,
     ),
     "set": Job(

@@ -57,10 +57,11 @@ class Taps:
             if self.how == "torn" and half is not None:
                 half()
             os.kill(os.getpid(), SIGNALS[self.how])
-        done = do()
-        if number == self.at and self.how == "late-int":
-            os.kill(os.getpid(), signal.SIGINT)
-        return done
+        try:
+            return do()
+        finally:
+            if number == self.at and self.how == "late-int":
+                os.kill(os.getpid(), signal.SIGINT)
 
     def _refuse(self, number: int, name: str, half: Any) -> None:
         first = number == self.at
