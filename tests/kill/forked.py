@@ -17,7 +17,6 @@ from killing import TESTS
 from outcome import Outcome, differences, names_in, outcome_of
 from taps import NEEDS_SPACE
 
-_STREAMS = ("stdout", "stderr")
 # The exit code of each interruption (taps.py).
 _CODES = {"kill": -9, "torn": -9, "term": -15, "int": 130, "late-int": 130, "full": 1}
 HOWS = tuple(_CODES)
@@ -32,8 +31,9 @@ class Forks:
         env = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
         env |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
         words = [sys.executable, str(Path(__file__).with_name("forks.py"))]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self._process = subprocess.Popen(words, env=env, text=True, **pipes)
+        self._process = subprocess.Popen(
+            words, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         assert self._line() == "ready\n"
 
     def _line(self) -> str:
@@ -58,9 +58,7 @@ class Forks:
 
     def close(self) -> None:
         """Ends the process."""
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate()
 
 
 @dataclass(frozen=True)
@@ -116,13 +114,11 @@ class Site:
         """Waits for a command to end or to halt."""
         pid, home = started
         code = self.forks.wait(pid)
-        calls = home / "calls.json"
-        return Ended(
-            code,
-            *((home / name).read_text() if (home / name).exists() else "" for name in _STREAMS),
-            json.loads(calls.read_text()) if calls.exists() else [],
-            sorted(path.name for path in (home / "tmp").glob("*")),
-        )
+        calls, texts = home / "calls.json", [home / "stdout", home / "stderr"]
+        stdout, stderr = (path.read_text() if path.exists() else "" for path in texts)
+        left = sorted(path.name for path in (home / "tmp").glob("*"))
+        seen = json.loads(calls.read_text()) if calls.exists() else []
+        return Ended(code, stdout, stderr, seen, left)
 
     def run(self, at: int | None = None, how: str = "", rank: int = 0, world: int = 1) -> Ended:
         """Runs the job's command to its end."""
@@ -214,4 +210,3 @@ def several_processes(site: Site, calm: Calm, first: int, then: int) -> list[str
             if ended.code not in ((0, -9) if how else (0,)):
                 wrong.append(f"process {rank} of {world}: {ended.code}: {ended.stderr[-600:]}")
     return wrong + list(differences(calm.outcome, site.outcome()))
-

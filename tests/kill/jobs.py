@@ -105,7 +105,7 @@ _ON = f"--data npz:data {_HERE}"
 _ATTACK = f"--model nets.py:load {_ON} --eps 8/255 --batch-size 3 --limit 6"
 JOBS = {
     "pgd": Job(f"attack pgd --iters 1,2 --untargeted --save-adv png {_ATTACK}", shared=True),
-    "autoattack": Job(f"attack autoattack --only apgd-ce,apgd-dlr {_ATTACK}", shared=True),
+    "autoattack": Job(f"attack autoattack --only apgd-ce,fab,square {_ATTACK}", shared=True),
     "foolbox": Job(
         "attack foolbox --attack LinfProjectedGradientDescentAttack --set steps=2 --save-adv "
         f"float {_ATTACK}",

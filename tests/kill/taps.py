@@ -1,4 +1,4 @@
-"""Taps on the I/O calls of a process: they count the calls, or interrupt the process at one of them.
+"""Taps on the I/O calls of a process: they count them, or interrupt the process at one of them.
 
 A call is an `open`, `write`, `fsync`, `ftruncate`, `close`, `flock`, `replace`, `rename`, `link`,
 `unlink`, `mkdir` or `rmdir` on a file below one of the watched folders, as fdbench's own code,
