@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -33,10 +34,28 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as reason:
-        remedy = _REMEDIES.get(reason.errno or 0, "Choose a folder that can be written")
         raise FdbenchError(
-            f"can't write {path}: {reason.strerror or reason}.\n{remedy} (--results DIR)."
+            f"can't write {path}: {reason.strerror or reason}.\n{remedy(reason)} (--results DIR)."
         ) from reason
+
+
+def remedy(reason: OSError) -> str:
+    """What to do about a write that failed."""
+    return _REMEDIES.get(reason.errno or 0, "Choose a folder that can be written")
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that is gone at the end, where TMPDIR says. Raises FdbenchError if there's none."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix="fdbench-", ignore_cleanup_errors=True)
+    except OSError as reason:
+        raise FdbenchError(
+            f"can't make a temporary folder: {reason.strerror or reason}.\n"
+            f"{remedy(reason)} (TMPDIR=DIR)."
+        ) from reason
+    with made as folder:
+        yield Path(folder)
 
 
 def sync_folder(path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from fdbench import files
 from fdbench.errors import FdbenchError
-from fdbench.files import write_atomically, write_once
+from fdbench.files import temporary_folder, write_atomically, write_once
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +79,13 @@ def test_a_failed_write_leaves_the_old_content_and_nothing_else(
         write_atomically(tmp_path / "a.json", "new")
     assert (tmp_path / "a.json").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_full_temporary_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: str, mode: int = 0) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.mkdir", full)
+    words = r"No space left.*\n.*disk is full.*TMPDIR"
+    with pytest.raises(FdbenchError, match=words), temporary_folder():
+        pass
