@@ -5,7 +5,6 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -28,18 +27,23 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def _git(*words: str) -> str:
+    """What git prints about the checkout; it only looks, and writes nothing into .git."""
+    command = ["git", "--no-optional-locks", *words]
+    done = subprocess.run(command, cwd=_CHECKOUT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
 def _revision() -> str | None:
     """The commit of the checkout this package runs from, `-dirty` if edited; None if installed."""
     if not (_CHECKOUT / ".git").exists():
         return None
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
-    env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # only looks: writes nothing into .git
-    how: dict[str, Any] = {"capture_output": True, "text": True, "check": True}
     try:
-        done = subprocess.run(command, cwd=_CHECKOUT, env=env, **how)
+        commit = _git("describe", "--always", "--exclude=*", "--abbrev=12")
+        edited = _git("status", "--porcelain", "--untracked-files=no")  # describe --dirty locks
     except (OSError, subprocess.CalledProcessError):  # no git, or one that distrusts the folder
         return None
-    return done.stdout.strip()
+    return f"{commit}-dirty" if edited else commit
 
 
 def environment(device: torch.device) -> dict[str, str | int | None]:

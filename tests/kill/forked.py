@@ -28,7 +28,8 @@ class Forks:
 
     def __init__(self) -> None:
         paths = os.pathsep.join([TESTS, *filter(None, [os.environ.get("PYTHONPATH")])])
-        env = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
+        plain = {k: v for k, v in os.environ.items() if not k.startswith("FDBENCH_")}
+        env = {**plain, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
         env |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
         words = [sys.executable, str(Path(__file__).with_name("forks.py"))]
         self._process = subprocess.Popen(
