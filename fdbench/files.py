@@ -115,10 +115,16 @@ def _locked(path: Path) -> BinaryIO:
         file = path.open("wb")
         with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
-        with suppress(FileNotFoundError):  # another process took it for a leftover just before
-            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                return file
-        file.close()
+        if _is_at(path, file):
+            return file
+        file.close()  # another process took it for a leftover just before
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    """Whether the path leads to this open file, and not to another one or to none."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    return False
 
 
 @cache
@@ -127,11 +133,12 @@ def _remove_leftovers(folder: Path) -> None:
 
     Once for each folder and process; what can't be opened or locked stays.
     """
-    for path in folder.iterdir():
-        if _TEMPORARY.fullmatch(path.name):
+    with suppress(OSError):  # a folder that may be written and not read
+        for path in map(folder.joinpath, filter(_TEMPORARY.fullmatch, os.listdir(folder))):
             with suppress(OSError), path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
+                if _is_at(path, file):  # else its process renamed it, and may have begun another
+                    path.unlink()
 
 
 _DEEPEST = 40  # brackets within brackets; nothing that fdbench writes has ten

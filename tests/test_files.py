@@ -35,6 +35,21 @@ def test_the_file_of_a_living_process_stays(tmp_path: Path) -> None:
         assert left.exists()
 
 
+def test_a_living_process_that_begins_anew_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = _leftover(tmp_path)
+
+    def renamed(file: object, how: int) -> None:
+        monkeypatch.undo()  # between opening and locking it, its process ends it and begins anew
+        left.replace(tmp_path / "run.json")
+        left.write_bytes(b"begun")
+
+    monkeypatch.setattr(fcntl, "flock", renamed)
+    files._remove_leftovers(tmp_path)
+    assert left.read_bytes() == b"begun"
+
+
 def test_a_users_own_hidden_files_stay(tmp_path: Path) -> None:
     names = {".notes.tmp", ".fdbench", ".run.json.fdbench", "run.json.1.fdbench"}
     for name in names:
