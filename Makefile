@@ -5,12 +5,13 @@ INSTALLED := .venv/.installed
 DEMO := results/demo
 RUN = $(BIN)/fdbench
 
-.PHONY: help demo test test-gpu fuzz check clean
+.PHONY: help demo test test-gpu test-kill fuzz check clean
 
 help:
 	@echo "make demo   train two small networks on embedded images, attack them, report ($(DEMO)/)"
 	@echo "make test   style, types and tests"
 	@echo "make test-gpu  attacks, training, sharding and memory on this machine's GPU"
+	@echo "make test-kill  jobs killed at every KILL-th I/O call (KILL=4; 1: at all of them)"
 	@echo "make fuzz   damaged files to every reader (FUZZ=600 seconds for each)"
 	@echo "make check  style and types only"
 	@echo "make clean  remove .venv and the demo's results"
@@ -56,6 +57,11 @@ test: check
 # On the CPU, the same tests are part of `make test`.
 test-gpu: $(INSTALLED)
 	FDBENCH_TEST_DEVICE=cuda $(BIN)/pytest -m gpu -rs
+
+# Every job, interrupted in each way at every KILL-th of its I/O calls, and typed again.
+KILL ?= 4
+test-kill: $(INSTALLED)
+	FDBENCH_KILL_STRIDE=$(KILL) OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'kill or not kill' tests/kill
 
 # Damaged files to every reader, FUZZ seconds for each of them.
 FUZZ ?= 600

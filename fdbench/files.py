@@ -1,13 +1,16 @@
 """Atomic writes, JSON that others wrote, names that become paths, write errors with a remedy."""
 
 import errno
+import fcntl
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fdbench.errors import BadValue, FdbenchError
 
@@ -52,10 +55,28 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as reason:
-        remedy = _REMEDIES.get(reason.errno or 0, "Choose a folder that can be written")
         raise FdbenchError(
-            f"can't write {path}: {reason.strerror or reason}.\n{remedy} (--results DIR)."
+            f"can't write {path}: {reason.strerror or reason}.\n{remedy(reason)} (--results DIR)."
         ) from reason
+
+
+def remedy(reason: OSError) -> str:
+    """What to do about a write that failed."""
+    return _REMEDIES.get(reason.errno or 0, "Choose a folder that can be written")
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that is gone at the end, where TMPDIR says. Raises FdbenchError if there's none."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix="fdbench-", ignore_cleanup_errors=True)
+    except OSError as reason:
+        raise FdbenchError(
+            f"can't make a temporary folder: {reason.strerror or reason}.\n"
+            f"{remedy(reason)} (TMPDIR=DIR)."
+        ) from reason
+    with made as folder:
+        yield Path(folder)
 
 
 def sync_folder(path: Path) -> None:
@@ -70,20 +91,75 @@ def sync_folder(path: Path) -> None:
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replaces the content of `path`, completely or not at all.
 
-    Raises FdbenchError if it can't be written; no temporary file is left behind.
+    Raises FdbenchError if it can't be written. No temporary file is left behind; that of a process
+    that was killed is removed by the next one that writes into the folder.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-                file.flush()
-                os.fsync(file.fileno())
+        with _temporary(path, content) as temporary:
             os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
+
+
+def write_once(path: Path, content: str | bytes) -> None:
+    """Writes as `write_atomically` does, unless the file exists: the first process's stays."""
+    with writing(path):
+        with _temporary(path, content) as temporary, suppress(FileExistsError):
+            os.link(temporary, path)
+        sync_folder(path.parent)
+
+
+_TEMPORARY = re.compile(r"\..+\.[0-9]+\.fdbench")
+
+
+@contextmanager
+def _temporary(path: Path, content: str | bytes) -> Iterator[Path]:
+    """A file beside `path` with this content, on the disk, that is gone at the end.
+
+    It is locked while its process lives, so that another one can tell it from a leftover.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path.parent.absolute())
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.fdbench")
+    try:
+        with _locked(temporary) as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+            yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> BinaryIO:
+    """A new file, open for writing and locked where the file system has locks."""
+    while True:
+        file = path.open("wb")
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if _is_at(path, file):
+            return file
+        file.close()  # another process took it for a leftover just before
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    """Whether the path leads to this open file, and not to another one or to none."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    return False
+
+
+@cache
+def _remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files of processes that were killed: those that nobody has locked.
+
+    Once for each folder and process; what can't be opened or locked stays.
+    """
+    with suppress(OSError):  # a folder that may be written and not read
+        for path in map(folder.joinpath, filter(_TEMPORARY.fullmatch, os.listdir(folder))):
+            with suppress(OSError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_at(path, file):  # else its process renamed it, and may have begun another
+                    path.unlink()
 
 
 _DEEPEST = 40  # brackets within brackets; nothing that fdbench writes has ten

@@ -16,7 +16,7 @@ from fdbench.data import Dataset
 from fdbench.errors import FdbenchError
 from fdbench.machine import rank_and_world
 from fdbench.specs import AttackerSpec, digest
-from fdbench.store import Workspace
+from fdbench.store import Workspace, clear_lock
 from fdbench.training import DataSource
 from fdbench.units import pixels
 
@@ -79,6 +79,7 @@ def _trained(attacker: AttackerSpec, setting: Setting) -> Path:
     name = f"{_OWN}-{digest(what)}"
     path = setting.workspace.attacker(name)
     if path.is_file() and not setting.workspace.unfinished_attacker(name).exists():
+        clear_lock(path)
         return path
     if rank_and_world()[1] > 1:
         raise FdbenchError(

@@ -17,7 +17,7 @@ from fdbench.attacks.losses import Loss
 from fdbench.attacks.pgd import gradient
 from fdbench.attacks.protocol import Tick
 from fdbench.threat import Threat
-from fdbench.types import Images, Labels, Values
+from fdbench.types import Images, Labels, Logits, Values
 
 _MOMENTUM = 0.75  # weight of the new step against the last one
 _RHO = 0.75  # of a checkpoint's iterations, the share that must raise the loss
@@ -101,6 +101,16 @@ class _Front:
         self.previous, self.adv = self.adv, threat.project(mixed, self.x)
 
 
+def _front(x: Images, label: Labels, target: Labels | None, start: Images, step: float) -> _Front:
+    """All images at their starts."""
+    nothing, never = torch.zeros(len(x), device=x.device), torch.zeros_like(label)
+    return _Front(
+        torch.arange(len(x), device=x.device), x, label, label if target is None else target,
+        start, start, start, torch.zeros_like(x), nothing, nothing, nothing + step, never,
+        never == 0, nothing,
+    )  # fmt: skip
+
+
 def _where(mask: Bool[Tensor, " B"], one: Images, other: Images) -> Images:
     return torch.where(mask[:, None, None, None], one, other)
 
@@ -138,21 +148,17 @@ def climb(
         tick: called for each step's forward and backward passes, with the share still climbing.
         eot: passes that each gradient is averaged over.
     """
-    device, count = x.device, len(x)
-    start = threat.project(start, x)
-    nothing, never = torch.zeros(count, device=device), torch.zeros_like(label)
-    front = _Front(
-        torch.arange(count, device=device), x, label, label if target is None else target,
-        start, start, start, torch.zeros_like(x), nothing, nothing,
-        nothing + _STEP * threat.eps, never, never == 0, nothing,
-    )  # fmt: skip
-    done = Climb(start.clone(), nothing - torch.inf, never > 0, never + iters, never.clone())
+    start, count = threat.project(start, x), len(x)
+    front = _front(x, label, target, start, _STEP * threat.eps)
+    never = torch.zeros_like(label)
+    done = Climb(start.clone(), front.value - torch.inf, never > 0, never + iters, never.clone())
     ends = _checkpoints(iters)
     for step in range(iters + 1):
-        aim = None if target is None else front.target
-        grad, logits = gradient(net, front.adv, front.label, aim, loss, eot)
-        tick(eot * len(front.index) / count)
-        done.passes[front.index] += 2 * eot
+        aim, last = None if target is None else front.target, step == iters
+        grad, logits = _pass(net, front, aim, loss, eot, last=last)
+        cost = eot * (1 if last else 2)
+        tick(cost / 2 * len(front.index) / count)
+        done.passes[front.index] += cost
         front.learn(grad, loss(logits, front.label, aim), first=step == 0)
         if judge is not None:
             stays = _leave(front, logits.argmax(1) != front.label, step, judge, done)
@@ -160,13 +166,23 @@ def climb(
                 front, grad = front.take(stays), grad[stays]
             if not len(front.index):
                 break
-        if step == iters:
+        if last:
             break
         if step in ends:
             grad = front.check(ends[step], grad)
         front.move(threat, grad, _MOMENTUM if step else 1.0)
     done.adv[front.index], done.value[front.index] = front.best, front.value
     return done
+
+
+def _pass(
+    net: nn.Module, front: _Front, target: Labels | None, loss: Loss, eot: int, *, last: bool
+) -> tuple[Images, Logits]:
+    """Gradients and logits, means over `eot` passes; no new gradients at the last iterate."""
+    if not last:
+        return gradient(net, front.adv, front.label, target, loss, eot)
+    with torch.no_grad():
+        return front.best_grad, torch.stack([net(front.adv) for _ in range(eot)]).mean(0)
 
 
 def _leave(

@@ -26,6 +26,7 @@ from fdbench.store import (
     Surrogate,
     Workspace,
     as_images,
+    clearing_set,
     whole_pixels,
 )
 from fdbench.threat import Threat
@@ -142,7 +143,8 @@ def make_set(plan: SetPlan, say: Callable[[str], None]) -> Path:
     """
     _check(plan)
     rank, world = rank_and_world()
-    with SetFolder.open(plan.workspace, set_info(plan), plan.name, rank, world) as folder:
+    opened = SetFolder.open(plan.workspace, set_info(plan), plan.name, rank, world)
+    with opened as folder, clearing_set(folder.paths):
         mine, ids = plan.positions[rank::world], plan.data.ids
         names = [attacker.spec.name for attacker in plan.attackers]
         left = {p: sum((name, ids[p]) not in folder.done for name in names) for p in mine}

@@ -6,8 +6,6 @@ the latter, and they are computed again whenever it is resumed or verified.
 """
 
 import hashlib
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +15,8 @@ from torch import Tensor, nn
 
 from fdbench import randomness
 from fdbench.data import Dataset
-from fdbench.store import read_tensors, write_tensors
+from fdbench.files import write_once
+from fdbench.store import pack, read_tensors
 from fdbench.types import Images
 from fdbench.verdict import relative_difference
 
@@ -144,9 +143,5 @@ def seal(path: Path) -> str:
 
 def keep(path: Path, behaviour: Behaviour) -> None:
     """Stores the behaviour, unless another process of the run already did."""
-    mine = path.with_name(f"{path.stem}.{os.getpid()}{path.suffix}")
     tensors = {"fixed": behaviour.fixed, "first": behaviour.first, "pixels": behaviour.pixels}
-    write_tensors(mine, tensors, {})
-    with suppress(FileExistsError):
-        os.link(mine, path)
-    mine.unlink()
+    write_once(path, pack(tensors, {}))

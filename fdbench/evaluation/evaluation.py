@@ -110,6 +110,8 @@ def run_info(evaluation: Evaluation) -> RunInfo:
         environment=environment(evaluation.device),
         further=_further(evaluation),
         warnings=warnings,
+        # Written by whichever process is first, so that the others find what it keeps.
+        found={"save_adv": evaluation.save_adv},
     )
 
 

@@ -27,6 +27,7 @@ from fdbench.store import (
     RunFolder,
     Shard,
     added,
+    clearing_run,
     read_run,
     whole_pixels,
     write_png,
@@ -184,7 +185,8 @@ def evaluate(evaluation: Evaluation, say: Say) -> Path:
     evaluation.model.net.to(evaluation.device)
     _check_fit(evaluation)
     rank, world = rank_and_world()
-    with RunFolder.open(evaluation.workspace, run_info(evaluation), rank, world) as folder:
+    opened = RunFolder.open(evaluation.workspace, run_info(evaluation), rank, world)
+    with opened as folder, clearing_run(folder.paths):
         chunks, mine = remaining(evaluation, folder.done, rank, world)
         say(f"{folder.path.name}: {sum(map(len, chunks))} of {mine} images to do")
         _same_behaviour(evaluation, folder, say)

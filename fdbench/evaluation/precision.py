@@ -6,10 +6,8 @@ with a margin, since a difference that is not significant on few images shows no
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import torch
 from torch import nn
 
 from fdbench.attacks import Attack, NoScratch, Subject, draw_targets
-from fdbench.files import parse_json, write_atomically
+from fdbench.files import parse_json, write_once
 from fdbench.machine import has_bf16
 from fdbench.models import accelerate
 from fdbench.specs import AttackSpec
@@ -158,10 +156,6 @@ def settle(folder: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any
     """
     kept = folder / "precision.json"
     if not kept.is_file():
-        mine = folder / f"precision.{os.getpid()}.json"
-        write_atomically(mine, json.dumps(measure()))
-        with suppress(FileExistsError):
-            os.link(mine, kept)  # never replaces another process's
-        mine.unlink()
+        write_once(kept, json.dumps(measure()))  # never replaces another process's
     known: dict[str, Any] = parse_json(kept.read_bytes())
     return known

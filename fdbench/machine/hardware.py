@@ -27,16 +27,23 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def _git(*words: str) -> str:
+    """What git prints about the checkout; it only looks, and writes nothing into .git."""
+    command = ["git", "--no-optional-locks", *words]
+    done = subprocess.run(command, cwd=_CHECKOUT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
 def _revision() -> str | None:
     """The commit of the checkout this package runs from, `-dirty` if edited; None if installed."""
     if not (_CHECKOUT / ".git").exists():
         return None
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
     try:
-        done = subprocess.run(command, cwd=_CHECKOUT, capture_output=True, text=True, check=True)
+        commit = _git("describe", "--always", "--exclude=*", "--abbrev=12")
+        edited = _git("status", "--porcelain", "--untracked-files=no")  # describe --dirty locks
     except (OSError, subprocess.CalledProcessError):  # no git, or one that distrusts the folder
         return None
-    return done.stdout.strip()
+    return f"{commit}-dirty" if edited else commit
 
 
 def environment(device: torch.device) -> dict[str, str | int | None]:

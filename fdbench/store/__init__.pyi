@@ -12,7 +12,8 @@ from .findings import (
 )
 from .images import Shard, as_images, read_png, read_shard, whole_pixels, write_png, write_shard
 from .journal import Closing, Journal, numbered_lines, whole_lines
-from .lock import locked
+from .leftovers import clearing_run, clearing_set
+from .lock import clear_lock, locked
 from .notes import added
 from .rows import ROW_FIELDS, BadRow, Row, RowField, add_fields, decode_row, row_digest
 from .run_json import DataInfo, ModelInfo, RunInfo, read_info
@@ -23,7 +24,15 @@ from .set_index import CLEAN, Line, read_lines
 from .set_json import SetInfo, Surrogate, read_set_info
 from .sets import AdvSet, SetFolder
 from .targets import read_targets, targets_digest, write_targets
-from .tensors import Damaged, read_finished, read_sealed, read_tensors, write_sealed, write_tensors
+from .tensors import (
+    Damaged,
+    pack,
+    read_finished,
+    read_sealed,
+    read_tensors,
+    write_sealed,
+    write_tensors,
+)
 from .workspace import RunPaths, SetPaths, Workspace
 
 __all__ = [
@@ -57,12 +66,16 @@ __all__ = [
     "added",
     "archive_run",
     "as_images",
+    "clear_lock",
+    "clearing_run",
+    "clearing_set",
     "decode_row",
     "deepest",
     "findings_about",
     "locked",
     "now",
     "numbered_lines",
+    "pack",
     "read_findings",
     "read_finished",
     "read_info",

@@ -16,7 +16,7 @@ def locked(path: Path, doing: str) -> Iterator[None]:
 
     Raises FdbenchError, saying what another process is `doing`, if that process holds the lock.
     """
-    place = path.with_name(f".{path.stem}.lock")
+    place = _place(path)
     handle = _taken(place)
     if handle is None:
         raise FdbenchError(
@@ -28,6 +28,19 @@ def locked(path: Path, doing: str) -> Iterator[None]:
     finally:
         place.unlink(missing_ok=True)  # while it is held: nobody else can be in its place
         os.close(handle)
+
+
+def clear_lock(path: Path) -> None:
+    """Removes the file of a lock whose process was killed at the very end of its work."""
+    place = _place(path)
+    handle = _taken(place) if place.exists() else None
+    if handle is not None:
+        place.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _place(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.lock")
 
 
 def _taken(place: Path) -> int | None:

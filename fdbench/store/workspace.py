@@ -92,6 +92,10 @@ class RunPaths:
         """One process's intermediate results of its current batch (store/scratch.py)."""
         return self.folder / f"scratch-{rank}"
 
+    def all_scratch(self) -> list[Path]:
+        """The existing intermediate results of all processes."""
+        return sorted(self.folder.glob("scratch-*"))
+
 
 @dataclass(frozen=True)
 class SetPaths:

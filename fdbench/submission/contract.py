@@ -1,6 +1,5 @@
 """The competition's two calls: an attack turns images into images, a defence into classes."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -9,7 +8,7 @@ from PIL import Image
 
 from fdbench.data import LABEL_BASE, read_classes
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.files import writing
+from fdbench.files import temporary_folder, writing
 from fdbench.submission.outcome import Outcome, read_all, whole_pixels
 from fdbench.submission.process import ProcessResult, Submission, execute
 from fdbench.types import Batch, Images, Labels
@@ -66,8 +65,8 @@ def run_attack(
         )
     # An id may be a path; quoted, it is a file name.
     files = [f"{quote(str(image), safe='')}.png" for image in batch.ids]
-    with tempfile.TemporaryDirectory(prefix="fdbench-", ignore_cleanup_errors=True) as work:
-        inputs, outputs = Path(work) / "input", Path(work) / "output"
+    with temporary_folder() as work:
+        inputs, outputs = work / "input", work / "output"
         write_images(inputs, files, batch.x)
         with writing(inputs):
             outputs.mkdir()

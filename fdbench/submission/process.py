@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fdbench.errors import BadValue, FdbenchError, unknown
-from fdbench.files import parse_json
+from fdbench.files import parse_json, temporary_folder
 from fdbench.submission import sandbox, tree
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
@@ -160,8 +159,8 @@ def execute(
     script = submission.folder / submission.entry_point
     if fault := _start_fault(script):
         raise _cannot_start(submission, fault)
-    with tempfile.TemporaryDirectory(prefix="fdbench-", ignore_cleanup_errors=True) as home:
-        places = sandbox.Places(Path(home) / "code", Path(home), inputs, output)
+    with temporary_folder() as home:
+        places = sandbox.Places(home / "code", home, inputs, output)
         tree.copy(submission.folder, places.code)
         box = sandbox.kind()
         command = sandbox.boxed(box, places, [f"./{submission.entry_point}", *words])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fdbench.errors import FdbenchError
+from fdbench.files import remedy
 
 _CACHE = "__pycache__"  # Python's own, which differs from run to run
 _MOST_FILES = 100_000
@@ -87,5 +88,5 @@ def copy(folder: Path, place: Path) -> None:
     except OSError as reason:
         raise FdbenchError(
             f"{folder} can't be copied to where it runs: {reason.strerror} "
-            f"({os.fspath(reason.filename or folder)})"
+            f"({os.fspath(reason.filename or folder)}).\n{remedy(reason)} (TMPDIR=DIR)."
         ) from reason

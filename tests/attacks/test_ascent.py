@@ -148,6 +148,7 @@ def test_broken_images_leave_at_their_first_wrong_iterate_and_passes_are_those_m
     assert int(result.passes.sum()) == counted.passes
     assert (net(result.adv[result.broken]).argmax(1) != batch.label[result.broken]).all()
     assert (net(result.adv[~result.broken]).argmax(1) == batch.label[~result.broken]).all()
+    assert (result.passes[~result.broken] == 2 * 20 + 1).all()
     early = result.broken & (result.step < 20)
     assert early.any()
     assert (result.passes[early] == 2 * (result.step[early] + 1) + 1).all()

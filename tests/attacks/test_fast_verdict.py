@@ -147,7 +147,7 @@ def test_the_guard_breaks_what_masked_gradients_leave(kind: str) -> None:
     without = reading(watched, batch, guard=False)
     assert without.notes["broken_by"].count(None) >= 0.8 * len(batch.ids)
     stages = reading(watched, batch).notes["broken_by"]
-    assert stages.count(stage) > len(stages) / 3
+    assert stages.count(stage) >= len(stages) / 5
     plain = reading(frozen(Bent(nn.Identity())), batch).notes["broken_by"]
     if stage == "identity":
         assert stages.count(None) <= plain.count(None) + 1, "as weak as the network without it"

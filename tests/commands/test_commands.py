@@ -162,7 +162,7 @@ def test_a_disk_too_full_for_images_is_named_and_no_row_is_written(results: Path
     assert "8 of 8 images to do" in again.stderr
     assert again.exit_code == 0
     (folder,) = folders(again)
-    assert not [path for path in (folder / "adv").iterdir() if path.suffix == ".tmp"]
+    assert not [path for path in (folder / "adv").iterdir() if path.suffix != ".safetensors"]
 
 
 def test_foolbox_attacks_are_listed_with_their_norms() -> None:

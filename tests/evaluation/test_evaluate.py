@@ -233,6 +233,30 @@ def test_kill_9_in_the_middle_loses_no_finished_row(tmp_path: Path) -> None:
     assert rows(evaluate(job(tmp_path / "killed", batch_size=4), silent)) == wanted
 
 
+def test_images_are_kept_whichever_process_is_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        folder = evaluate(job(tmp_path, save_adv="float"), silent)
+    assert all("shard" in row for row in rows(folder).values())
+    assert read_info(folder / "run.json").found["save_adv"] == "float"
+
+
+def test_what_interrupted_sessions_left_is_gone_at_the_end(tmp_path: Path) -> None:
+    work = job(tmp_path, save_adv="float")
+    folder = evaluate(replace(work, limit=20), silent)
+    left = [folder / "adv" / "stray.safetensors", folder / "scratch-0", folder / "scratch-1"]
+    for path in left:
+        path.write_bytes(b"of a killed process")
+    evaluate(work, silent)
+    assert not [path for path in left if path.exists()]
+    assert {path.name for path in (folder / "adv").iterdir()} == {
+        row["shard"] for row in rows(folder).values()
+    }
+
+
 ATTACKED: list[tuple[int, ...]] = []  # ids of the batches that `greedy` was given
 
 

@@ -36,6 +36,8 @@ LINES = {
     b'{"autoattack": 5}, "distance": 0.0, "broken_by": "clean", "check": "e853a029fc269879"}',
     "unbroken": b'{"image": 0, "label": 9, "target": null, "clean": 9, "pred": '
     b'{"autoattack": 9}, "distance": 0, "broken_by": null}',
+    "fast": b'{"image": 0, "label": 9, "target": null, "clean": 9, "pred": {"fast": 5}, '
+    b'"distance": 0.0313725, "broken_by": "targeted", "passes": 86}',
     "foolbox": b'{"image": 0, "label": 9, "target": null, "clean": 5, "pred": '
     b'{"L2DeepFoolAttack": 5}, "distance": 0.0, "gave_up": false, "check": "b938056e2fcd333e"}',
     "transfer": b'{"image": "a.png", "label": 9, "target": null, "clean": 5, "pred": '
@@ -92,6 +94,7 @@ WRONG: dict[str, list[object]] = {
     "first_wrong": ["2", 2.0, True],
     "first_wrong_by": [None, 3, [2], {"10": "2"}, {"10": False}],
     "broken_by": [3, True, ["square"]],
+    "passes": [None, "3", 3.5],
     "draws": [None, 3, {"10": "2"}, {"10": None}],
     "gave_up": [None, 0, "no"],
     "unattacked": [None, "two", {"two": 1}, [2]],

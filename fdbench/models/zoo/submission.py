@@ -1,14 +1,13 @@
 """A competition's defence as a network: images go out as PNGs, classes come back."""
 
 import math
-import tempfile
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from fdbench.console import warn
 from fdbench.errors import BadValue
+from fdbench.files import temporary_folder
 from fdbench.submission import BATCH, LIMIT_S, Submission, run_defense, write_images
 from fdbench.types import Images, Logits
 
@@ -39,8 +38,8 @@ class Defense(nn.Module):
             )
         _refuse_fractions(x)
         names = [f"{i:06d}" for i in range(len(x))]
-        with tempfile.TemporaryDirectory(prefix="fdbench-", ignore_cleanup_errors=True) as work:
-            inputs, output = Path(work) / "input", Path(work) / "result.csv"
+        with temporary_folder() as work:
+            inputs, output = work / "input", work / "result.csv"
             write_images(inputs, [f"{name}.png" for name in names], x)
             limit_s = LIMIT_S * math.ceil(len(x) / BATCH)
             answers, run = run_defense(self.submission, inputs, output, limit_s)
