@@ -1,4 +1,5 @@
 from .archiving import archive_run, remove_run
+from .columns import Columns, Values
 from .findings import (
     VERDICTS,
     Check,
@@ -14,9 +15,10 @@ from .images import Shard, as_images, read_png, read_shard, whole_pixels, write_
 from .journal import Closing, Journal, numbered_lines, whole_lines
 from .lock import locked
 from .notes import added
+from .reading import read_rows
 from .rows import ROW_FIELDS, BadRow, Row, RowField, add_fields, decode_row, row_digest
 from .run_json import DataInfo, ModelInfo, RunInfo, read_info
-from .runs import Run, RunFolder, read_run, read_runs
+from .runs import Run, RunFolder, read_infos, read_run, read_runs
 from .scratch import BatchScratch
 from .session import now
 from .set_index import CLEAN, Line, read_lines
@@ -35,6 +37,7 @@ __all__ = [
     "BatchScratch",
     "Check",
     "Closing",
+    "Columns",
     "Damaged",
     "DataInfo",
     "Findings",
@@ -52,6 +55,7 @@ __all__ = [
     "SetPaths",
     "Shard",
     "Surrogate",
+    "Values",
     "Workspace",
     "add_fields",
     "added",
@@ -67,8 +71,10 @@ __all__ = [
     "numbered_lines",
     "read_findings",
     "read_info",
+    "read_infos",
     "read_lines",
     "read_png",
+    "read_rows",
     "read_run",
     "read_runs",
     "read_sealed",
