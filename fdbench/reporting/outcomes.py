@@ -53,7 +53,7 @@ def hit(columns: Columns, budget: str) -> Images:
     return found
 
 
-def predictions(columns: Columns, budget: str, places: Places) -> tuple[int, ...]:
+def predictions(columns: Columns, budget: str, places: Places | Sequence[int]) -> tuple[int, ...]:
     """The classes predicted at a budget, or under an attacker, for the images at `places`."""
     one = columns.pred[budget]
     predicted = np.zeros(len(columns), np.int64)
