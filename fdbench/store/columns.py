@@ -5,7 +5,7 @@ Free of torch.
 """
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,7 @@ class Values:
         return found
 
 
+NULL = b"null"
 NOWHERE = Values(np.empty(0, np.int8), np.empty(0, np.int32), None)
 
 
@@ -91,6 +92,14 @@ class Columns:
         return len(self.label)
 
 
+class _Numbers(dict[bytes, int]):
+    """The number that each text stands for; most occur again and again."""
+
+    def __missing__(self, text: bytes) -> int:
+        self[text] = number = int(text)
+        return number
+
+
 class _Growing:
     """The values of one field so far, and the rows that have it."""
 
@@ -104,6 +113,14 @@ class _Growing:
             self.nulls.append(len(self.values))
             value = 0
         self.values.append(value)
+
+    def extend(self, places: "array[int]", texts: Sequence[bytes], numbers: "_Numbers") -> None:
+        """Takes the values of several rows, as they are written."""
+        if NULL in texts:
+            first = len(self.values)
+            self.nulls.extend(first + i for i, text in enumerate(texts) if text == NULL)
+        self.places.extend(places)
+        self.values.extend(map(numbers.__getitem__, texts))
 
     def grown(self, count: int) -> Values:
         """What was added, of `count` rows."""
@@ -128,11 +145,17 @@ class ColumnsBuilder:
             name: {} for name in ("pred", "first_wrong_by", "draws")
         }
         self._breakers: dict[str, int] = {}
+        self._numbers = _Numbers({NULL: 0})
+
+    def place(self, image: ImageId) -> int | None:
+        """The place of a further image; None if it has one already."""
+        place = len(self._places)
+        return place if self._places.setdefault(image, place) == place else None
 
     def add(self, row: Row) -> bool:
         """Takes a row; False if its image has one already."""
-        place = len(self._label)
-        if self._places.setdefault(row["image"], place) != place:
+        place = self.place(row["image"])
+        if place is None:
             return False
         self._label.append(row["label"])
         self._clean.append(row["clean"])
@@ -155,6 +178,21 @@ class ColumnsBuilder:
             if key not in entries:
                 entries[key] = _Growing()
             entries[key].add(place, value)
+
+    def extend(self, name: str, entry: str, places: "array[int]", texts: Sequence[bytes]) -> None:
+        """Takes one field of the rows at `places`, or one entry in it, as they are written."""
+        if name in ("label", "clean"):
+            whole = self._label if name == "label" else self._clean
+            whole.extend(map(self._numbers.__getitem__, texts))
+        elif name in self._tables:
+            growing = self._tables[name].setdefault(entry, _Growing())
+            growing.extend(places, texts, self._numbers)
+        elif name == "broken_by":
+            for place, text in zip(places, texts, strict=True):
+                stage = None if text == NULL else text[1:-1].decode()
+                self._fields[name].add(place, self._breaker(stage))
+        elif name in self._fields:
+            self._fields[name].extend(places, texts, self._numbers)
 
     def columns(self) -> Columns:
         """The rows taken so far."""

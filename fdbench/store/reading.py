@@ -1,10 +1,11 @@
 """Reads the rows of a run from the files of all its processes. Free of torch."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fdbench.randomness import ImageId
+from fdbench.store.alike import AlikeLines
 from fdbench.store.columns import Columns, ColumnsBuilder
 from fdbench.store.journal import numbered_lines
 from fdbench.store.rows import BadRow, Row, decode_row
@@ -51,14 +52,19 @@ def _left_out(path: Path, bad: Mapping[int, str]) -> list[str]:
     return [f"{path}, line {number} {reason}{more}: left out, their images count as not judged"]
 
 
-def _read_file(path: Path, key: str, take: Callable[[Row], bool]) -> tuple[dict[int, str], int]:
-    """Hands every row to `take`; returns what is wrong with the other lines, and the repeats."""
-    bad, repeats = {}, 0
-    for number, row in _lines(path, key):
-        if isinstance(row, BadRow):
-            bad[number] = str(row)
-        else:
-            repeats += not take(row)
+def _read_file(path: Path, key: str, builder: ColumnsBuilder) -> tuple[dict[int, str], int]:
+    """Hands every row to the builder; returns what is wrong with other lines, and the repeats."""
+    bad, repeats, alike = {}, 0, AlikeLines(builder, key)
+    for number, line in numbered_lines(path):
+        taken = alike.take(line)
+        if taken is None:
+            try:
+                taken = alike.learn(decode_row(line, key))
+            except BadRow as reason:
+                bad[number] = str(reason)
+                continue
+        repeats += not taken
+    alike.flush()
     return bad, repeats
 
 
@@ -71,7 +77,7 @@ def read_columns(folder: Path, key: str) -> RowsRead:
     builder = ColumnsBuilder()
     damaged, warnings = [], []
     for path in RunPaths(folder).all_rows():
-        bad, repeats = _read_file(path, key, builder.add)
+        bad, repeats = _read_file(path, key, builder)
         damaged += _left_out(path, bad)
         if repeats:
             warnings.append(
@@ -84,5 +90,7 @@ def read_rows(folder: Path, key: str) -> list[Row]:
     """The rows that `read_columns` reads, with all of their fields."""
     rows: dict[ImageId, Row] = {}
     for path in RunPaths(folder).all_rows():
-        _read_file(path, key, lambda row: rows.setdefault(row["image"], row) is row)
+        for _, row in _lines(path, key):
+            if not isinstance(row, BadRow):
+                rows.setdefault(row["image"], row)
     return list(rows.values())

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from madeup import info, row, sealed, store
 
+from fdbench.randomness import ImageId
 from fdbench.store import reading_together
 from fdbench.store.columns import Columns, Values
 from fdbench.store.reading import read_columns
@@ -21,7 +22,8 @@ from fdbench.store.reading_together import read_together, shares
 def keys(tmp_path: Path) -> dict[Path, str]:
     """Three runs, one of names for images, one with a damaged line and a repeated image."""
     keys = {}
-    for number, ids in enumerate([[0, 1, 2], ["a.png", "b.png"], [4, 5, 4]]):
+    ids_of: list[list[ImageId]] = [[0, 1, 2], ["a.png", "b.png"], [4, 5, 4]]
+    for number, ids in enumerate(ids_of):
         run = info(f"net-{number}")
         rows = [{**row(0, 7, (10, 100)), "image": i, "broken_by": "square"} for i in ids]
         folder = store(tmp_path, run, [])
@@ -53,7 +55,7 @@ def test_helpers_read_what_one_process_reads(
 
     monkeypatch.setattr(reading_together, "_WORTH", 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(reading_together.subprocess, "Popen", start)
+    monkeypatch.setattr(subprocess, "Popen", start)
     together = read_together(keys)
     assert [process.returncode for process in started] == [1 if broken else 0]
     assert list(together) == list(keys)
