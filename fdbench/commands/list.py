@@ -7,12 +7,11 @@ from typing import Any
 import click
 from rich.table import Table
 
-from fdbench import api, store
+from fdbench import api, reporting, store
 from fdbench.commands.options import Named, results_option
 from fdbench.console import err, out
-from fdbench.reporting import result_records
 from fdbench.specs import batteries, model_recipe, recipe_files
-from fdbench.store import Run, Workspace
+from fdbench.store import Workspace
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -80,9 +79,9 @@ def data(as_json: bool) -> None:
     _show(api.data_kinds(), as_json, "no data")
 
 
-def _accuracies(run: Run) -> dict[str, str]:
+def _accuracies(run: "store.Run") -> dict[str, str]:
     """Clean and robust accuracy in percent, at each budget or under each attacker."""
-    records = [record for record in result_records(run) if record["robust"] is not None]
+    records = [record for record in reporting.result_records(run) if record["robust"] is not None]
     clean = f"{records[-1]['clean']:.1f}" if records else "-"
     return {"clean": clean, "robust": ", ".join(f"{one['robust']:.1f}" for one in records) or "-"}
 

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import pickle
 import random
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from madeup import info, sealed, store
+from madeup import info, row, sealed, store
 from test_rows import LINES
 
 from fdbench.store.alike import AlikeLines, Shape
@@ -163,3 +164,11 @@ def test_a_row_is_checked_against_its_run(tmp_path: Path) -> None:
     read = read_columns(tmp_path, KEY)
     assert read.columns.images.tolist() == [0, 1, 3]
     assert "line 3 does not fit its check" in read.damaged[0]
+
+
+def test_a_row_takes_a_few_dozen_bytes(tmp_path: Path) -> None:
+    run = info(images=5000)
+    rows = [row(image, image % 150, (10, 100)) for image in range(5000)]
+    columns = read_columns(store(tmp_path, run, rows), run.key).columns
+    assert len(columns) == 5000
+    assert len(pickle.dumps(columns)) < 24 * 5000
