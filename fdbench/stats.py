@@ -6,8 +6,10 @@ from math import sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
-from scipy.stats import binomtest
+import numpy as np
+from scipy.stats import binom
 
+Answers = Sequence[bool] | np.ndarray  # whether a network is right on each image
 LEVEL = 0.95  # of every interval in every table
 
 
@@ -57,8 +59,10 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
     Source: McNemar 1947, with the binomial in place of the chi-square.
     """
-    discordant = only_first + only_second
-    return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+    n, few = only_first + only_second, min(only_first, only_second)
+    if 2 * few == n:
+        return 1.0
+    return min(1.0, float(binom.cdf(few, n, 0.5) + binom.sf(n - few - 1, n, 0.5)))
 
 
 def _correlation(both: int, first: int, second: int, neither: int) -> float:
@@ -95,16 +99,19 @@ def paired_interval(
     return Interval(p1 - p2 - down, p1 - p2 + up)
 
 
-def paired(first: Sequence[bool], second: Sequence[bool], level: float = LEVEL) -> Paired:
+def paired(first: Answers, second: Answers, level: float = LEVEL) -> Paired:
     """Compares two networks, image by image; the sequences are aligned on the images."""
-    pairs = list(zip(first, second, strict=True))
-    both, neither = pairs.count((True, True)), pairs.count((False, False))
-    one, two = pairs.count((True, False)), pairs.count((False, True))
+    a, b = np.asarray(first, bool), np.asarray(second, bool)
+    if len(a) != len(b):
+        raise ValueError(f"one sequence is shorter: {len(a)} and {len(b)} images")
+    n, both = len(a), int(np.count_nonzero(a & b))
+    one, two = int(np.count_nonzero(a)) - both, int(np.count_nonzero(b)) - both
+    neither = n - both - one - two
     return Paired(
-        n=len(pairs),
+        n=n,
         only_first=one,
         only_second=two,
-        difference=(one - two) / len(pairs) if pairs else 0.0,
+        difference=(one - two) / n if n else 0.0,
         interval=paired_interval(both, one, two, neither, level),
         p=mcnemar(one, two),
     )

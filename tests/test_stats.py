@@ -4,6 +4,7 @@ from math import comb
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from fdbench.stats import Interval, mcnemar, paired, paired_interval, wilson
 
@@ -82,6 +83,13 @@ def test_mcnemar_sums_the_splits_at_least_as_uneven(b: int, c: int) -> None:
     n = b + c
     uneven = [k for k in range(n + 1) if abs(2 * k - n) >= abs(b - c)]
     assert mcnemar(b, c) == pytest.approx(sum(comb(n, k) for k in uneven) / 2**n)
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 10, 99, 5000, 50_001])
+def test_mcnemar_is_scipys_binomial_test_to_the_last_bit(n: int) -> None:
+    for b in {0, 1, n // 3, n // 2 - 1, n // 2, n // 2 + 1, n - 1, n}:
+        if 0 <= b <= n:
+            assert mcnemar(b, n - b) == float(binomtest(b, n).pvalue)
 
 
 def test_paired_counts_image_by_image() -> None:

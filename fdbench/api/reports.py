@@ -7,8 +7,7 @@ from typing import Any
 from pandas import DataFrame
 
 from fdbench.reporting import Report, Selection, implausible, result_records, write_report
-from fdbench.store import Workspace, read_run
-from fdbench.store import read_runs as read_stored_runs
+from fdbench.store import read_infos, read_rows, read_run
 
 
 def read_runs(results: Path | str = "results") -> DataFrame:
@@ -31,10 +30,10 @@ def read_runs(results: Path | str = "results") -> DataFrame:
         >>> robust = rows.groupby(["model", "reading"])["right"].mean()
     """
     lines = []
-    for run in read_stored_runs(Workspace(Path(results))):
-        info, spec = run.info, run.info.attack
+    for folder, info in read_infos(Path(results)).items():
+        spec = info.attack
         setting = {
-            "run": run.name,
+            "run": folder.name,
             "model": info.model.name,
             "weights": info.model.weights[:8],
             "data": info.data.name,
@@ -46,7 +45,7 @@ def read_runs(results: Path | str = "results") -> DataFrame:
             "seed": info.seed,
             "precision": info.precision,
         }
-        for row in run.rows:
+        for row in read_rows(folder, info.key):
             image = {key: row.get(key) for key in ("image", "label", "target", "clean", "distance")}
             for reading, pred in row["pred"].items():
                 verdict = {"reading": reading, "pred": pred, "right": pred == row["label"]}

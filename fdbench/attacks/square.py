@@ -4,9 +4,11 @@ Source: Andriushchenko et al. 2020, Sec. 3 and Algorithm 2 (linf). Unlike the pa
 has its own random numbers, and leaves as soon as the judge finds it wrong.
 """
 
+from collections.abc import Sequence
 from math import sqrt
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor, nn
 
 from fdbench import randomness
@@ -15,7 +17,7 @@ from fdbench.attacks.losses import margin
 from fdbench.attacks.protocol import Tick
 from fdbench.randomness import ImageId
 from fdbench.threat import Threat
-from fdbench.types import Images, Labels
+from fdbench.types import Images, Labels, Values
 
 _SHARE = 0.8  # of the image that the first squares cover
 _HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries (Sec. 5, "standard")
@@ -39,12 +41,18 @@ def _squares(unit: Tensor, query: int, x: Images) -> tuple[Tensor, Tensor]:
     return (tall[:, :, None] & wide[:, None, :])[:, None], sign[:, :, None, None]
 
 
+def _stripes(x: Images, ids: Sequence[ImageId], threat: Threat, seed: int) -> Images:
+    """The first query: columns of both ends of the ball, by channel."""
+    unit = torch.from_numpy(randomness.uniform(seed, "stripes", ids, (3, 1, x.shape[-1])))
+    return threat.project(x + threat.eps * (unit - 0.5).sign().to(x.device), x)
+
+
 @torch.no_grad()
 def square_search(
     net: nn.Module,
     x: Images,
     label: Labels,
-    ids: tuple[ImageId, ...],
+    ids: Sequence[ImageId],
     threat: Threat,
     *,
     queries: int,
@@ -53,34 +61,43 @@ def square_search(
     tick: Tick,
 ) -> Climb:
     """Searches within the linf ball by at most `queries` forward passes an image."""
-    count, device, width = len(x), x.device, x.shape[-1]
-    unit = torch.from_numpy(randomness.uniform(seed, "square", ids, (queries, 5))).to(device)
-    stripes = torch.from_numpy(randomness.uniform(seed, "stripes", ids, (3, 1, width))).to(device)
-    best = threat.project(x + 2 * threat.eps * (stripes - 0.5).sign(), x)
-    value = torch.full((count,), -torch.inf, device=device)
-    broken, steps = value > 0, torch.full_like(label, queries)
-    passes, left = torch.zeros_like(label), torch.arange(count, device=device)
+    unit = torch.from_numpy(randomness.uniform(seed, "square", ids, (queries, 5))).to(x.device)
+    best, never = _stripes(x, ids, threat, seed), torch.zeros_like(label)
+    lowest = torch.full((len(x),), -torch.inf, device=x.device)
+    done = Climb(best, lowest, never > 0, never + queries, never)
+    left = torch.arange(len(x), device=x.device)
     for query in range(queries):
         tried = best[left]
         if query:
             mask, sign = _squares(unit[left, query], query, x)
-            moved = x[left] + threat.eps * sign
-            tried = threat.project(torch.where(mask, moved, tried), x[left])
-        logits = net(tried)
-        tick(len(left) / count / 2)
-        passes[left] += 1
-        now = margin(logits, label[left], None)
-        better = now > value[left]
-        value[left] = torch.where(better, now, value[left])
-        best[left] = torch.where(better[:, None, None, None], tried, best[left])
-        suspects = (now >= 0).nonzero()[:, 0]
-        if len(suspects):
-            at = left[suspects]
-            passes[at] += 1
-            wrong = judge(tried[suspects], at) != label[at]
-            broken[at[wrong]], steps[at[wrong]] = True, query
-            best[at[wrong]] = tried[suspects[wrong]]
-            left = left[~broken[left]]
+            moved = torch.where(mask, x[left] + threat.eps * sign, tried)
+            tried = threat.project(moved, x[left])
+        tick(len(left) / len(x) / 2)
+        left = _keep(done, tried, margin(net(tried), label[left], None), left, query, judge, label)
         if not len(left):
             break
-    return Climb(best, value, broken, steps, passes)
+    return done
+
+
+def _keep(
+    done: Climb,
+    tried: Images,
+    value: Values,
+    left: Int64[Tensor, " L"],
+    query: int,
+    judge: JudgeAt,
+    label: Int64[Tensor, " N"],
+) -> Int64[Tensor, " R"]:
+    """Records what was tried where it raised the margin; returns the images that are left."""
+    done.passes[left] += 1
+    better = value > done.value[left]
+    done.value[left[better]], done.adv[left[better]] = value[better], tried[better]
+    suspects = (value >= 0).nonzero()[:, 0]
+    if len(suspects):
+        at = left[suspects]
+        done.passes[at] += 1
+        wrong = judge(tried[suspects], at) != label[at]
+        gone = at[wrong]
+        done.broken[gone], done.step[gone] = True, query
+        done.adv[gone] = tried[suspects[wrong]]
+    return left[~done.broken[left]]

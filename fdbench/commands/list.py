@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from fdbench import api, store
+from fdbench import api, reporting, store
 from fdbench.commands.options import Named, results_option
 from fdbench.console import err, out
 from fdbench.specs import batteries, model_recipe, recipe_files
@@ -79,9 +79,9 @@ def data(as_json: bool) -> None:
     _show(api.data_kinds(), as_json, "no data")
 
 
-def _accuracies(run: Path) -> dict[str, str]:
+def _accuracies(run: "store.Run") -> dict[str, str]:
     """Clean and robust accuracy in percent, at each budget or under each attacker."""
-    records = [record for record in api.results_of(run) if record["robust"] is not None]
+    records = [record for record in reporting.result_records(run) if record["robust"] is not None]
     clean = f"{records[-1]['clean']:.1f}" if records else "-"
     return {"clean": clean, "robust": ", ".join(f"{one['robust']:.1f}" for one in records) or "-"}
 
@@ -94,8 +94,8 @@ def runs(as_json: bool, results: Path) -> None:
     rows = [
         {
             "run": run.name,
-            "images": f"{len(run.rows)}/{run.info.images}",
-            **_accuracies(run.path),
+            "images": f"{len(run.columns)}/{run.info.images}",
+            **_accuracies(run),
             "started": run.info.started[:16].replace("T", " "),
         }
         for run in store.read_runs(Workspace(results))

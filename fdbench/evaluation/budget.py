@@ -43,8 +43,9 @@ def step_of(evaluation: Evaluation) -> Step:
 
 def _done(evaluation: Evaluation) -> set[int | str]:
     folder = evaluation.folder
-    rows = read_run(folder).rows if RunPaths(folder).description.is_file() else ()
-    return {row["image"] for row in rows}
+    if not RunPaths(folder).description.is_file():
+        return set()
+    return set(read_run(folder).columns.images.tolist())
 
 
 def seconds_per_gradient(net: nn.Module, batch: Batch) -> float:

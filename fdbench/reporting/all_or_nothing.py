@@ -13,7 +13,7 @@ from math import comb
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from pandas import DataFrame
 
 from fdbench.reporting import outcomes, scoring, suspicions
@@ -22,7 +22,7 @@ from fdbench.reporting.scoring import Line, Scores, percent, rounded, scored
 from fdbench.reporting.setting import BLACK_BOX, Setting
 from fdbench.specs import Published, attacker_battery, recipe_files
 from fdbench.stats import wilson
-from fdbench.store import Row, Run
+from fdbench.store import Run
 
 ALL = "all-or-nothing"
 SPARED = 2  # attackers the paper's Table 2 leaves out for its 13.4 %: the two strongest
@@ -56,29 +56,31 @@ def any_k(survived: Survival, k: int) -> float:
     return good / (count * comb(m, k))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Victim:
     """One network on one set: its images, and the attackers under which it is right on each."""
 
     run: Run
     attackers: tuple[str, ...]  # in the order of the set
-    rows: tuple[Row, ...]  # those judged under all attackers
+    places: Int[np.ndarray, " images"]  # of the images judged under all attackers
 
     @cached_property
     def survived(self) -> Survival:
         """Where it is right: one row per image, one column per attacker."""
-        right = [[outcomes.right(row, name) for name in self.attackers] for row in self.rows]
-        return np.array(right, bool).reshape(len(self.rows), len(self.attackers))
+        right = np.zeros((len(self.places), len(self.attackers)), bool)
+        for place, name in enumerate(self.attackers):
+            right[:, place] = outcomes.right(self.run.columns, name)[self.places]
+        return right
 
     @cached_property
     def clean(self) -> Images:
         """Where it is right on the clean image."""
-        return np.array([outcomes.right_when_clean(row) for row in self.rows], bool)
+        return outcomes.right_when_clean(self.run.columns)[self.places]
 
     @cached_property
     def hit(self) -> Images:
         """The images that any attacker turns into its target class."""
-        return np.array([outcomes.hit(row, outcomes.WORST) for row in self.rows], bool)
+        return outcomes.hit(self.run.columns, outcomes.WORST)[self.places]
 
     @cached_property
     def by_strength(self) -> list[int]:
@@ -99,8 +101,9 @@ class Victim:
 
 def victim(run: Run) -> Victim:
     """The victim of a black-box run; without rows it has attackers, but no images."""
-    attackers = run.info.further.get("attackers") or outcomes.budgets_seen(run.rows[:1])
-    return Victim(run, tuple(attackers), outcomes.judged(run.rows, attackers))
+    columns = run.columns
+    attackers = run.info.further.get("attackers") or outcomes.budgets_of_first(columns)
+    return Victim(run, tuple(attackers), np.flatnonzero(outcomes.judged(columns, attackers)))
 
 
 def _percent(name: str, right: Images) -> Scores:
@@ -136,7 +139,7 @@ def _ending(one: Victim, denominator: str, score: float | None) -> Line:
         "published": published,
         "difference": scoring.less_published(score, published),
         "surrogates": ", ".join(str(source["name"]) for source in sources),
-        "note": scoring.note(len(one.rows), one.run.info, bool(warnings)),
+        "note": scoring.note(len(one.places), one.run.info, bool(warnings)),
         "warnings": "; ".join(warnings),
         "run": one.run.name,
     }
@@ -167,7 +170,7 @@ def victims(runs: Sequence[Run]) -> list[Victim]:
     kept = scoring.fullest(
         map(victim, of(runs)),
         key=lambda one: (Setting.of(one.run), scoring.contestant(one.run)),
-        size=lambda one: len(one.rows),
+        size=lambda one: len(one.places),
     )
     return [kept[key] for key in sorted(kept, key=lambda key: (key[0].order, key[1]))]
 

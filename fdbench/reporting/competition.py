@@ -11,7 +11,9 @@ from itertools import groupby
 from fdbench.reporting import outcomes
 from fdbench.reporting.all_or_nothing import Victim, victims
 from fdbench.reporting.setting import Setting
-from fdbench.store import Row, Run
+from fdbench.store import Columns, Run
+
+Counts = Callable[[Columns, str], outcomes.Images]
 
 # The files' names, whether they are about targeted attacks, and which images they count.
 _MATRICES = (
@@ -21,7 +23,7 @@ _MATRICES = (
 )
 
 
-def _matrix(ones: Sequence[Victim], counts: Callable[[Row, str], bool]) -> str:
+def _matrix(ones: Sequence[Victim], counts: Counts) -> str:
     """Rows attacks, columns defenses, cells counts, an empty corner: as the toolkit writes it."""
     names = [one.run.info.model.name for one in ones]
     heads = [
@@ -32,7 +34,8 @@ def _matrix(ones: Sequence[Victim], counts: Callable[[Row, str], bool]) -> str:
     out = csv.writer(text, lineterminator="\n")
     out.writerow(["", *heads])
     for attacker in ones[0].attackers:
-        out.writerow([attacker, *(sum(counts(row, attacker) for row in one.rows) for one in ones)])
+        found = (counts(one.run.columns, attacker)[one.places] for one in ones)
+        out.writerow([attacker, *(int(images.sum()) for images in found)])
     return text.getvalue()
 
 
@@ -44,8 +47,8 @@ def matrices(runs: Sequence[Run]) -> dict[str, str]:
     files = {}
     for setting, group in groupby(victims(runs), key=lambda one: Setting.of(one.run)):
         ones = list(group)
-        most = max(len(one.rows) for one in ones)
-        full = [one for one in ones if len(one.rows) == most]
+        most = max(len(one.places) for one in ones)
+        full = [one for one in ones if len(one.places) == most]
         folder = f"blackbox/{setting.set or 'transfer'}-{setting.digest}"
         for name, targeted, counts in _MATRICES:
             if most and targeted == (setting.targeted == "targeted"):

@@ -11,10 +11,10 @@ from pandas import DataFrame
 from fdbench.reporting.attack_columns import marked
 from fdbench.reporting.cells import column, intervals, numbers, words
 from fdbench.reporting.document import Cells, Part
-from fdbench.reporting.outcomes import WORST, image, right, right_when_clean
+from fdbench.reporting.outcomes import WORST, places_of, right, right_when_clean
 from fdbench.reporting.scoring import Line, network, percent, scored
 from fdbench.reporting.setting import THREAT, Setting, by_setting, in_order
-from fdbench.store import Findings, Row, Run, deepest
+from fdbench.store import Findings, Run, deepest
 
 HEADLINE = (
     *("model", "weights", *THREAT, "n"),
@@ -32,24 +32,19 @@ def _key(run: Run) -> Key:
 
 def _line(runs: Sequence[Run], doctor: Sequence[Findings]) -> Line:
     """The images are those of the run that has most; other runs only make them worse."""
-    most = max(runs, key=lambda run: len(run.rows))
-    rows: dict[int | str, list[Row]] = {image(row): [row] for row in most.rows}
+    most = max(runs, key=lambda run: len(run.columns))
+    n = len(most.columns)
+    clean = right_when_clean(most.columns)
+    robust = clean.copy()
     for run in runs:
-        for row in run.rows:
-            if run is not most and image(row) in rows:
-                rows[image(row)].append(row)
-    n = len(rows)
-    clean = sum(right_when_clean(row) for row in most.rows)
-    robust = sum(
-        right_when_clean(every[0]) and all(right(row, WORST) for row in every)
-        for every in rows.values()
-    )
+        place = places_of(run.columns.images, most.columns.images)
+        robust[place[~right(run.columns, WORST) & (place >= 0)]] = False
     return {
         **network(most.info),
         **Setting.of(most).columns(THREAT),
         "n": n,
-        **percent("clean", clean, n),
-        **percent("worst_case", robust, n),
+        **percent("clean", int(clean.sum()), n),
+        **percent("worst_case", int(robust.sum()), n),
         "attacks": ", ".join(dict.fromkeys(_attack(run) for run in runs)),
         "doctor": _doctor(most, doctor),
     }
@@ -74,7 +69,7 @@ def headline(runs: Sequence[Run], doctor: Sequence[Findings]) -> DataFrame:
     """One line per network, data set, threat and goal, in the columns HEADLINE."""
     groups: dict[Key, list[Run]] = {}
     for run in runs:
-        if run.rows:
+        if len(run.columns):
             groups.setdefault(_key(run), []).append(run)
     lines = [_line(groups[key], doctor) for key in sorted(groups)]
     table = DataFrame(lines, columns=list(HEADLINE))

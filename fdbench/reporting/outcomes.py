@@ -1,78 +1,163 @@
 """A run read at one budget: on which images the network is right.
 
-The only module of the report that knows the names of a row's fields. Free of torch.
+The only module of the report that knows the columns of a run. Free of torch.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from fdbench.randomness import ImageId
-from fdbench.reporting.attack_columns import budgets_asked
-from fdbench.store import Row, Run
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Int, Shaped
 
-Verdicts = dict[ImageId, bool]  # was the network right on this image?
+from fdbench.reporting.attack_columns import budgets_asked
+from fdbench.store import Columns, Run, Values
+
+Images = Bool[np.ndarray, " images"]
+Places = Int[np.ndarray, "..."]
+Ids = Shaped[np.ndarray, "..."]
 
 WORST = "worst case"  # an image counts only if it survives every attack of the run
 
 
-def image(row: Row) -> ImageId:
-    """The id of the row's image."""
-    return row["image"]
+def right_when_clean(columns: Columns) -> Images:
+    """Whether the network is right on each clean image."""
+    return columns.clean == columns.label
 
 
-def label(row: Row) -> int:
-    """The image's true class."""
-    return row["label"]
+def _readings(columns: Columns, budget: str) -> Iterable[Values]:
+    """The predictions at a budget; at WORST, those under every attack."""
+    if budget == WORST:
+        return columns.pred.values()
+    return [columns.pred[budget]] if budget in columns.pred else []
 
 
-def clean_prediction(row: Row) -> int:
-    """The class predicted for the clean image."""
-    return row["clean"]
+def right(columns: Columns, budget: str) -> Images:
+    """Whether the class predicted at a budget is the image's label; False without a prediction."""
+    survived = judged(columns, [] if budget == WORST else [budget])
+    for one in _readings(columns, budget):
+        survived[one.at] &= one.values == columns.label[one.at]
+    return survived
 
 
-def prediction(row: Row, budget: str) -> int:
-    """The class predicted at a budget, or under an attacker."""
-    return row["pred"][budget]
-
-
-def right_when_clean(row: Row) -> bool:
-    """Whether the network is right on the clean image."""
-    return clean_prediction(row) == label(row)
-
-
-def _predictions(row: Row, budget: str) -> Iterable[int]:
-    """The class predicted at a budget; at WORST, those under every attack."""
-    return row["pred"].values() if budget == WORST else [prediction(row, budget)]
-
-
-def right(row: Row, budget: str) -> bool:
-    """Whether the class predicted at a budget is the image's label."""
-    return all(predicted == label(row) for predicted in _predictions(row, budget))
-
-
-def hit(row: Row, budget: str) -> bool:
+def hit(columns: Columns, budget: str) -> Images:
     """Whether the class predicted at a budget is the attacker's target."""
-    return any(predicted == row["target"] for predicted in _predictions(row, budget))
+    count, target = len(columns), columns.target
+    wanted, targeted = np.zeros(count, np.int64), np.zeros(count, bool)
+    wanted[target.at], targeted[target.at] = target.values, target.known
+    found = np.zeros(count, bool)
+    for one in _readings(columns, budget):
+        found[one.at] |= targeted[one.at] & (one.values == wanted[one.at])
+    return found
 
 
-def judged(rows: Iterable[Row], budgets: Sequence[str]) -> tuple[Row, ...]:
-    """The rows that have a prediction at every one of the budgets."""
-    return tuple(row for row in rows if all(budget in row["pred"] for budget in budgets))
+def predictions(columns: Columns, budget: str, places: Places | Sequence[int]) -> tuple[int, ...]:
+    """The classes predicted at a budget, or under an attacker, for the images at `places`."""
+    one = columns.pred[budget]
+    predicted = np.zeros(len(columns), np.int64)
+    predicted[one.at] = one.values
+    return tuple(predicted[places].tolist())
 
 
-def budgets_seen(rows: Iterable[Row]) -> list[str]:
-    """Every budget at which any row has a prediction, in the order of first appearance."""
-    return list(dict.fromkeys(budget for row in rows for budget in row["pred"]))
+def judged(columns: Columns, budgets: Iterable[str]) -> Images:
+    """The images that have a prediction at every one of the budgets."""
+    every = np.ones(len(columns), bool)
+    for budget in budgets:
+        every &= columns.pred[budget].given(len(every)) if budget in columns.pred else False
+    return every
 
 
-@dataclass(frozen=True)
+def budgets_of_first(columns: Columns) -> list[str]:
+    """The budgets at which the first image has a prediction."""
+    if not len(columns):
+        return []
+    return [budget for budget, one in columns.pred.items() if one.given(len(columns))[0]]
+
+
+def broken_by(columns: Columns) -> Counter[str | None]:
+    """How many images each of AutoAttack's stages broke, None for none; without other attacks'."""
+    stage = columns.broken_by
+    codes, counts = np.unique(stage.values[stage.known], return_counts=True)
+    broken: Counter[str | None] = Counter()
+    for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
+        broken[columns.breakers[code]] = count
+    if unbroken := int((~stage.known).sum()):
+        broken[None] = unbroken
+    return broken
+
+
+def clean_answers(columns: Columns) -> list[tuple[int, int, int]]:
+    """Each true class with each class predicted for its clean images, and for how many."""
+    pairs = np.stack([columns.label.astype(np.int64), columns.clean.astype(np.int64)], axis=1)
+    seen, counts = np.unique(pairs, axis=0, return_counts=True)
+    return [(*pair, n) for pair, n in zip(seen.tolist(), counts.tolist(), strict=True)]
+
+
+def places_of(wanted: Ids, ids: Ids) -> Places:
+    """Where in `ids` each of the wanted ids is; -1 for those that are not."""
+    if wanted is ids:
+        return np.arange(len(ids))
+    return pd.Index(ids, dtype=ids.dtype).get_indexer(pd.Index(wanted, dtype=wanted.dtype))
+
+
+def differing_answers(several: Sequence[Columns]) -> tuple[int, int]:
+    """On how many clean images a network's runs do not all answer the same, and of how many."""
+    tables = list({id(columns.images): columns.images for columns in several}.values())
+    codes, every = pd.factorize(np.concatenate(tables))
+    parts = np.split(codes, np.cumsum([len(ids) for ids in tables])[:-1])
+    places = {id(ids): part for ids, part in zip(tables, parts, strict=True)}
+    answer, known = np.zeros(len(every), np.int64), np.zeros(len(every), bool)
+    differ = np.zeros(len(every), bool)
+    for columns in several:
+        here = places[id(columns.images)]
+        differ[here] |= known[here] & (answer[here] != columns.clean)
+        answer[here], known[here] = columns.clean, True
+    return int(differ.sum()), len(every)
+
+
+@dataclass(frozen=True, eq=False)
+class Verdicts:
+    """On which of a run's images the network is right; those not `judged` do not count."""
+
+    ids: Ids
+    judged: Images
+    right: Images
+
+    @property
+    def total(self) -> int:
+        """On how many images it is right."""
+        return int((self.right & self.judged).sum())
+
+    def beside(
+        self, other: "Verdicts"
+    ) -> tuple[Shaped[np.ndarray, " n"], Shaped[np.ndarray, " n"]]:
+        """Where each of the two is right, on the images that both have."""
+        if self.ids is other.ids:
+            both = self.judged & other.judged
+            return self.right[both], other.right[both]
+        there = places_of(self.ids, other.ids)
+        here = np.flatnonzero(self.judged & (there >= 0))
+        here = here[other.judged[there[here]]]
+        return self.right[here], other.right[there[here]]
+
+
+@dataclass(frozen=True, eq=False)
 class RunAtBudget:
-    """One run read at one budget: a count of iterations, an attack's name, or the worst case."""
+    """One run read at one budget: a count of iterations, an attack's name, or the worst case.
+
+    Its images are those judged at the budget; at WORST, under every attack.
+    """
 
     run: Run
     budget: str
-    rows: tuple[Row, ...]
+    judged: Images
+
+    @cached_property
+    def n(self) -> int:
+        """How many images it has."""
+        return int(self.judged.sum())
 
     @property
     def iters(self) -> int | None:
@@ -82,17 +167,19 @@ class RunAtBudget:
     @cached_property  # every comparison of the run reads it
     def verdicts(self) -> Verdicts:
         """Whether the network is right on each image at the budget."""
-        return {image(row): right(row, self.budget) for row in self.rows}
+        columns = self.run.columns
+        return Verdicts(columns.images, self.judged, right(columns, self.budget))
 
     @property
     def clean_verdicts(self) -> Verdicts:
         """Whether the network is right on each clean image."""
-        return {image(row): right_when_clean(row) for row in self.rows}
+        columns = self.run.columns
+        return Verdicts(columns.images, self.judged, right_when_clean(columns))
 
     @property
     def hits(self) -> int:
         """How many images are classified as the attacker's target."""
-        return sum(hit(row, self.budget) for row in self.rows)
+        return int((hit(self.run.columns, self.budget) & self.judged).sum())
 
     @property
     def draws(self) -> tuple[float, int] | None:
@@ -101,12 +188,13 @@ class RunAtBudget:
         On average over several passes, and in every one; None where no row records it.
         """
         count = self.run.info.found.get("network", {}).get("draws")
-        right = [
-            row["draws"][self.budget] for row in self.rows if self.budget in row.get("draws", {})
-        ]
-        if not count or len(right) < len(self.rows):
+        columns = self.run.columns
+        passes = columns.draws.get(self.budget)
+        missing = self.judged if passes is None else self.judged & ~passes.given(len(columns))
+        if not count or missing.any():
             return None
-        return sum(right) / count, sum(one == count for one in right)
+        right = [] if passes is None else passes.values[self.judged[passes.at]].tolist()
+        return sum(right) / count, right.count(count)
 
     @property
     def always_right(self) -> int | None:
@@ -114,13 +202,15 @@ class RunAtBudget:
 
         None if the rows do not record single iterates.
         """
-        if self.iters is None or not any("first_wrong" in row for row in self.rows):
+        columns, iters = self.run.columns, self.iters
+        recorded = columns.first_wrong.given(len(columns)) & self.judged
+        if iters is None or not recorded.any():
             return None
-        return sum(self._never_wrong(row) for row in self.rows)
-
-    def _never_wrong(self, row: Row) -> bool:
-        first = row.get("first_wrong_by", {}).get(self.budget, row.get("first_wrong"))
-        return right(row, self.budget) and (first is None or first > (self.iters or 0))
+        never = np.ones(len(columns), bool)
+        by_budget = columns.first_wrong_by.get(self.budget)
+        for one in (columns.first_wrong, *([by_budget] if by_budget else [])):  # the finer one last
+            never[one.at] = ~one.known | (one.values > iters)
+        return int((never & right(columns, self.budget) & self.judged).sum())
 
 
 def _order(budget: str) -> tuple[int, str]:
@@ -132,8 +222,9 @@ def at_budgets(run: Run) -> list[RunAtBudget]:
 
     Attacks that have no budget of iterations are followed by the worst case over all of them.
     """
-    budgets = sorted(budgets_seen(run.rows) or budgets_asked(run.info.attack), key=_order)
-    read = [RunAtBudget(run, budget, judged(run.rows, [budget])) for budget in budgets]
+    budgets: Sequence[str] = list(run.columns.pred) or budgets_asked(run.info.attack)
+    budgets = sorted(budgets, key=_order)
+    read = [RunAtBudget(run, budget, judged(run.columns, [budget])) for budget in budgets]
     if len(budgets) > 1 and not any(budget.isdigit() for budget in budgets):
-        read.append(RunAtBudget(run, WORST, judged(run.rows, budgets)))
+        read.append(RunAtBudget(run, WORST, judged(run.columns, budgets)))
     return read

@@ -1,10 +1,9 @@
 """The results of single runs, for the end of the command that made them. Free of torch."""
 
-from collections import Counter
 from typing import Any
 
 from fdbench.reporting.attack_columns import attack_columns, stages
-from fdbench.reporting.outcomes import RunAtBudget, at_budgets, right_when_clean
+from fdbench.reporting.outcomes import RunAtBudget, at_budgets, broken_by
 from fdbench.reporting.scoring import percent, rounded
 from fdbench.store import Run
 
@@ -13,18 +12,18 @@ Record = dict[str, Any]
 
 def _after_stages(run: Run) -> dict[str, float]:
     """Accuracy in percent on clean images, and after each of the attacks that run in turn."""
-    broken = Counter(row["broken_by"] for row in run.rows if "broken_by" in row)
-    left, after = len(run.rows), {}
+    broken, count = broken_by(run.columns), len(run.columns)
+    left, after = count, {}
     if not broken:
         return {}
     for stage in ("clean", *stages(run.info.attack)):
         left -= broken[stage]
-        after[stage] = rounded(left / len(run.rows))
+        after[stage] = rounded(left / count)
     return after
 
 
 def _record(one: RunAtBudget) -> Record:
-    info, n = one.run.info, len(one.rows)
+    info, n = one.run.info, one.n
     spec = info.attack
     return {
         "model": info.model.name,
@@ -36,8 +35,8 @@ def _record(one: RunAtBudget) -> Record:
         "targeted": spec.targeted,
         "n": n,
         "planned": info.images,
-        **percent("clean", sum(map(right_when_clean, one.rows)), n),
-        **percent("robust", sum(one.verdicts.values()), n),
+        **percent("clean", one.clean_verdicts.total, n),
+        **percent("robust", one.verdicts.total, n),
         **percent("success", one.hits if spec.targeted else None, n),
         "stages": _after_stages(one.run),
     }

@@ -7,15 +7,15 @@ Gradients", Sec. 3.1; Carlini et al. 2019, "On Evaluating Adversarial Robustness
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import Any
 
 from fdbench.reporting.attack_columns import stages
 from fdbench.reporting.outcomes import (
     Verdicts,
     at_budgets,
-    clean_prediction,
-    label,
+    broken_by,
+    clean_answers,
     right_when_clean,
 )
 from fdbench.reporting.scoring import paired_verdicts
@@ -97,8 +97,8 @@ def _other_classes(run: Run) -> str:
 
 
 def _at_chance(run: Run) -> str:
-    n, classes = len(run.rows), run.info.data.classes
-    right = sum(map(right_when_clean, run.rows))
+    n, classes = len(run.columns), run.info.data.classes
+    right = int(right_when_clean(run.columns).sum())
     if n < FEWEST or wilson(right, n).low > 1 / classes:
         return ""
     return (
@@ -108,10 +108,10 @@ def _at_chance(run: Run) -> str:
 
 
 def _shifted_labels(run: Run) -> str:
-    n = len(run.rows)
+    n, answers = len(run.columns), clean_answers(run.columns)
     for shift in (1, -1):
-        off = sum(clean_prediction(row) == label(row) + shift for row in run.rows)
-        classes = _classes_taken_for_the_next(run, shift)
+        off = sum(count for label, clean, count in answers if clean == label + shift)
+        classes = _classes_taken_for_the_next(answers, shift)
         if (n >= FEWEST and off > n / 2) or len(classes) > 1:
             which = f"classes {', '.join(map(str, classes))}" if classes else "most images"
             return (
@@ -121,15 +121,17 @@ def _shifted_labels(run: Run) -> str:
     return ""
 
 
-def _classes_taken_for_the_next(run: Run, shift: int) -> list[int]:
+def _classes_taken_for_the_next(answers: list[tuple[int, int, int]], shift: int) -> list[int]:
     """The classes most of whose clean images are predicted as label + shift."""
-    taken = []
-    for which, rows in groupby(sorted(run.rows, key=label), key=label):
-        predicted = Counter(map(clean_prediction, rows))
-        count = predicted.total()
-        if count >= FEWEST_OF_CLASS and predicted[which + shift] > count / 2:
-            taken.append(which)
-    return taken
+    images, shifted = Counter[int](), Counter[int]()
+    for label, clean, count in answers:
+        images[label] += count
+        shifted[label] += count if clean == label + shift else 0
+    return [
+        label
+        for label, count in images.items()
+        if count >= FEWEST_OF_CLASS and shifted[label] > count / 2
+    ]
 
 
 def _unusual_sizes(run: Run) -> str:
@@ -184,13 +186,12 @@ _WITHOUT_GRADIENT = {
 
 def _masked_from_its_stages(run: Run) -> str:
     """AutoAttack's own check, and the fast verdict's guard: other ways beat the gradient."""
-    broken = Counter(row.get("broken_by") for row in run.rows)
+    broken, n = broken_by(run.columns), len(run.columns)
     others = [name for name in stages(run.info.attack) if name not in _WITHOUT_GRADIENT]
     lines = [
-        f"{who} broke {broken[name]} of {len(run.rows)} images that {', '.join(others)} did not: "
-        f"{what}"
+        f"{who} broke {broken[name]} of {n} images that {', '.join(others)} did not: {what}"
         for name, (who, what) in _WITHOUT_GRADIENT.items()
-        if others and broken[name] > max(1, SQUARE * len(run.rows))
+        if others and broken[name] > max(1, SQUARE * n)
     ]
     return "; ".join(lines)
 

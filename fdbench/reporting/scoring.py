@@ -121,7 +121,7 @@ def conditions(one: RunAtBudget) -> Line:
         **network(info),
         **Setting.of(one.run).columns(WHITE_BOX),
         **attack_columns(info.attack, one.budget, one.iters),
-        "n": len(one.rows),
+        "n": one.n,
         "planned": info.images,
         "precision": precision(info),
         "seed": info.seed,
@@ -130,8 +130,7 @@ def conditions(one: RunAtBudget) -> Line:
 
 def paired_verdicts(one: Verdicts, two: Verdicts) -> Paired:
     """Compares two networks, or one under two attacks, on the images that both have."""
-    shared = [image for image in one if image in two]
-    return paired([one[image] for image in shared], [two[image] for image in shared])
+    return paired(*one.beside(two))
 
 
 def _same_conditions(one: RunAtBudget) -> str:
@@ -185,7 +184,7 @@ def comparisons(runs: Sequence[Run], baseline: str | None = None) -> DataFrame:
         groups.setdefault(_same_conditions(one), []).append(one)
     lines: list[Line] = []
     for group in groups.values():
-        kept = fullest(group, lambda one: contestant(one.run), lambda one: len(one.rows))
+        kept = fullest(group, lambda one: contestant(one.run), lambda one: one.n)
         by_name = [kept[who] for who in sorted(kept)]
         lines += [_comparison(first, second) for first, second in _pairs(by_name, baseline)]
     table = DataFrame([line for line in lines if line["n"]], columns=list(PAIRED))

@@ -2,17 +2,23 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from weakref import WeakKeyDictionary
 
-from fdbench.reporting.outcomes import clean_prediction, image
+from fdbench.reporting.outcomes import differing_answers
 from fdbench.reporting.sanity import implausible
 from fdbench.store import Run
 
 TIES = 0.01  # share of images that rounding may decide: less than that is no disagreement
 
 
+_SAID: WeakKeyDictionary[Run, list[str]] = WeakKeyDictionary()  # every line of a run asks again
+
+
 def of_run(run: Run) -> list[str]:
     """What was recorded while it ran, and what the sanity gate says."""
-    return list(dict.fromkeys([*run.info.warnings, *implausible(run)]))
+    if run not in _SAID:
+        _SAID[run] = list(dict.fromkeys([*run.info.warnings, *implausible(run)]))
+    return _SAID[run]
 
 
 def warnings(runs: Sequence[Run]) -> list[str]:
@@ -36,13 +42,10 @@ def _disagreements(runs: Sequence[Run]) -> Iterator[str]:
         if not run.info.found.get("network", {}).get("random"):
             groups[run.info.model.weights, run.info.data.fingerprint].append(run)
     for same in groups.values():
-        answers: dict[object, set[int]] = defaultdict(set)
-        for row in (row for run in same for row in run.rows):
-            answers[image(row)].add(clean_prediction(row))
-        several = sum(len(classes) > 1 for classes in answers.values())
-        if several > 1 and several > TIES * len(answers):
+        several, of_all = differing_answers([run.columns for run in same])
+        if several > 1 and several > TIES * of_all:
             name = same[0].info.model.name
             yield (
-                f"{name}: its runs disagree on {several} of {len(answers)} clean images: the "
+                f"{name}: its runs disagree on {several} of {of_all} clean images: the "
                 "weights are the same, the code around them is not"
             )

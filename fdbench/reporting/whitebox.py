@@ -10,7 +10,7 @@ from pandas import DataFrame
 
 from fdbench.reporting import suspicions
 from fdbench.reporting.attack_columns import ATTACK, is_plain_pgd
-from fdbench.reporting.outcomes import RunAtBudget, at_budgets, right_when_clean
+from fdbench.reporting.outcomes import RunAtBudget, at_budgets
 from fdbench.reporting.scoring import (
     Line,
     Scores,
@@ -39,10 +39,10 @@ WHITEBOX = (
 
 
 def _measured(one: RunAtBudget) -> Scores:
-    n, targeted = len(one.rows), one.run.info.attack.targeted
+    n, targeted = one.n, one.run.info.attack.targeted
     return {
-        **percent("clean", sum(map(right_when_clean, one.rows)), n),
-        **percent("robust", sum(one.verdicts.values()), n),
+        **percent("clean", one.clean_verdicts.total, n),
+        **percent("robust", one.verdicts.total, n),
         **percent("any_iterate", one.always_right, n),
         **percent("success", one.hits if targeted else None, n),
         **_draws(one, n),
@@ -93,7 +93,7 @@ def _line(one: RunAtBudget, newest: dict[tuple[str, str], str]) -> Line:
         **conditions(one),
         **measured,
         **_published(one, measured["robust"]),
-        "note": note(len(one.rows), info, bool(warnings), older),
+        "note": note(one.n, info, bool(warnings), older),
         "warnings": "; ".join(warnings),
         "run": one.run.name,
     }

@@ -24,7 +24,7 @@ from .model import ARCHS, BLOCKS, BOTTLENECK, NO_DENOISER, PLACES, Arch, ModelSp
 from .parameters import Parameters, RecordedParameters, ThreatAndGoal, parameter
 from .parsing import check_of, parsed
 from .pgd import PGDParameters
-from .plain import digest, pick, strict
+from .plain import bytes_digest, digest, pick, strict
 from .recipes import (
     Battery,
     Published,
@@ -75,6 +75,7 @@ __all__ = [
     "attacker_battery",
     "batteries",
     "battery",
+    "bytes_digest",
     "check_of",
     "default_eps",
     "default_targeted",

@@ -45,4 +45,9 @@ def sizes(table: Any) -> Any:
 def digest(content: Any) -> str:
     """16 hex digits that change when the content does; `content` is plain data or a dataclass."""
     plain = content if isinstance(content, dict | list) else asdict(content)
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+    return bytes_digest(json.dumps(plain, sort_keys=True).encode())
+
+
+def bytes_digest(content: bytes) -> str:
+    """The digest of what `digest` hashes: JSON with its keys in order."""
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,4 +1,5 @@
 from .archiving import archive_run, remove_run
+from .columns import Columns, Values
 from .findings import (
     VERDICTS,
     Check,
@@ -15,9 +16,10 @@ from .journal import Closing, Journal, numbered_lines, whole_lines
 from .leftovers import clearing_run, clearing_set
 from .lock import clear_lock, locked
 from .notes import added
+from .reading import read_rows
 from .rows import ROW_FIELDS, BadRow, Row, RowField, add_fields, decode_row, row_digest
 from .run_json import DataInfo, ModelInfo, RunInfo, read_info
-from .runs import Run, RunFolder, read_run, read_runs
+from .runs import Run, RunFolder, read_infos, read_run, read_runs
 from .scratch import BatchScratch
 from .session import now
 from .set_index import CLEAN, Line, read_lines
@@ -44,6 +46,7 @@ __all__ = [
     "BatchScratch",
     "Check",
     "Closing",
+    "Columns",
     "Damaged",
     "DataInfo",
     "Findings",
@@ -61,6 +64,7 @@ __all__ = [
     "SetPaths",
     "Shard",
     "Surrogate",
+    "Values",
     "Workspace",
     "add_fields",
     "added",
@@ -79,8 +83,10 @@ __all__ = [
     "read_findings",
     "read_finished",
     "read_info",
+    "read_infos",
     "read_lines",
     "read_png",
+    "read_rows",
     "read_run",
     "read_runs",
     "read_sealed",

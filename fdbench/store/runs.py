@@ -10,62 +10,24 @@ folder and resumes there. Free of torch.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from fdbench.console import warn
 from fdbench.errors import FdbenchError
 from fdbench.randomness import ImageId
 from fdbench.specs import digest
-from fdbench.store.journal import Closing, Journal, numbered_lines
+from fdbench.store.columns import Columns, Ids, shared_ids
+from fdbench.store.journal import Closing, Journal
 from fdbench.store.notes import own_notes, with_notes, write_notes
+from fdbench.store.reading import RowsRead, bad_lines, read_columns, read_rows
+from fdbench.store.reading_together import read_together
 from fdbench.store.resuming import changes, merged
-from fdbench.store.rows import BadRow, Row, decode_row, encode_row, row_digest
+from fdbench.store.rows import Row, encode_row, row_digest
 from fdbench.store.run_json import RunInfo, read_info, write_info
 from fdbench.store.workspace import RunPaths, Workspace
 
 _SAVE_SECONDS = 30.0  # between writes of run.json: the wall time that `kill -9` may lose
-
-
-def _rows_in(path: Path, key: str) -> tuple[list[Row], dict[int, str]]:
-    """The rows in a file, and what is wrong with each line that is none, by its number."""
-    rows, bad = [], {}
-    for number, line in numbered_lines(path):
-        try:
-            rows.append(decode_row(line, key))
-        except BadRow as reason:
-            bad[number] = str(reason)
-    return rows, bad
-
-
-def _left_out(path: Path, bad: Mapping[int, str]) -> list[str]:
-    """A warning that names the damaged lines of a file."""
-    if not bad:
-        return []
-    number, reason = next(iter(bad.items()))
-    more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
-    return [f"{path}, line {number} {reason}{more}: left out, their images count as not judged"]
-
-
-def read_rows(folder: Path, key: str) -> tuple[list[Row], list[str], list[str]]:
-    """The rows of all ranks, one per image (the first); what is damaged; and warnings.
-
-    Damaged lines are left out, and named, the first of each file; torn last ones are left out too,
-    as another process may be writing them.
-
-    Args:
-        key: RunInfo.key.
-    """
-    rows: dict[ImageId, Row] = {}
-    damaged, warnings = [], []
-    for path in RunPaths(folder).all_rows():
-        of_file, bad = _rows_in(path, key)
-        damaged += _left_out(path, bad)
-        repeats = sum(rows.setdefault(row["image"], row) is not row for row in of_file)
-        if repeats:
-            warnings.append(
-                f"{repeats} images were judged twice; {path.name} repeats them, ignored"
-            )
-    return list(rows.values()), damaged, warnings
 
 
 def _extended(old: RunInfo, new: RunInfo) -> RunInfo:
@@ -121,9 +83,9 @@ class RunFolder(Closing):
         for path in beyond:
             with Journal(path) as left_behind:
                 self._set_aside(left_behind, known.key)
-        rows, damaged, warnings = read_rows(self.path, known.key)
-        warnings += damaged
-        self.done = {row["image"] for row in rows}
+        read = read_columns(self.path, known.key)
+        warnings = [*read.warnings, *read.damaged]
+        self.done = set(read.columns.images.tolist())
         if not description.is_file():
             write_info(description, self.info)
             return
@@ -143,7 +105,7 @@ class RunFolder(Closing):
     def _set_aside(self, journal: Journal, key: str) -> None:
         """Takes damaged lines out of a file of rows, with a warning: their images are redone."""
         path = journal.path
-        bad = _rows_in(path, key)[1]
+        bad = bad_lines(path, key)
         if not bad:
             return
         aside = journal.strike(tuple(bad))
@@ -193,48 +155,76 @@ class RunFolder(Closing):
             self._journal.close()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
-    """A run, finished or not; `rows` hold each image once.
+    """A run, finished or not; `columns` hold each image once.
 
     `damaged` names lines that were left out; `info.warnings` has them too.
     """
 
     path: Path
     info: RunInfo
-    rows: tuple[Row, ...]
+    columns: Columns
     damaged: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         return self.path.name
 
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows with all of their fields, read anew from the run's folder."""
+        return tuple(read_rows(self.path, self.info.key))
+
     @property
     def finished(self) -> bool:
-        return len(self.rows) >= self.info.images
+        return len(self.columns) >= self.info.images
+
+
+def _run(path: Path, info: RunInfo, read: RowsRead) -> Run:
+    noted = replace(info, warnings=merged(info.warnings, read.damaged, read.warnings))
+    return Run(path, noted, read.columns, read.damaged)
+
+
+def _info(path: Path) -> RunInfo:
+    paths = RunPaths(path)
+    return with_notes(paths, read_info(paths.description))
 
 
 def read_run(path: Path) -> Run:
     """The run in a folder. Raises FdbenchError, naming the file, for a malformed one."""
-    paths = RunPaths(path)
-    info = with_notes(paths, read_info(paths.description))
-    rows, damaged, warnings = read_rows(path, info.key)
-    info = replace(info, warnings=merged(info.warnings, damaged, warnings))
-    return Run(path, info, tuple(rows), tuple(damaged))
+    info = _info(path)
+    return _run(path, info, read_columns(path, info.key))
 
 
-def read_runs(workspace: Workspace | Path) -> list[Run]:
-    """Every run of a workspace, by name; finished, under way or just begun.
+def read_infos(workspace: Workspace | Path) -> dict[Path, RunInfo]:
+    """The description of every run of a workspace by its folder, in the order of their names.
 
     A run with a malformed or edited run.json is named and left out.
     """
-    runs = []
+    infos = {}
     for path in Workspace.of(workspace).all_runs():
         paths = RunPaths(path)
         if not paths.description.is_file() and not any(f.stat().st_size for f in paths.all_rows()):
             continue  # stopped before it described itself
         try:
-            runs.append(read_run(path))
+            infos[path] = _info(path)
         except FdbenchError as reason:
             warn(f"{path.name} is left out: {reason.message}")
+    return infos
+
+
+def read_runs(workspace: Workspace | Path) -> list[Run]:
+    """Every run of a workspace, by name; finished, under way or just begun.
+
+    A run with a malformed or edited run.json is named and left out. Runs on the same images share
+    the array of their ids.
+    """
+    infos = read_infos(workspace)
+    keys = {path: info.key for path, info in infos.items()}
+    known: dict[object, Ids] = {}
+    runs = []
+    for path, read in read_together(keys).items():
+        columns = replace(read.columns, images=shared_ids(read.columns, known))
+        runs.append(_run(path, infos[path], replace(read, columns=columns)))
     return runs

@@ -16,9 +16,10 @@ from madeup import info, other_weights, row, run_json, sealed, store
 
 from fdbench.errors import FdbenchError, SanityFailed
 from fdbench.files import write_atomically
+from fdbench.store.reading import read_rows
 from fdbench.store.rows import Row
 from fdbench.store.run_json import RunInfo, read_info
-from fdbench.store.runs import RunFolder, read_rows, read_run, read_runs
+from fdbench.store.runs import RunFolder, read_run, read_runs
 from fdbench.store.session import command_line
 from fdbench.store.workspace import Workspace
 
@@ -116,7 +117,7 @@ def test_torn_last_line_is_dropped_and_done_again(tmp_path: Path, keep: int) -> 
     path = store(tmp_path, info(), rows(0, 1)) / "rows-0.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole + whole.splitlines()[0][:keep])
-    assert [r["image"] for r in read_rows(path.parent, info().key)[0]] == [0, 1]
+    assert [r["image"] for r in read_rows(path.parent, info().key)] == [0, 1]
     with RunFolder.open(Workspace(tmp_path), info()) as folder:
         assert folder.done == {0, 1}
         assert path.read_bytes() == whole

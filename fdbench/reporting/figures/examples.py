@@ -107,20 +107,19 @@ def examples(one: Victim, folder: Path) -> Examples | None:
     """
     stored = _StoredSet(folder, _index(folder))
     attackers = [one.attackers[place] for place in one.by_strength[:ATTACKERS]]
-    ids = [outcomes.image(row) for row in one.rows]
+    columns = one.run.columns
+    ids: list[ImageId] = columns.images[one.places].tolist()
     on_disk = [place for place, image in enumerate(ids) if stored.holds(image, attackers)]
     if not on_disk or not attackers:
         return None
     clean_correct = [place for place in on_disk if one.clean[place]]
     shown = _evenly_spaced(one, clean_correct or on_disk)
-    chosen, rows = [ids[place] for place in shown], [one.rows[place] for place in shown]
-    predictions = {
-        name: tuple(outcomes.prediction(row, name) for row in rows) for name in attackers
-    }
+    chosen, rows = [ids[place] for place in shown], one.places[shown]
+    predictions = {name: outcomes.predictions(columns, name, rows) for name in attackers}
     return Examples(
         ids=tuple(chosen),
         clean=stored.read(CLEAN, attackers[0], chosen),
         adv={attacker: stored.read(attacker, attacker, chosen) for attacker in attackers},
-        labels=tuple(map(outcomes.label, rows)),
-        predictions={**predictions, CLEAN: tuple(map(outcomes.clean_prediction, rows))},
+        labels=tuple(columns.label[rows].tolist()),
+        predictions={**predictions, CLEAN: tuple(columns.clean[rows].tolist())},
     )

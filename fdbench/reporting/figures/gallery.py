@@ -130,7 +130,7 @@ def render(victims: Sequence[Victim], results: Path) -> dict[str, bytes]:
     Each shows the network that is right on most images under all attackers.
     """
     of_set: dict[str, Victim] = {}
-    for one in sorted((one for one in victims if one.rows), key=_all_or_nothing):
+    for one in sorted((one for one in victims if len(one.places)), key=_all_or_nothing):
         of_set[Setting.of(one.run).set] = one
     files = {}
     for name, one in sorted(of_set.items()):
