@@ -12,6 +12,7 @@ from .api import (
     train_attacker,
     transfer,
     verify,
+    verify_images,
 )
 from .data import Dataset, open_data
 from .errors import FdbenchError
@@ -39,4 +40,5 @@ __all__ = [
     "train_attacker",
     "transfer",
     "verify",
+    "verify_images",
 ]

@@ -49,6 +49,13 @@ def entry(folder: Path, name: str) -> Path:
     return folder / name
 
 
+def below(folder: Path, names: str) -> Path:
+    """A file in `folder` or below it, `class/photo.png`; each part goes through `entry`."""
+    for name in names.split("/"):
+        folder = entry(folder, name)
+    return folder
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turns an OSError inside into an FdbenchError that names `path` and what to do about it."""

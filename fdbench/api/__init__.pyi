@@ -2,6 +2,7 @@ from .assessment import Assessment, assess_models
 from .attacks import attack, autoattack, foolbox, pgd, run_attack, transfer
 from .black_box import OpenedSet, judge, make_set, use_set
 from .checkpoints import classify, import_release, read_release, release_facts, weights_behind
+from .claims import verify_images
 from .evaluation import attack_models, evaluate
 from .examination import doctor, doctor_models, run_folder, verify
 from .names import (
@@ -70,5 +71,6 @@ __all__ = [
     "transfer",
     "use_set",
     "verify",
+    "verify_images",
     "weights_behind",
 ]

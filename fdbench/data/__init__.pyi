@@ -1,5 +1,6 @@
 from .caad import LABEL_BASE, caad_targets, open_caad, read_classes
 from .catalogue import DATA, DataKind
+from .claimed import Claimed, read_claimed
 from .dataset import SPLITS, Augment, Dataset, Request
 from .folder import ENDINGS, open_folder, open_rgb
 from .imagenet import open_imagenet
@@ -16,6 +17,7 @@ __all__ = [
     "SPLITS",
     "UNREADABLE_NPZ",
     "Augment",
+    "Claimed",
     "DataKind",
     "Dataset",
     "Request",
@@ -31,6 +33,7 @@ __all__ = [
     "open_npz",
     "open_rgb",
     "open_torchvision",
+    "read_claimed",
     "read_classes",
     "sampled",
     "to_images",

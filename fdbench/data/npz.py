@@ -60,7 +60,7 @@ def _part_file(request: Request) -> tuple[Path, Path | None]:
     return wanted, next(iter(existing.values()), None)
 
 
-def _check_sizes(path: Path, keys: tuple[str, ...]) -> None:
+def check_sizes(path: Path, keys: tuple[str, ...]) -> None:
     """Raises ValueError for an array that is larger than it may be, or not what its header says.
 
     Looks at the zip's directory and the arrays' headers: nothing large is unpacked.
@@ -87,7 +87,7 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
     if not zipfile.is_zipfile(path):
         raise FdbenchError(f"{path} is not a .npz file, or is cut short.\n{_FORMAT}")
     try:
-        _check_sizes(path, keys)
+        check_sizes(path, keys)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             missing = [key for key in _REQUIRED if key not in content.files]
             arrays = {key: content[key] for key in keys if key in content.files}

@@ -1,5 +1,6 @@
 from .audit import audit, find_run, read_run
 from .budget import TIMED, Step, announcement, seconds_per_gradient, step_of
+from .claim import CLAIM_BATCH, check_claim
 from .classify import Classification, Classified, classify_folder, side
 from .doctor import CHECKS, Patient, examine, gradients_per_image
 from .evaluation import Evaluation, check_fit, run_info
@@ -9,6 +10,7 @@ from .readings import worst_of
 
 __all__ = [
     "CHECKS",
+    "CLAIM_BATCH",
     "TIMED",
     "Classification",
     "Classified",
@@ -18,6 +20,7 @@ __all__ = [
     "Watched",
     "announcement",
     "audit",
+    "check_claim",
     "check_fit",
     "classify_folder",
     "evaluate",

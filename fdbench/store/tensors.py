@@ -17,7 +17,18 @@ from fdbench.files import parse_json, write_atomically
 def pack(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
     """The bytes of a safetensors file."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return save(plain, metadata)
+    return _in_order(save(plain, metadata))
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same file with its metadata sorted: safetensors writes them in an order that varies."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the data stay aligned
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -20,17 +20,10 @@ Free of torch.
 from dataclasses import dataclass
 from pathlib import Path
 
-from fdbench.files import entry
+from fdbench.files import below, entry
 
 WEIGHTS = ".safetensors"
 UNFINISHED = ".resume"
-
-
-def below(folder: Path, names: str) -> Path:
-    """A file in `folder` or below it, `class/photo.png`; each part goes through `entry`."""
-    for name in names.split("/"):
-        folder = entry(folder, name)
-    return folder
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ def test_a_checkpoint_with_one_changed_weight_is_refused(cwd: Path, trained: Pat
     (cwd / "changed.safetensors").write_bytes(whole)
     result = run("attack pgd --model ./changed.safetensors")
     assert result.exit_code == 1
-    assert "not the ones its card was written for" in result.stderr
+    assert "is not what was written" in result.stderr
 
 
 def test_a_file_in_place_of_a_folder_gives_one_clear_message(cwd: Path) -> None:
