@@ -111,12 +111,9 @@ def by_package(task: Task) -> Outcome:
         model, images = task.opened()
         batch, net = images.fetch(range(task.limit)), Counting(model.net.requires_grad_(False))
         torch.set_num_threads(1)
-        attack = AutoAttack(
-            net, norm="Linf", eps=parse_size(task.eps, "linf"), device="cpu", verbose=False
-        )
-        attack.seed = 0
+        attack = AutoAttack(net, norm="Linf", eps=parse_size(task.eps, "linf"), seed=0)
         began = time.perf_counter()
-        adv = attack.run_standard_evaluation(batch.x, batch.label, bs=250)
+        adv, _ = attack.run_standard_evaluation(batch.x, batch.label, batch_size=250)
         seconds, passes = time.perf_counter() - began, net.passes
         robust = (model.net(adv).argmax(1) == batch.label).tolist()
         right = int((model.net(batch.x).argmax(1) == batch.label).sum())

@@ -19,6 +19,7 @@ from .transfer import (
     craft,
     load_painter,
 )
+from .way_back import identity_back, masking_operations
 
 __all__ = [
     "APGD",
@@ -58,9 +59,11 @@ __all__ = [
     "from_file",
     "given",
     "gradient",
+    "identity_back",
     "last_iterate",
     "load_painter",
     "margin",
+    "masking_operations",
     "parameters_of",
     "parse_foolbox_settings",
     "probability_margin",

@@ -2,10 +2,11 @@ from .audit import audit, find_run, read_run
 from .budget import TIMED, Step, announcement, seconds_per_gradient, step_of
 from .claim import CLAIM_BATCH, check_claim
 from .classify import Classification, Classified, classify_folder, side
-from .doctor import CHECKS, Patient, examine, gradients_per_image
+from .doctor import CHECKS, examine, gradients_per_image
 from .evaluation import Evaluation, check_fit, run_info
 from .loop import evaluate
 from .observation import Watched
+from .patient import Patient
 from .readings import worst_of
 
 __all__ = [

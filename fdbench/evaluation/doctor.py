@@ -6,31 +6,28 @@ succeed: then the network masks its gradient, or the evaluation is broken.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from fdbench import randomness
 from fdbench.attacks import (
     Ensemble,
-    Loss,
     craft,
     cross_entropy,
     dlr,
     gradient,
-    last_iterate,
+    identity_back,
     margin,
+    masking_operations,
     square,
 )
 from fdbench.errors import NoGradient
 from fdbench.evaluation.observation import spied
+from fdbench.evaluation.patient import Patient
 from fdbench.stats import paired, wilson
 from fdbench.store import Check
-from fdbench.threat import Threat
-from fdbench.types import Batch, Images, Logits
+from fdbench.types import Images
 from fdbench.verdict import relative_difference
 
 P = 0.01  # of McNemar's test; below it a difference is not noise
@@ -43,71 +40,11 @@ DRAWS = 10  # of random noise; the worst counts for each image
 # Clean accuracy wanted of a network without an expected one, in multiples of chance; half-way from
 # chance to 1 where there are few classes. Wrong preprocessing often leaves more than chance.
 LEAST = 3
+EXAMPLES = 16  # images on which masking operations are looked for
 ZERO = 0.1  # largest share of images with a zero gradient
 # Tolerance for logits of the same image in another batch: kernels sum in another order.
 RELATIVE = 1e-4
 SUMS = 1e-4  # tolerance for the sum of a row of probabilities, in float32
-
-
-@dataclass
-class Patient:
-    """A network in inference mode, the images to test it on, and the threat it should resist."""
-
-    net: nn.Module
-    batch: Batch
-    threat: Threat
-    classes: int
-    seed: int = 0
-    eot: int = 1  # above 1: the network draws random numbers, and attacks average over N passes
-    expected: tuple[float, float] | None = None  # clean accuracy and its tolerance, in percent
-    surrogates: tuple[nn.Module, ...] = ()
-
-    @torch.no_grad()
-    def logits(self, x: Images) -> Logits:
-        logits: Logits = self.net(x)
-        return logits
-
-    def right(self, adv: Images) -> list[bool]:
-        """Returns which images are classified correctly."""
-        verdict: list[bool] = (self.logits(adv).argmax(1) == self.batch.label).tolist()
-        return verdict
-
-    def attacked(self, iters: int, eps: float | None = None, loss: Loss = cross_entropy) -> Images:
-        """Returns the last iterate of untargeted PGD in this threat, or in linf at `eps`."""
-        threat = self.threat if eps is None else Threat("linf", eps)
-        return last_iterate(
-            self.net,
-            self.batch,
-            threat,
-            iters=iters,
-            alpha=threat.eps / 4,
-            stream="doctor",
-            seed=self.seed,
-            eot=self.eot,
-            loss=loss,
-        )
-
-    @cached_property
-    def randomness(self) -> float:
-        """The largest difference of logits between two passes over the same images."""
-        x = self.batch.x
-        return float((self.logits(x) - self.logits(x)).abs().max())
-
-    @cached_property
-    def clean(self) -> list[bool]:
-        return self.right(self.batch.x)
-
-    @cached_property
-    def pgd10(self) -> list[bool]:
-        return self.right(self.attacked(10))
-
-    @cached_property
-    def adv100(self) -> Images:
-        return self.attacked(100)
-
-    @cached_property
-    def pgd100(self) -> list[bool]:
-        return self.right(self.adv100)
 
 
 Finding = tuple[str, str]  # a verdict, and the comparison that it comes from in words
@@ -281,6 +218,21 @@ def square_attack(patient: Patient) -> Finding:
     return _against_pgd(patient, f"Square with {QUERIES} queries", patient.right(adv))
 
 
+def way_back(patient: Patient) -> Finding:
+    """An operation that removes small activations or rounds hides where the loss rises."""
+    operations = masking_operations(patient.net, patient.batch.x[:EXAMPLES])
+    if not operations:
+        return "pass", "no operation of the network's own turns the gradient that passes it"
+    names = ", ".join(dict.fromkeys(type(one).__name__ for one in operations))
+    with identity_back(operations):
+        verdicts = patient.right(patient.attacked(100))
+    other = f"PGD-100 with the identity as the gradient of {names}"
+    try:
+        return _against_pgd(patient, other, verdicts)
+    except NoGradient:
+        return "fail", f"{names} cuts the gradient: {other} leaves {_percent(verdicts)}"
+
+
 def transfer(patient: Patient) -> Finding:
     if not patient.surrogates:
         return "skipped", "no other network to transfer from: give --surrogate M"
@@ -307,12 +259,16 @@ CHECKS: dict[str, Examination] = {
     "other losses": losses,
     "large eps": large_eps,
     "Square against PGD": square_attack,
+    "another way back": way_back,
     "transfer against PGD": transfer,
 }
 
 
 def gradients_per_image(eot: int = 1) -> float:
-    """Roughly what all checks but transfer take; a forward pass is a third of a gradient."""
+    """Roughly what all checks but transfer take; a forward pass is a third of a gradient.
+
+    Without the PGD-100 of networks that have masking operations.
+    """
     pgd10_and_100, margin_and_dlr, large_eps_50 = 10 + 100, 200, 50
     return eot * (pgd10_and_100 + margin_and_dlr + large_eps_50) + (QUERIES + DRAWS) / 3
 

@@ -8,7 +8,8 @@ from conftest import Linear, frozen
 from torch import nn
 
 from fdbench.evaluation import doctor
-from fdbench.evaluation.doctor import CHECKS, Patient, examine
+from fdbench.evaluation.doctor import CHECKS, examine
+from fdbench.evaluation.patient import Patient
 from fdbench.threat import Threat
 from fdbench.types import Batch
 
@@ -161,6 +162,57 @@ def test_too_few_images_to_tell_are_named(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("net", [Scaled(healthy()), Rounded(healthy())], ids=["scaled", "rounded"])
 def test_a_masked_gradient_is_beaten_by_a_black_box_attack(net: nn.Module) -> None:
     assert "Square against PGD" in failed(patient(net))
+
+
+class Stairs(nn.Module):
+    """Rounds to steps: its gradient is zero everywhere."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (4 * x).round() / 4
+
+
+class Features(nn.Module):
+    """A network with an operation on its features."""
+
+    def __init__(self, operation: nn.Module) -> None:
+        super().__init__()
+        rng = torch.Generator().manual_seed(0)
+        self.first, self.operation, self.last = nn.Conv2d(3, 8, 3), operation, nn.Linear(288, 5)
+        with torch.no_grad():
+            for tensor in self.state_dict().values():
+                tensor.copy_(torch.randn(tensor.shape, generator=rng) / 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.operation(self.first(x - 0.5)).flatten(1))
+
+
+class Cutting(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.detach().clone()
+
+
+def featured(operation: nn.Module) -> Patient:
+    x = torch.rand((60, 3, 8, 8), generator=torch.Generator().manual_seed(1))
+    net = frozen(Features(operation))
+    batch = Batch(x, net(x).argmax(1), tuple(range(60)))
+    return Patient(net, batch, Threat("linf", 0.04), 5)
+
+
+@pytest.mark.parametrize(
+    ("operation", "verdict", "text"),
+    [
+        (nn.Identity(), "pass", "no operation of the network's own"),
+        (nn.ReLU(), "pass", "no operation of the network's own"),
+        (Stairs(), "fail", "with the identity as the gradient of Stairs"),
+        (Cutting(), "fail", "Cutting cuts the gradient: PGD-100 with the identity"),
+    ],
+)
+def test_an_operation_that_masks_its_gradient_fails_by_name(
+    operation: nn.Module, verdict: str, text: str
+) -> None:
+    found, finding = CHECKS["another way back"](featured(operation))
+    assert found == verdict, finding
+    assert text in finding
 
 
 def test_a_surrogate_with_an_honest_gradient_beats_pgd_on_a_masked_one() -> None:
