@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -84,6 +85,28 @@ def temporary_folder() -> Iterator[Path]:
         ) from reason
     with made as folder:
         yield Path(folder)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def contents(path: Path) -> bytes:
+    """The bytes of a file that may come from anywhere.
+
+    Raises FileNotFoundError, and FdbenchError for what can't be read, or could be for ever: a
+    device, a pipe.
+    """
+    try:
+        # A pipe without a writer would wait.
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise FdbenchError(f"{path} is not a file: a device or a pipe has no end.")
+            return file.read()
+    except FileNotFoundError:
+        raise
+    except OSError as reason:
+        raise FdbenchError(f"{path} can't be read: {reason.strerror}.") from reason
 
 
 def sync_folder(path: Path) -> None:

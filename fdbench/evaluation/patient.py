@@ -1,4 +1,4 @@
-"""The doctor's patient: a network, the images and the threat it is tested on, and PGD's verdicts."""
+"""The patient of the doctor: a network, its images, the threat, and what PGD leaves of it."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from fdbench.errors import BadValue, FdbenchError, unknown
+from fdbench.files import contents
 from fdbench.registry import Registry
 from fdbench.specs.attack import AttackerSpec, AttackSpec
 from fdbench.specs.model import ModelSpec
@@ -115,7 +116,7 @@ def _read(kind: str, noun: str, name: str) -> tuple[dict[str, Any], Path]:
         hint = f"Rows live in {kind}/; `fdbench list {kind}` shows all {len(known)}."
         raise unknown(noun, name, known, hint)
     try:
-        return tomllib.loads(known[name].read_text()), known[name]
+        return tomllib.loads(contents(known[name]).decode()), known[name]
     except (OSError, ValueError, RecursionError) as reason:
         raise FdbenchError(f"{known[name]} is not a recipe: {reason}") from reason
 

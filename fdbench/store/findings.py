@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from fdbench.console import warn
 from fdbench.errors import FdbenchError, SanityFailed
-from fdbench.files import parse_json, safe, write_atomically
+from fdbench.files import contents, parse_json, safe, write_atomically
 from fdbench.specs import digest, parsed
 from fdbench.store.run_json import RunInfo
 from fdbench.store.sealing import sealed_json, unsealed
@@ -128,7 +129,7 @@ def _read(path: Path) -> Findings:
     """The findings in one file. Raises FdbenchError for an invalid field or verdict."""
     remedy = "Move it away, and run `fdbench doctor` again."
     try:
-        written = dict(parse_json(path.read_bytes()))
+        written = dict(parse_json(contents(path)))
         table = unsealed(written, path, remedy, old=True)
         checks = [parsed(Check, check, "a check") for check in table["checks"]]
         findings = parsed(Findings, {**table, "checks": checks}, "the file")
@@ -144,11 +145,14 @@ def _read(path: Path) -> Findings:
 
 
 def read_findings(workspace: Workspace | Path) -> list[Findings]:
-    """All findings of a workspace, by file name.
-
-    Raises FdbenchError, naming the file, for one that is malformed.
-    """
-    return [_read(path) for path in Workspace.of(workspace).all_findings()]
+    """All findings of a workspace, by file name; malformed ones are named, and left out."""
+    known = []
+    for path in Workspace.of(workspace).all_findings():
+        try:
+            known.append(_read(path))
+        except FdbenchError as reason:
+            warn(reason.message)
+    return known
 
 
 def findings_about(known: Sequence[Findings], runs: Sequence[RunInfo]) -> list[str]:

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from fdbench.errors import FdbenchError
-from fdbench.files import parse_json, write_atomically
+from fdbench.files import contents, parse_json, write_atomically
 from fdbench.randomness import ImageId
 from fdbench.store.tensors import pack, unpack
 from fdbench.types import Images
@@ -65,10 +65,8 @@ def write_shard(folder: Path, shard: Shard) -> str:
 
 def read_shard(path: Path) -> Shard:
     """The shard in a file. Raises FdbenchError if it is missing, modified or not a shard."""
-    if path.exists() and not path.is_file():
-        raise FdbenchError(f"{path} is not a file: a device or a pipe could be read for ever.")
     try:
-        content = path.read_bytes()
+        content = contents(path)
     except OSError as reason:
         raise FdbenchError(f"{path} can't be read: {reason.strerror}.") from reason
     if hashlib.sha256(content).hexdigest()[:32] != path.stem:
@@ -99,7 +97,7 @@ def whole_pixels(adv: Images, x: Images, eps: float) -> UInt8[Tensor, "B 3 H W"]
 def read_png(path: Path) -> UInt8[Tensor, "3 H W"]:
     """The pixels that write_png wrote. Raises FdbenchError for a file that is not an RGB PNG."""
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with Image.open(BytesIO(contents(path)), formats=["PNG"]) as image:
             mode, array = image.mode, np.array(image)
     except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as reason:
         raise FdbenchError(f"{path} is not a readable PNG: {reason}.") from reason

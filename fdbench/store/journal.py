@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from fdbench.errors import FdbenchError
-from fdbench.files import sync_folder, writing
+from fdbench.files import contents, sync_folder, writing
 
 
 def whole_lines(path: Path) -> bytes:
     """The file up to its last newline. The rest was cut off by a kill, or is being written."""
-    content = path.read_bytes()
+    content = contents(path)
     return content[: content.rfind(b"\n") + 1]
 
 

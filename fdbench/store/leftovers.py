@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fdbench.files import writing
+from fdbench.files import contents, writing
 from fdbench.store.runs import read_run
 from fdbench.store.workspace import RunPaths, SetPaths
 
@@ -59,7 +59,7 @@ def _clearing(folder: Path) -> Iterator[Callable[[], bool]]:
 
 def _unnamed(images: Path, journals: Sequence[Path]) -> list[Path]:
     """The shards that no line of a journal names."""
-    named = b"".join(path.read_bytes() for path in journals)
+    named = b"".join(contents(path) for path in journals)
     return [path for path in images.glob("[!.]*") if path.name.encode() not in named]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fdbench.errors import FdbenchError, SanityFailed
-from fdbench.files import parse_json, write_atomically
+from fdbench.files import contents, parse_json, write_atomically
 from fdbench.specs import parsed
 from fdbench.store.resuming import merged
 from fdbench.store.run_json import RunInfo, check_found
@@ -75,7 +75,7 @@ class _Notes:
 
 def _read(path: Path, run: str) -> _Notes:
     try:
-        table = unsealed(dict(parse_json(path.read_bytes())), path, "Move it away.", old=True)
+        table = unsealed(dict(parse_json(contents(path))), path, "Move it away.", old=True)
         notes = parsed(_Notes, table, str(path))
     except (OSError, ValueError, TypeError) as reason:
         raise FdbenchError(f"{path} is not what fdbench wrote: {reason}. Move it away.") from reason

@@ -1,9 +1,11 @@
 """Reads the rows of a run from the files of all its processes. Free of torch."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from fdbench.errors import FdbenchError
 from fdbench.randomness import ImageId
 from fdbench.store.alike import AlikeLines
 from fdbench.store.columns import Columns, ColumnsBuilder
@@ -77,7 +79,11 @@ def read_columns(folder: Path, key: str) -> RowsRead:
     builder = ColumnsBuilder()
     damaged, warnings = [], []
     for path in RunPaths(folder).all_rows():
-        bad, repeats = _read_file(path, key, builder)
+        try:
+            bad, repeats = _read_file(path, key, builder)
+        except FdbenchError as reason:  # no file, but a folder, device or pipe
+            damaged.append(f"{reason.message} It is left out")
+            continue
         damaged += _left_out(path, bad)
         if repeats:
             warnings.append(
@@ -90,7 +96,8 @@ def read_rows(folder: Path, key: str) -> list[Row]:
     """The rows that `read_columns` reads, with all of their fields."""
     rows: dict[ImageId, Row] = {}
     for path in RunPaths(folder).all_rows():
-        for _, row in _lines(path, key):
-            if not isinstance(row, BadRow):
-                rows.setdefault(row["image"], row)
+        with suppress(FdbenchError):  # as read_columns leaves it out
+            for _, row in _lines(path, key):
+                if not isinstance(row, BadRow):
+                    rows.setdefault(row["image"], row)
     return list(rows.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.files import entry, parse_json, safe, write_atomically
+from fdbench.files import contents, entry, parse_json, safe, write_atomically
 from fdbench.specs import AttackSpec, Parameters, TransferParameters, check_of, digest, parsed
 from fdbench.store.sealing import sealed_json, unsealed
 from fdbench.store.session import command_line, now
@@ -116,7 +116,7 @@ def read_info(path: Path) -> RunInfo:
     Raises FdbenchError, naming the file, if it is malformed, SanityFailed if it was edited.
     """
     try:
-        written = parse_json(path.read_bytes())
+        written = parse_json(contents(path))
         table = dict(written)
         version = table.pop("format")
         del table["name"]  # derived

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fdbench.errors import FdbenchError
-from fdbench.files import parse_json, safe, write_atomically
+from fdbench.files import contents, parse_json, safe, write_atomically
 from fdbench.specs import AttackerSpec, digest, parsed
 from fdbench.store.run_json import DataInfo
 from fdbench.store.sealing import sealed_json, unsealed
@@ -97,7 +97,7 @@ def write_set_info(path: Path, info: SetInfo) -> None:
 def read_set_info(path: Path) -> SetInfo:
     """The SetInfo in a set.json. Raises FdbenchError if it is malformed or was edited."""
     try:
-        written = dict(parse_json(path.read_bytes()))
+        written = dict(parse_json(contents(path)))
         derived = ("format", "name", "digest")  # the folder's name; the identity's digest
         version, _, of_identity = (written[key] for key in derived)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as reason:

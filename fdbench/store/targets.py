@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from fdbench.errors import FdbenchError
-from fdbench.files import parse_json, write_atomically
+from fdbench.files import contents, parse_json, write_atomically
 from fdbench.randomness import ImageId
 from fdbench.specs import digest
 from fdbench.store.workspace import RunPaths
@@ -29,7 +29,7 @@ def read_targets(paths: RunPaths) -> dict[ImageId, int] | None:
     if not paths.targets.is_file():
         return None
     try:
-        pairs = parse_json(paths.targets.read_bytes())
+        pairs = parse_json(contents(paths.targets))
         for image, target in pairs:
             if type(image) not in (int, str) or type(target) is not int:
                 raise TypeError(f"{image!r} and {target!r} are no image and its class")

@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fdbench.errors import FdbenchError
-from fdbench.files import parse_json, write_atomically
+from fdbench.files import contents, parse_json, write_atomically
 
 
 def pack(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
@@ -104,7 +104,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     It is opened once, so a file that another process is replacing is read consistently.
     """
     try:
-        return unpack(path.read_bytes())
+        return unpack(contents(path))
     except FileNotFoundError as reason:
         raise FdbenchError(f"no file {path}.") from reason
     except (ValueError, OSError) as reason:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fdbench.errors import BadValue, FdbenchError, unknown
-from fdbench.files import parse_json, temporary_folder
+from fdbench.files import contents, parse_json, temporary_folder
 from fdbench.submission import sandbox, tree
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
@@ -91,7 +91,7 @@ def _metadata(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        content = parse_json(path.read_bytes())
+        content = parse_json(contents(path))
     except (OSError, ValueError) as reason:
         raise FdbenchError(f"{path} can't be read: {reason}.") from reason
     fields = content if isinstance(content, dict) else {"type": content}

@@ -278,9 +278,10 @@ def of_scratch(home: Home) -> str:
 
 
 def of_findings(home: Home) -> str:
-    return refusal(lambda: read_findings(home.results)) or (
-        "" if read_findings(home.results) else "report: the doctor has not seen this threat"
-    )
+    if read_findings(home.results):
+        return ""
+    left = any((home.results / "doctor").glob("*.json"))
+    return "not read, named" if left else "report: the doctor has not seen this threat"
 
 
 def of_unfinished(home: Home) -> str:
