@@ -84,7 +84,7 @@ def folder_instead(path: Path) -> None:
 
 
 def nested(path: Path) -> None:
-    path.write_bytes(b"[" * 100_000)
+    path.write_bytes(b"[" * 100_000 + b"\n")
 
 
 def huge(path: Path) -> None:
