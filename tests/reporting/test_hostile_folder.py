@@ -6,6 +6,7 @@ Nothing outside it changes, each file is named, and the honest rest is reported.
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import struct
@@ -142,7 +143,7 @@ def test_a_folder_of_strangers_runs_is_reported_without_them(home: Path) -> None
         for name in HOSTILE.keys() - ODD:
             assert f"r20-{name}" in result.output, f"{name} is not named"
     assert state_of(outside) == before
-    assert "<script>" not in (results / "whitebox.md").read_text()
+    assert not re.search(r"(?<!\\)<script>", (results / "whitebox.md").read_text())
     assert honest.is_dir()
     assert not (results / "whitebox.csv").is_symlink(), "replaced, not written through"
 
