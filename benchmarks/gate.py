@@ -32,6 +32,7 @@ from fdbench.machine import keep_freed, start_torch
 from fdbench.models import Model, build, in_memory_model, open_model
 from fdbench.specs import AttackSpec, ModelSpec, PGDParameters
 from fdbench.store import Workspace, read_run
+from fdbench.types import Labels
 
 Line = dict[str, str | int | float]
 SPEC = AttackSpec("pgd", "linf", 8 / 255, parameters=PGDParameters(iters=(20,)))
@@ -44,7 +45,7 @@ class Unwatched(nn.Module):
         super().__init__()
         self.forward = net.forward
 
-    def begin(self) -> None:
+    def begin(self, label: Labels) -> None:
         """Nothing to forget."""
 
 

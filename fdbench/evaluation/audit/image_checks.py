@@ -16,6 +16,7 @@ from fdbench.store import Check, Row
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images
 
+FEW = 16  # images whose logits are computed twice, to see whether a network draws random numbers
 BATCH = 250  # images, if neither a shard nor the caller sets the size
 
 
@@ -79,7 +80,7 @@ class ImageChecks:
         """Checks rows of one shard, or of none, against their clean images."""
         batch = cpu.to(self._device)
         first = not self._clean.tally.seen
-        if self._net is not None and first and not is_repeatable(self._net, batch.x):
+        if self._net is not None and first and not is_repeatable(self._net, batch.x[:FEW]):
             self.skip_verdicts("the network's logits differ between passes")
         self._labels.look(self._net, rows, batch)
         if self._net is not None:

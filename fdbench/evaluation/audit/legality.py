@@ -31,11 +31,17 @@ class LegalityCheck:
 
     def look(self, reading: str, adv: Images, rows: Sequence[Row], x: Images) -> None:
         """Checks the images of one reading against the clean ones and the rows."""
-        distances = self._threat.distance(adv, x).tolist()
-        for i, row in enumerate(rows):
-            why = why_illegal(adv[i], x[i], self._threat)
-            self.ball_and_box.add(why is None, f"image {row['image']}, {reading}: {why}")
+        distances = self._threat.distance(adv, x)
+        flat = adv.flatten(1)
+        inside = (
+            (flat >= 0).all(1) & (flat <= 1).all(1) & (distances <= verdict.limit(self._threat))
+        )
+        for i, (row, legal, now) in enumerate(
+            zip(rows, inside.tolist(), distances.tolist(), strict=True)
+        ):
+            why = "" if legal else why_illegal(adv[i], x[i], self._threat)
+            self.ball_and_box.add(legal, f"image {row['image']}, {reading}: {why}")
             if reading == list(row["pred"])[-1]:  # the one whose distance is recorded
-                then, now = row["distance"], distances[i]
+                then = row["distance"]
                 near = abs(now - then) <= ROUNDING * max(1.0, now)
                 self.distances.add(near, f"image {row['image']}: recorded {then}, now {now:.8f}")
