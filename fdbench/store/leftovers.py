@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from fdbench.files import contents, writing
 from fdbench.store.runs import read_run
 from fdbench.store.workspace import RunPaths, SetPaths
+
+_SHARD = re.compile(r"[0-9a-f]{32}\.safetensors")  # as store/images.py names them
 
 
 @contextmanager
@@ -58,9 +61,10 @@ def _clearing(folder: Path) -> Iterator[Callable[[], bool]]:
 
 
 def _unnamed(images: Path, journals: Sequence[Path]) -> list[Path]:
-    """The shards that no line of a journal names."""
+    """The shards that no line of a journal names; a user's own files are none."""
     named = b"".join(contents(path) for path in journals)
-    return [path for path in images.glob("[!.]*") if path.name.encode() not in named]
+    shards = [path for path in images.glob("*.safetensors") if _SHARD.fullmatch(path.name)]
+    return [path for path in shards if path.name.encode() not in named]
 
 
 def _remove(paths: Sequence[Path]) -> None:
