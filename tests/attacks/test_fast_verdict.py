@@ -13,6 +13,7 @@ from test_ascent import Counting
 from test_way_back import Detached
 from torch import Tensor, nn
 
+import fdbench
 from fdbench.attacks import APGD, Attack, Fast, NoScratch, Subject
 from fdbench.attacks.square import square_search
 from fdbench.data import open_data
@@ -241,3 +242,26 @@ def test_square_stays_in_the_ball_counts_queries_and_draws_per_image() -> None:
         alone = searched([i])
         assert bool(alone.broken[0]) == bool(together.broken[i])
         assert int(alone.passes[0]) == int(together.passes[i])
+
+
+@pytest.mark.parametrize("classes", [2, 3, 40])
+def test_any_number_of_classes_is_attacked(classes: int) -> None:
+    net = Linear(classes, 28, seed=0)
+    frozen(net)
+    batch = labelled(net, 12)
+    attacked = Subject(
+        net, batch, None, LINF, 0, Referee(net, batch, LINF), ignored, classes, NoScratch(), 250
+    )
+    (one,) = Fast().run(attacked, AttackSpec("fast", parameters=FastParameters(queries=20)))
+    broken = net(one.adv).argmax(1) != batch.label
+    assert [stage is not None for stage in one.notes["broken_by"]] == broken.tolist()
+    assert broken.any()
+
+
+def test_the_function_returns_images_in_the_ball() -> None:
+    net = frozen(Bent(nn.Identity()))
+    batch = labelled(net)
+    for name in ("fast", "apgd"):
+        adv = fdbench.attack(name, net, batch.x, batch.label, eps=2 / 255)
+        check(adv, batch.x, Threat("linf", 2 / 255))
+        assert (net(adv).argmax(1) != batch.label).any()
