@@ -73,6 +73,7 @@ class Outcome:
     right: int
     passes: int | None
     seconds: float
+    model: str = ""
 
 
 def by_fdbench(task: Task, words: tuple[str, ...]) -> Outcome:
@@ -85,7 +86,9 @@ def by_fdbench(task: Task, words: tuple[str, ...]) -> Outcome:
         row["image"]: all(pred == row["label"] for pred in row["pred"].values()) for row in run.rows
     }
     right = sum(row["clean"] == row["label"] for row in run.rows)
-    return Outcome(robust, right, run.info.found["observed"].get("passes"), run.info.seconds)
+    info = run.info
+    passes = info.found["observed"].get("passes")
+    return Outcome(robust, right, passes, info.seconds, info.model.name)
 
 
 class Counting(torch.nn.Module):
@@ -131,7 +134,7 @@ def line(task: Task, name: str, one: Outcome, reference: Outcome) -> dict[str, s
     low, high = wilson(robust, n)
     pairs = [(one.robust[image], right) for image, right in reference.robust.items()]
     return {
-        "model": Path(task.model).name.removesuffix(".safetensors"),
+        "model": reference.model,
         "eps": task.eps,
         "n": n,
         "clean": round(100 * one.right / n, 2),

@@ -49,8 +49,8 @@ class FastParameters(Parameters):
     """The fast verdict: what it spends on each image (attacks/fast.py says on what)."""
 
     summary: ClassVar[str] = (
-        "A verdict as strong as AutoAttack's at a fraction of its passes, and a guard against "
-        "masked gradients."
+        "A quick verdict close to AutoAttack's: targeted Auto-PGD where it pays, and a guard "
+        "against masked gradients."
     )
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     goals: ClassVar[tuple[str, ...]] = ("untargeted",)
