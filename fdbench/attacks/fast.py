@@ -57,6 +57,7 @@ class _Pool:
     broken_by: list[str | None]
     order: Int64[Tensor, "B K"]  # wrong classes, likeliest first
     value: Float32[Tensor, "B K"] = field(init=False)  # the highest loss towards each
+    stage: str = ""  # shown as progress
 
     def __post_init__(self) -> None:
         self.value = torch.full(self.order.shape, -torch.inf, device=self.adv.device)
@@ -85,8 +86,12 @@ class _Pool:
         return climb(
             subject.net, batch.x[at], batch.label[at], subject.threat, start=start, iters=iters,
             loss=loss, target=target, judge=lambda adv, index: subject.judge(adv, at[index]),
-            tick=subject.tick, eot=self.spec.eot,
+            tick=self.tick, eot=self.spec.eot,
         )  # fmt: skip
+
+    def tick(self, share: float = 1.0, stage: str = "") -> None:
+        """Reports passes as progress; those of few images that are near come on top of the cost."""
+        self.subject.tick(0.0 if self.stage == NEAR else share, self.stage)
 
 
 def _aim(pool: _Pool, at: Tensor, ranks: Labels, stream: str, iters: int, name: str) -> None:
@@ -134,6 +139,7 @@ def _identity(pool: _Pool) -> None:
     pool.value.fill_(-torch.inf)
     with identity_back(operations):
         _targeted(pool, IDENTITY)
+        pool.stage = NEAR
         _near(pool, IDENTITY)
 
 
@@ -145,7 +151,7 @@ def _square(pool: _Pool) -> None:
     result = square_search(
         subject.net, batch.x[at], batch.label[at], tuple(batch.ids[i] for i in at.tolist()),
         subject.threat, queries=pool.spec.queries, seed=subject.seed,
-        judge=lambda adv, index: subject.judge(adv, at[index]), tick=subject.tick,
+        judge=lambda adv, index: subject.judge(adv, at[index]), tick=pool.tick,
     )  # fmt: skip
     pool.take(at, result, SQUARE)
 
@@ -181,7 +187,7 @@ class Fast(Attack):
     drops_broken = True
 
     def cost(self, spec: AttackSpec) -> int:
-        """Returns the most gradients an image can cost, if it is far from breaking."""
+        """Returns the most gradients that an image can cost which is not near to breaking."""
         parameters = _parameters_of(spec)
         sweep = parameters.classes * (FIRST + 1)
         guard = sweep + parameters.queries // 2 if parameters.guard else 0
@@ -197,6 +203,7 @@ class Fast(Attack):
         pool = _begun(subject, parameters)
         for stage in parameters.stages:
             if len(pool.left):
+                pool.stage = stage
                 try:
                     _STAGES[stage](pool)
                 except NoGradient:
