@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fdbench.specs.parameters import Parameters, parameter
+from fdbench.errors import BadValue
+from fdbench.specs.parameters import Parameters, ThreatAndGoal, parameter
 
 # The stages of the fast verdict, in order; the last two are its guard.
 UNTARGETED, TARGETED, NEAR, IDENTITY, SQUARE = (
@@ -44,6 +45,9 @@ class APGDParameters(Parameters):
         return ("-".join([self.loss, f"{self.iters}{restarts}", *aims]),)
 
 
+QUERIES = 300  # of the guard's search: about what the stages before it cost a robust image
+
+
 @dataclass(frozen=True)
 class FastParameters(Parameters):
     """The fast verdict: what it spends on each image (attacks/fast.py says on what)."""
@@ -58,7 +62,7 @@ class FastParameters(Parameters):
 
     classes: int = parameter(9, "Wrong classes to aim at, likeliest first.", least=1)
     queries: int = parameter(
-        300, "Queries of the guard's search without gradients, linf only; 0: none.", least=0
+        QUERIES, "Queries of the guard's search without gradients, linf only; 0: none.", least=0
     )
     guard: bool = parameter(
         True,
@@ -72,6 +76,14 @@ class FastParameters(Parameters):
 
     def __post_init__(self) -> None:
         self.check_least()
+        if not self.guard and self.queries != QUERIES:
+            raise BadValue("--queries belongs to the guard, which --no-guard leaves out.")
+
+    def check(self, spec: ThreatAndGoal) -> None:
+        """Also raises BadValue for a search that the norm has not."""
+        super().check(spec)
+        if spec.norm != "linf" and self.queries != QUERIES:
+            raise BadValue(f"--queries is for linf: Square does not search in {spec.norm}.")
 
     @property
     def stages(self) -> tuple[str, ...]:
