@@ -54,9 +54,8 @@ def verify_images(
         FdbenchError: if the file is damaged, or of a kind or shape that images don't have.
 
     Example:
-        >>> adv = fdbench.pgd(net, x, labels, eps=8 / 255, iters=2)
-        >>> torch.save(adv, "adv.pt")
-        >>> checks = fdbench.verify_images("adv.pt", net, "fashion-mini", eps=8 / 255)
+        >>> run = fdbench.evaluate(net, "fashion-mini", iters=(2,), limit=8, save_adv="png")
+        >>> checks = fdbench.verify_images(run.path / "png" / "2", net, "fashion-mini")
         >>> [check.verdict for check in checks if check.check == "ball"]
         ['pass']
     """

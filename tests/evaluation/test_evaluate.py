@@ -247,7 +247,7 @@ def test_images_are_kept_whichever_process_is_first(
 def test_what_interrupted_sessions_left_is_gone_at_the_end(tmp_path: Path) -> None:
     work = job(tmp_path, save_adv="float")
     folder = evaluate(replace(work, limit=20), silent)
-    left = [folder / "adv" / "stray.safetensors", folder / "scratch-0", folder / "scratch-1"]
+    left = [folder / "adv" / f"{'5' * 32}.safetensors", folder / "scratch-0", folder / "scratch-1"]
     for path in left:
         path.write_bytes(b"of a killed process")
     evaluate(work, silent)

@@ -25,7 +25,7 @@ except FdbenchError as reason:
 taps.folders = ()
 print(*(call.split("/")[0] + Path(call).suffix for call in taps.calls))
 """
-_CALLS = "mkdir create flock open write fsync close mkdir create.fdbench flock.fdbench "
+_CALLS = "mkdir create flock open open write fsync close mkdir create.fdbench flock.fdbench "
 _CALLS += "write.fdbench fsync.fdbench replace close.fdbench unlink.fdbench open fsync close"
 
 
@@ -40,7 +40,7 @@ def test_every_call_of_a_journal_and_of_a_file_is_seen(tmp_path: Path) -> None:
     assert done.stdout.replace(" .", ".").split() == _CALLS.split(), done.stderr
 
 
-@pytest.mark.parametrize(("at", "name"), [(4, "rows"), (10, ".whole")])
+@pytest.mark.parametrize(("at", "name"), [(5, "rows"), (11, ".whole")])
 def test_a_torn_write_is_half_on_the_disk(tmp_path: Path, at: int, name: str) -> None:
     assert _run(tmp_path, at, "torn").returncode == -9
     (torn,) = tmp_path.glob(f"{name}*")
@@ -55,5 +55,5 @@ def test_a_full_disk_stays_full(tmp_path: Path) -> None:
 
 
 def test_a_signal_comes_before_its_call(tmp_path: Path) -> None:
-    assert _run(tmp_path, 4, "term").returncode == -15
+    assert _run(tmp_path, 5, "term").returncode == -15
     assert (tmp_path / "rows").read_bytes() == b""
