@@ -26,7 +26,7 @@ from fdbench.attacks.losses import Loss, dlr, margin
 from fdbench.attacks.pgd import random_start
 from fdbench.attacks.protocol import Attack, Reading, Subject
 from fdbench.attacks.square import square_search
-from fdbench.attacks.way_back import identity_back, masking_operations
+from fdbench.attacks.way_back import identity_back, masking_operations, probes
 from fdbench.errors import NoGradient
 from fdbench.specs import IDENTITY, NEAR, SQUARE, TARGETED, UNTARGETED, AttackSpec, FastParameters
 from fdbench.types import Images, Labels, Logits, Values
@@ -36,7 +36,6 @@ CLOSE = 0.1  # DLR below breaking, from which stage 3 tries an image
 PATIENCE = 4
 ROUNDS = (25, 50, 100, 200)  # iterations towards each class of stage 3
 BEST = 3  # classes of stage 3
-_EXAMPLES = 16  # images on which masking operations are looked for
 
 
 def _two_logits(logits: Logits, label: Labels, target: Labels | None) -> Values:
@@ -133,7 +132,7 @@ def _near(pool: _Pool, name: str = NEAR) -> None:
 
 def _identity(pool: _Pool) -> None:
     net = pool.subject.net
-    operations = masking_operations(net, pool.subject.batch.x[:_EXAMPLES])
+    operations = masking_operations(net, probes(pool.subject.batch.x))
     if not operations:
         return
     pool.value.fill_(-torch.inf)

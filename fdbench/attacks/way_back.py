@@ -11,14 +11,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float32
 from torch import Tensor, nn
 
+from fdbench import randomness
 from fdbench.errors import NoGradient
 from fdbench.models import DenoiseBlock
 from fdbench.types import Images
 
 # PyTorch's own modules that set activations to zero, besides ReLU, which every attack copes with.
 _SPARSIFYING = (nn.Hardshrink, nn.Softshrink, nn.Threshold)
+_PROBES = 8  # images of each kind
 _LIKE_IDENTITY = 0.9  # cosine of the two gradients: another way back adds nothing
 
 
@@ -97,6 +101,18 @@ def _far(gap: Tensor, x: Tensor, output: Tensor) -> bool:
     if before is None:
         return True
     return not bool(torch.cosine_similarity(before.flatten(), after.flatten(), 0) > _LIKE_IDENTITY)
+
+
+def probes(like: Images) -> Float32[Tensor, "P 3 H W"]:
+    """Images to look for masking operations on: smooth ones and noise, always the same.
+
+    Not images of the batch, or a verdict would depend on which images are attacked together.
+    """
+    size = like.shape[2:]
+    coarse = torch.from_numpy(randomness.uniform(0, "smooth", range(_PROBES), (3, 4, 4)))
+    smooth = F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
+    noise = torch.from_numpy(randomness.uniform(0, "noise", range(_PROBES), (3, *size)))
+    return torch.cat([smooth, noise]).to(like.device)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import Linear, frozen
 from test_ascent import Counting
-from test_way_back import Detached
+from test_way_back import Detached, Largest
 from torch import Tensor, nn
 
 import fdbench
@@ -189,6 +189,13 @@ ATTACKS: dict[str, tuple[Attack, AttackSpec]] = {
         ),
     ),
 }
+
+
+def test_batch_size_changes_no_row_of_a_network_with_masking_operations(tmp_path: Path) -> None:
+    attack, spec = ATTACKS["fast"]
+    wanted = rows_of(evaluated(tmp_path / "whole", attack, spec, Bent(Largest())))
+    again = evaluated(tmp_path / "sevens", attack, spec, Bent(Largest()), batch_size=7)
+    assert rows_of(again) == wanted
 
 
 @pytest.mark.parametrize("name", ATTACKS)
