@@ -99,6 +99,9 @@ FAMILIES: dict[str, tuple[float, dict[str, Any]]] = {
     ),
     "pgd reference": (0.05, {"attack": "pgd", "iters": (5,), "precision": "reference"}),
     "pgd bf16": (0.2, {"attack": "pgd", "iters": (5,), "precision": "bf16"}),
+    "fast": (0.1, {"attack": "fast", "queries": 40}),
+    "fast l2": (0.1, {"attack": "fast", "norm": "l2", "eps": 0.5}),
+    "apgd": (0.1, {"attack": "apgd", "iters": 10, "classes": 2, "loss": "dlr"}),
     "autoattack": (
         0.2,
         {"attack": "autoattack", "version": "custom", "attacks": ("apgd-ce", "fab-t", "square")},
