@@ -143,6 +143,14 @@ class Verdicts:
         return self.right[here], other.right[there[here]]
 
 
+_DIGITS = 9  # of a count of iterations: it fits every integer type
+
+
+def _counts(budget: str) -> bool:
+    """Whether a budget is a count of iterations, and not an attack's name."""
+    return budget.isascii() and budget.isdecimal() and len(budget) <= _DIGITS
+
+
 @dataclass(frozen=True, eq=False)
 class RunAtBudget:
     """One run read at one budget: a count of iterations, an attack's name, or the worst case.
@@ -162,7 +170,7 @@ class RunAtBudget:
     @property
     def iters(self) -> int | None:
         """The budget, where it counts iterations."""
-        return int(self.budget) if self.budget.isdigit() else None
+        return int(self.budget) if _counts(self.budget) else None
 
     @cached_property  # every comparison of the run reads it
     def verdicts(self) -> Verdicts:
@@ -214,7 +222,7 @@ class RunAtBudget:
 
 
 def _order(budget: str) -> tuple[int, str]:
-    return (int(budget), "") if budget.isdigit() else (0, budget)
+    return (int(budget), "") if _counts(budget) else (0, budget)
 
 
 def at_budgets(run: Run) -> list[RunAtBudget]:
@@ -225,6 +233,6 @@ def at_budgets(run: Run) -> list[RunAtBudget]:
     budgets: Sequence[str] = list(run.columns.pred) or budgets_asked(run.info.attack)
     budgets = sorted(budgets, key=_order)
     read = [RunAtBudget(run, budget, judged(run.columns, [budget])) for budget in budgets]
-    if len(budgets) > 1 and not any(budget.isdigit() for budget in budgets):
+    if len(budgets) > 1 and not any(map(_counts, budgets)):
         read.append(RunAtBudget(run, WORST, judged(run.columns, budgets)))
     return read
