@@ -25,6 +25,7 @@ from table import TABLES, show, write
 from fdbench.console import say
 from fdbench.data import Dataset, open_data
 from fdbench.errors import FdbenchError
+from fdbench.evaluation import Watched
 from fdbench.models import Model, open_model
 from fdbench.stats import wilson
 from fdbench.store import Workspace, read_run
@@ -91,19 +92,6 @@ def by_fdbench(task: Task, words: tuple[str, ...]) -> Outcome:
     return Outcome(robust, right, passes, info.seconds, info.model.name)
 
 
-class Counting(torch.nn.Module):
-    """Counts the passes of the package's run."""
-
-    def __init__(self, net: torch.nn.Module) -> None:
-        super().__init__()
-        self.net, self.passes = net, 0
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.passes += len(x) * (2 if x.requires_grad else 1)
-        logits: torch.Tensor = self.net(x)
-        return logits
-
-
 def by_package(task: Task) -> Outcome:
     """Runs the package alone, in this process; its outcome is kept, as it can't be continued."""
     from pyautoattack import AutoAttack
@@ -112,12 +100,12 @@ def by_package(task: Task) -> Outcome:
     kept = task.results / name
     if not kept.is_file():
         model, images = task.opened()
-        batch, net = images.fetch(range(task.limit)), Counting(model.net.requires_grad_(False))
+        batch, net = images.fetch(range(task.limit)), Watched(model.net.requires_grad_(False))
         torch.set_num_threads(1)
         attack = AutoAttack(net, norm="Linf", eps=parse_size(task.eps, "linf"), seed=0)
         began = time.perf_counter()
         adv, _ = attack.run_standard_evaluation(batch.x, batch.label, batch_size=250)
-        seconds, passes = time.perf_counter() - began, net.passes
+        seconds, passes = time.perf_counter() - began, net.facts()["passes"]
         robust = (model.net(adv).argmax(1) == batch.label).tolist()
         right = int((model.net(batch.x).argmax(1) == batch.label).sum())
         found = {"ids": list(batch.ids), "robust": robust, "right": right}

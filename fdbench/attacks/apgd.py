@@ -8,15 +8,11 @@ from collections.abc import Iterator
 from itertools import product
 
 import torch
-from jaxtyping import Int64
-from torch import Tensor
 
-from fdbench.attacks.ascent import Climb, climb
+from fdbench.attacks.ascent import climb_some, likeliest
 from fdbench.attacks.catalogue import LOSSES
-from fdbench.attacks.pgd import random_start
 from fdbench.attacks.protocol import Attack, Reading, Subject
 from fdbench.specs import APGDParameters, AttackSpec
-from fdbench.types import Labels
 
 _TRIAL = 20  # iterations that show whether a precision weakens the attack
 
@@ -25,16 +21,6 @@ def _parameters_of(spec: AttackSpec) -> APGDParameters:
     if not isinstance(spec.parameters, APGDParameters):
         raise TypeError(f"{spec.attack} is not Auto-PGD")
     return spec.parameters
-
-
-def _aims(subject: Subject, classes: int) -> list[Labels | None]:
-    """The wrong classes to try in turn, likeliest first; None is away from the label."""
-    if not classes:
-        return [None]
-    with torch.no_grad():
-        logits = subject.net(subject.batch.x)
-    others = logits.scatter(1, subject.batch.label[:, None], -torch.inf)
-    return list(others.topk(min(classes, subject.classes - 1), 1).indices.T)
 
 
 class APGD(Attack):
@@ -64,29 +50,16 @@ class APGD(Attack):
         everything = torch.arange(len(batch.ids), device=batch.x.device)
         left = everything[subject.judge(batch.x, everything) == batch.label]
         adv, passes = batch.x.clone(), torch.ones_like(batch.label)
-        aims = _aims(subject, one.classes)
-        for restart, rank in product(range(one.restarts), range(len(aims))):
+        order = likeliest(subject, one.classes) if one.classes else None
+        aims = 1 if order is None else order.shape[1]
+        for restart, rank in product(range(one.restarts), range(aims)):
             if len(left):
-                result = _from_start(subject, one, left, aims[rank], f"apgd-{restart}-{rank}")
+                result = climb_some(
+                    subject, left, f"apgd-{restart}-{rank}", iters=one.iters,
+                    loss=LOSSES[one.loss], target=None if order is None else order[left, rank],
+                    eot=one.eot, tick=subject.tick,
+                )  # fmt: skip
                 adv[left] = result.adv
                 passes[left] += result.passes
                 left = left[~result.broken]
         yield Reading(self.name, adv, notes={"passes": passes.tolist()})
-
-
-def _from_start(
-    subject: Subject,
-    one: APGDParameters,
-    at: Int64[Tensor, " L"],
-    aim: Labels | None,
-    stream: str,
-) -> Climb:
-    """Attacks the images at some positions from one random start."""
-    batch = subject.batch
-    ids = [batch.ids[position] for position in at.tolist()]
-    return climb(
-        subject.net, batch.x[at], batch.label[at], subject.threat,
-        start=random_start(ids, batch.x[at], subject.threat, stream, subject.seed),
-        iters=one.iters, loss=LOSSES[one.loss], target=None if aim is None else aim[at],
-        judge=lambda adv, index: subject.judge(adv, at[index]), tick=subject.tick, eot=one.eot,
-    )  # fmt: skip

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
 from fdbench.attacks.losses import Loss
-from fdbench.attacks.pgd import gradient
-from fdbench.attacks.protocol import Tick
+from fdbench.attacks.pgd import gradient, random_start
+from fdbench.attacks.protocol import Subject, Tick
 from fdbench.threat import Threat
 from fdbench.types import Images, Labels, Logits, Values
 
@@ -173,6 +173,41 @@ def climb(
         front.move(threat, grad, _MOMENTUM if step else 1.0)
     done.adv[front.index], done.value[front.index] = front.best, front.value
     return done
+
+
+def climb_some(
+    subject: Subject,
+    at: Int64[Tensor, " L"],
+    stream: str,
+    *,
+    iters: int,
+    loss: Loss,
+    target: Labels | None,
+    eot: int,
+    tick: Tick,
+) -> Climb:
+    """Climbs with the images at some positions of a batch, from random starts of their own.
+
+    Args:
+        stream: names the starts' random numbers.
+        target: the class of each of these images; None: away from their labels.
+    """
+    batch = subject.batch
+    ids = [batch.ids[position] for position in at.tolist()]
+    return climb(
+        subject.net, batch.x[at], batch.label[at], subject.threat,
+        start=random_start(ids, batch.x[at], subject.threat, stream, subject.seed),
+        iters=iters, loss=loss, target=target, tick=tick, eot=eot,
+        judge=lambda adv, index: subject.judge(adv, at[index]),
+    )  # fmt: skip
+
+
+def likeliest(subject: Subject, count: int) -> Int64[Tensor, "B K"]:
+    """The wrong classes of each image by their logits, at most `count` of them."""
+    with torch.no_grad():
+        logits = subject.net(subject.batch.x)
+    others = logits.scatter(1, subject.batch.label[:, None], -torch.inf)
+    return others.topk(min(count, subject.classes - 1), 1).indices
 
 
 def _pass(

@@ -21,9 +21,8 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from fdbench.attacks.ascent import Climb, climb
+from fdbench.attacks.ascent import Climb, climb_some, likeliest
 from fdbench.attacks.losses import Loss, dlr, margin
-from fdbench.attacks.pgd import random_start
 from fdbench.attacks.protocol import Attack, Reading, Subject
 from fdbench.attacks.square import square_search
 from fdbench.attacks.way_back import identity_back, masking_operations, probes
@@ -79,13 +78,9 @@ class _Pool:
         self, at: Int64[Tensor, " L"], stream: str, iters: int, loss: Loss, target: Labels | None
     ) -> Climb:
         """Attacks the images at some positions from starts of their own."""
-        subject, batch = self.subject, self.subject.batch
-        ids = [batch.ids[position] for position in at.tolist()]
-        start = random_start(ids, batch.x[at], subject.threat, stream, subject.seed)
-        return climb(
-            subject.net, batch.x[at], batch.label[at], subject.threat, start=start, iters=iters,
-            loss=loss, target=target, judge=lambda adv, index: subject.judge(adv, at[index]),
-            tick=self.tick, eot=self.spec.eot,
+        return climb_some(
+            self.subject, at, stream, iters=iters, loss=loss, target=target, eot=self.spec.eot,
+            tick=self.tick,
         )  # fmt: skip
 
     def tick(self, share: float = 1.0, stage: str = "") -> None:
@@ -168,11 +163,8 @@ def _begun(subject: Subject, spec: FastParameters) -> _Pool:
     """The batch before any attack: misclassified images are broken, the others' classes ranked."""
     batch, everything = subject.batch, torch.arange(len(subject.batch.ids))
     everything = everything.to(batch.x.device)
-    with torch.no_grad():
-        logits: Logits = subject.net(batch.x)
+    order = likeliest(subject, spec.classes)
     right = subject.judge(batch.x, everything) == batch.label
-    others = logits.scatter(1, batch.label[:, None], -torch.inf)
-    order = others.topk(min(spec.classes, subject.classes - 1), 1).indices
     broken_by: list[str | None] = [None if one else "clean" for one in right.tolist()]
     passes = torch.full_like(batch.label, 2)
     return _Pool(subject, spec, batch.x.clone(), everything[right], passes, broken_by, order)

@@ -58,16 +58,16 @@ def verify(
     RUN is a run's folder, or its name under --results. Exit code 3 if a check fails.
     """
     data = taken(api.DataRequest, flags)
-    where: dict[str, Any] = {"results": results, "device": device, "threads": threads}
+    where: dict[str, Any] = {
+        "batch_size": batch_size, "results": results, "device": device, "threads": threads,
+    }  # fmt: skip
     if images is not None:
-        where["batch_size"] = batch_size
         verdicts = {images: _claim(runs, images, model, data, flags, where)}
     else:
         _refuse_without_images(runs, flags)
         folders = [api.run_folder(run, results) for run in runs]
         verdicts = {
-            folder: api.verify(folder, model=model, data=data, batch_size=batch_size, **where)
-            for folder in folders
+            folder: api.verify(folder, model=model, data=data, **where) for folder in folders
         }
     _show(verdicts, as_json)
     failed = [

@@ -43,9 +43,7 @@ class PGDParameters(Parameters):
             raise BadValue(f"--iters must be 1 or more, got {list(self.iters)}.")
         if len(set(self.iters)) != len(self.iters):
             raise BadValue(f"--iters names a budget twice: {list(self.iters)}.")
-        for name in ("restarts", "eot"):
-            if getattr(self, name) < 1:
-                raise BadValue(f"--{name} must be 1 or more, got {getattr(self, name)}.")
+        self.check_least()
         if self.restarts > 1 and not self.random_start:
             raise BadValue(
                 "--restarts from the same clean start repeat themselves: use --random-start."

@@ -24,8 +24,9 @@ def clearing_run(paths: RunPaths) -> Iterator[None]:
         yield
         if alone():
             _remove(_unnamed(paths.images, paths.all_rows()))
-            if read_run(paths.folder).finished:
-                _remove(paths.all_scratch())
+            scratch = paths.all_scratch()
+            if scratch and read_run(paths.folder).finished:
+                _remove(scratch)
 
 
 @contextmanager

@@ -12,11 +12,11 @@ import os
 import pickle
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from fdbench.files import temporary_folder
 from fdbench.store.reading import RowsRead, read_columns
 from fdbench.store.workspace import RunPaths
 
@@ -80,7 +80,7 @@ def read_together(keys: Keys) -> dict[Path, RowsRead]:
     """The rows of each folder, in the order given; large ones by a process for each core."""
     mine, *others = shares(keys, os.cpu_count() or 1)
     with ExitStack() as stack:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory())) if others else Path()
+        place = stack.enter_context(temporary_folder()) if others else Path()
         helpers = []
         for number, share in enumerate(others):
             helpers.append(_Helper(share, place / str(number)))
