@@ -27,7 +27,7 @@ from torch import nn
 
 from fdbench.attacks import ATTACKS
 from fdbench.data import Dataset, open_data
-from fdbench.evaluation import Evaluation, evaluate, loop
+from fdbench.evaluation import Evaluation, evaluate, loop, session
 from fdbench.machine import keep_freed, start_torch
 from fdbench.models import Model, build, in_memory_model, open_model
 from fdbench.specs import AttackSpec, ModelSpec, PGDParameters
@@ -56,8 +56,8 @@ def _nothing(*_: Any) -> None:
 def _without_gate(run: Callable[[Path], Path], results: Path) -> Path:
     with ExitStack() as stack:
         stack.enter_context(patch.object(loop, "Watched", Unwatched))
-        stack.enter_context(patch.object(loop, "facts_of", lambda *_: {}))
-        stack.enter_context(patch.object(loop._Session, "_observe", _nothing))
+        stack.enter_context(patch.object(session, "facts_of", lambda *_: {}))
+        stack.enter_context(patch.object(session.Session, "_observe", _nothing))
         stack.enter_context(patch.object(loop, "_show_findings", lambda *_: []))
         return run(results)
 

@@ -1,6 +1,7 @@
 """Attacks on models over data sets, recorded and resumable: `fdbench.evaluate` and its commands."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from fdbench.api.requests import AttackRequest, Compute, DataRequest, RunRequest
 from fdbench.attacks import ATTACKS, Attack, parameters_of
 from fdbench.console import say
 from fdbench.data import Dataset
+from fdbench.errors import BadValue
 from fdbench.evaluation import Evaluation
 from fdbench.evaluation import evaluate as run_evaluation
+from fdbench.evaluation import evaluate_together as run_together
 from fdbench.machine import start_torch
 from fdbench.models import Model
 from fdbench.specs import AttackSpec
@@ -92,15 +95,8 @@ def evaluate(
         images = data if data.sample != "first" else in_order(data, sample)
     else:
         images = open_images(opened, DataRequest(data, split, sample=sample))
-    folder = _attack(
-        opened,
-        request,
-        images,
-        RunRequest(limit, batch_size, seed, save_adv=save_adv),
-        workspace,
-        where,
-    )
-    return read_run(folder)
+    run = RunRequest(limit, batch_size, seed, save_adv=save_adv)
+    return read_run(run_announced(evaluation_of(opened, request, images, run, workspace, where)))
 
 
 def _request(
@@ -131,7 +127,8 @@ def attack_models(
     folders = []
     for model in open_models(refs, workspace):
         images = open_images(model, data)
-        folders += [_attack(model, one, images, run, workspace, device) for one in requests]
+        for one in requests:
+            folders += _attack(model, one, images, run, workspace, device)
     return folders
 
 
@@ -142,8 +139,26 @@ def _attack(
     run: RunRequest,
     workspace: Workspace,
     device: torch.device,
-) -> Path:
-    return run_announced(evaluation_of(model, request, images, run, workspace, device))
+) -> list[Path]:
+    """Runs an attack; at several radii, one run for each."""
+    if not request.radii:
+        return [run_announced(evaluation_of(model, request, images, run, workspace, device))]
+    if request.precision == "auto":
+        raise BadValue("--precision auto is tried at one --eps: give fp32 or bf16 for several.")
+    attack, radii = ATTACKS[request.attack].together(), sorted(set(request.radii))
+    together = request.parameters.at(radii)
+    evaluations = [
+        replace(
+            evaluation_of(
+                model, replace(request, eps=radius, parameters=together), images, run, workspace,
+                device,
+            ),
+            attack=attack,
+        )
+        for radius in reversed(radii)
+    ]  # fmt: skip
+    _announce(evaluations)
+    return run_together(evaluations, say)
 
 
 def evaluation_of(
@@ -165,6 +180,13 @@ def evaluation_of(
 
 def run_announced(evaluation: Evaluation) -> Path:
     """Announces the attack, runs it on the remaining images and returns the run's folder."""
+    _announce([evaluation])
+    return run_evaluation(evaluation, say)
+
+
+def _announce(evaluations: Sequence[Evaluation]) -> None:
+    """Says what is attacked; evaluations differ at most in eps."""
+    evaluation = evaluations[0]
     spec: AttackSpec = evaluation.spec
     attack: Attack = evaluation.attack
     chosen = spec.parameters.sees_network
@@ -172,7 +194,5 @@ def run_announced(evaluation: Evaluation) -> Path:
     kind = kind if spec.targeted else "untargeted"
     name = evaluation.model.name
     attack_name = spec.title or attack.name
-    say(
-        f"{name} on {evaluation.data.name}: {attack_name}, {spec.norm}, eps {spec.eps_text}, {kind}"
-    )
-    return run_evaluation(evaluation, say)
+    eps = ", ".join(one.spec.eps_text for one in evaluations)
+    say(f"{name} on {evaluation.data.name}: {attack_name}, {spec.norm}, eps {eps}, {kind}")

@@ -42,6 +42,7 @@ class AttackRequest:
     targets: str = "random"  # one of specs.TARGETS
     wanted: Mapping[int | str, int] = field(default_factory=dict)  # targets from a file
     precision: str = "fp32"
+    radii: tuple[float, ...] = ()  # several in place of eps, in one run
 
     @classmethod
     def of(cls, spec: AttackSpec, precision: str) -> "AttackRequest":

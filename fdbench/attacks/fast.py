@@ -1,206 +1,70 @@
-"""The fast verdict: an Auto-PGD for every image until it breaks, or until more does not pay.
+"""The fast verdict: targeted Auto-PGD where it pays, and a guard against masked gradients.
 
-Each stage attacks the images that are left, each image on its own account, so that its verdict
-depends on no other image:
-
-1. untargeted: 10 iterations on the margin.
-2. targeted: towards the likeliest wrong classes in turn, 10 iterations each on the targeted DLR
-   loss (Croce and Hein 2020, Eq. 7; the margin of two logits below four classes). On adversarially
-   trained networks this reaches AutoAttack's verdicts to about half a percent.
-3. near: 25, 50, 100 and 200 iterations from new starts towards the best three classes, for images
-   whose loss is at most CLOSE below breaking. An image goes on as long as PATIENCE more rounds that
-   gain what its last one gained would break it.
-4. the guard, since gradients may be masked: stages 2 and 3 with the identity as the gradient of
-   operations that mask it (attacks/way_back.py), then Square Attack's random search (linf).
+What its stages do is in attacks/sweep.py; several radii at once, in attacks/curve.py.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
-import torch
-from jaxtyping import Float32, Int64
-from torch import Tensor
-
-from fdbench.attacks.ascent import Climb, climb_some, likeliest
-from fdbench.attacks.losses import Loss, dlr, margin
+from fdbench.attacks.curve import readings_at
 from fdbench.attacks.protocol import Attack, Reading, Subject
-from fdbench.attacks.square import square_search
-from fdbench.attacks.way_back import identity_back, masking_operations, probes
-from fdbench.errors import NoGradient
-from fdbench.specs import IDENTITY, NEAR, SQUARE, TARGETED, UNTARGETED, AttackSpec, FastParameters
-from fdbench.types import Images, Labels, Logits, Values
+from fdbench.attacks.sweep import FIRST, attack_left, begin
+from fdbench.errors import BadValue
+from fdbench.randomness import ImageId
+from fdbench.specs import AttackSpec, FastParameters
 
-FIRST = 10  # iterations of the first two stages
-CLOSE = 0.1  # DLR below breaking, from which stage 3 tries an image
-PATIENCE = 4
-ROUNDS = (25, 50, 100, 200)  # iterations towards each class of stage 3
-BEST = 3  # classes of stage 3
-
-
-def _two_logits(logits: Logits, label: Labels, target: Labels | None) -> Values:
-    """The target's logit above the label's: what the DLR loss scales, where it is not defined."""
-    assert target is not None
-    return (logits.gather(1, target[:, None]) - logits.gather(1, label[:, None]))[:, 0]
-
-
-@dataclass
-class _Pool:
-    """The images of a batch: which are left, what broke the others, and at what cost."""
-
-    subject: Subject
-    spec: FastParameters
-    adv: Images
-    left: Int64[Tensor, " L"]  # positions in the batch
-    passes: Labels
-    broken_by: list[str | None]
-    order: Int64[Tensor, "B K"]  # wrong classes, likeliest first
-    value: Float32[Tensor, "B K"] = field(init=False)  # the highest loss towards each
-    stage: str = ""  # shown as progress
-
-    def __post_init__(self) -> None:
-        self.value = torch.full(self.order.shape, -torch.inf, device=self.adv.device)
-
-    @property
-    def loss(self) -> Loss:
-        """The loss towards a class."""
-        return dlr if self.subject.classes >= 4 else _two_logits
-
-    def take(self, at: Int64[Tensor, " L"], result: Climb, name: str) -> None:
-        """Records an attack on the images at some positions; broken ones leave."""
-        self.passes[at] += result.passes
-        gone = at[result.broken]
-        self.adv[gone] = result.adv[result.broken]
-        for position in gone.tolist():
-            self.broken_by[position] = name
-        self.left = self.left[~torch.isin(self.left, gone)]
-
-    def climb(
-        self, at: Int64[Tensor, " L"], stream: str, iters: int, loss: Loss, target: Labels | None
-    ) -> Climb:
-        """Attacks the images at some positions from starts of their own."""
-        return climb_some(
-            self.subject, at, stream, iters=iters, loss=loss, target=target, eot=self.spec.eot,
-            tick=self.tick,
-        )  # fmt: skip
-
-    def tick(self, share: float = 1.0, stage: str = "") -> None:
-        """Reports passes as progress; those of few images that are near come on top of the cost."""
-        self.subject.tick(0.0 if self.stage == NEAR else share, self.stage)
-
-
-def _aim(pool: _Pool, at: Tensor, ranks: Labels, stream: str, iters: int, name: str) -> None:
-    """Attacks some images towards one class each, given by its rank in `order`."""
-    target = pool.order[at, ranks]
-    result = pool.climb(at, stream, iters, pool.loss, target)
-    pool.value[at, ranks] = torch.maximum(pool.value[at, ranks], result.value)
-    pool.take(at, result, name)
-
-
-def _untargeted(pool: _Pool) -> None:
-    result = pool.climb(pool.left, "fast-untargeted", FIRST, margin, None)
-    pool.take(pool.left, result, UNTARGETED)
-
-
-def _targeted(pool: _Pool, name: str = TARGETED) -> None:
-    for rank in range(pool.order.shape[1]):
-        if len(pool.left):
-            ranks = torch.full_like(pool.left, rank)
-            _aim(pool, pool.left, ranks, f"fast-{name}-{rank}", FIRST, name)
-
-
-def _near(pool: _Pool, name: str = NEAR) -> None:
-    best = pool.value.amax(1)
-    gain = torch.full_like(best, CLOSE / PATIENCE)
-    near = pool.left
-    for number, iters in enumerate(ROUNDS):
-        near = near[-best[near] <= PATIENCE * gain[near]]
-        ranks = pool.value.topk(min(BEST, pool.order.shape[1]), 1).indices
-        for place in range(ranks.shape[1]):
-            near = near[torch.isin(near, pool.left)]
-            if len(near):
-                stream = f"fast-{name}-{number}-{place}"
-                _aim(pool, near, ranks[near, place], stream, iters, name)
-        near = near[torch.isin(near, pool.left)]
-        best, before = pool.value.amax(1), best
-        gain = best - before
-
-
-def _identity(pool: _Pool) -> None:
-    net = pool.subject.net
-    operations = masking_operations(net, probes(pool.subject.batch.x))
-    if not operations:
-        return
-    pool.value.fill_(-torch.inf)
-    with identity_back(operations):
-        _targeted(pool, IDENTITY)
-        pool.stage = NEAR
-        _near(pool, IDENTITY)
-
-
-def _square(pool: _Pool) -> None:
-    subject, at = pool.subject, pool.left
-    if subject.threat.norm != "linf" or not pool.spec.queries:
-        return
-    batch = subject.batch
-    result = square_search(
-        subject.net, batch.x[at], batch.label[at], tuple(batch.ids[i] for i in at.tolist()),
-        subject.threat, queries=pool.spec.queries, seed=subject.seed,
-        judge=lambda adv, index: subject.judge(adv, at[index]), tick=pool.tick,
-    )  # fmt: skip
-    pool.take(at, result, SQUARE)
-
-
-_STAGES: dict[str, Callable[[_Pool], None]] = {
-    UNTARGETED: _untargeted,
-    TARGETED: _targeted,
-    NEAR: _near,
-    IDENTITY: _identity,
-    SQUARE: _square,
-}
-
-
-def _begun(subject: Subject, spec: FastParameters) -> _Pool:
-    """The batch before any attack: misclassified images are broken, the others' classes ranked."""
-    batch, everything = subject.batch, torch.arange(len(subject.batch.ids))
-    everything = everything.to(batch.x.device)
-    order = likeliest(subject, spec.classes)
-    right = subject.judge(batch.x, everything) == batch.label
-    broken_by: list[str | None] = [None if one else "clean" for one in right.tolist()]
-    passes = torch.full_like(batch.label, 2)
-    return _Pool(subject, spec, batch.x.clone(), everything[right], passes, broken_by, order)
+_CURVE = 2  # at most about this many verdicts' passes, whatever the number of radii
 
 
 class Fast(Attack):
-    """The fast verdict: targeted Auto-PGD where it pays, and a guard against masked gradients."""
+    """The fast verdict at one radius, or at several in one run."""
 
     name = "fast"
     parameters = FastParameters
     drops_broken = True
+
+    def __init__(self) -> None:
+        self._ids: tuple[ImageId, ...] = ()
+        self._readings: dict[float, Reading] = {}  # of these images, by radius
+
+    def together(self) -> "Fast":
+        """Returns an instance that keeps the last batch's readings, for runs at other radii."""
+        return Fast()
 
     def cost(self, spec: AttackSpec) -> int:
         """Returns the most gradients that an image can cost which is not near to breaking."""
         parameters = _parameters_of(spec)
         sweep = parameters.classes * (FIRST + 1)
         guard = sweep + parameters.queries // 2 if parameters.guard else 0
-        return (FIRST + 1 + sweep) * parameters.eot + guard
+        once = (FIRST + 1 + sweep) * parameters.eot + guard
+        return once * (_CURVE if parameters.radii else 1)
 
     def trial(self, spec: AttackSpec) -> AttackSpec:
         """Returns the gradient stages without the guard, towards three classes."""
-        return spec.with_parameters(classes=min(3, _parameters_of(spec).classes), guard=False)
+        classes = min(3, _parameters_of(spec).classes)
+        return spec.with_parameters(classes=classes, guard=False, radii=None)
 
     def run(self, subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
-        """Yields one reading, "fast", with what broke each image, and its passes."""
+        """Yields one reading, "fast", with what broke each image, and its passes.
+
+        Raises BadValue if it is one of several radii, but the largest was not attacked first.
+        """
         parameters = _parameters_of(spec)
-        pool = _begun(subject, parameters)
-        for stage in parameters.stages:
-            if len(pool.left):
-                pool.stage = stage
-                try:
-                    _STAGES[stage](pool)
-                except NoGradient:
-                    continue  # the guard needs none
+        if parameters.radii:
+            yield self._one_of(subject, spec, parameters.radii)
+            return
+        pool = begin(subject, parameters)
+        attack_left(pool)
         notes = {"broken_by": pool.broken_by, "passes": pool.passes.tolist()}
         yield Reading(self.name, pool.adv, notes=notes)
+
+    def _one_of(self, subject: Subject, spec: AttackSpec, radii: tuple[float, ...]) -> Reading:
+        """The reading at the spec's radius; at the largest, all are made."""
+        if spec.eps == max(radii):
+            self._ids = subject.batch.ids
+            self._readings = readings_at(subject, _parameters_of(spec), radii)
+        elif subject.batch.ids != self._ids:
+            raise BadValue("the largest of several radii is attacked first: its run has the rest.")
+        return self._readings[spec.eps]
 
 
 def _parameters_of(spec: AttackSpec) -> FastParameters:

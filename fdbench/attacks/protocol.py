@@ -139,6 +139,10 @@ class Attack(ABC):
         """Returns a short version of the attack, for `--precision auto` to compare precisions."""
         return spec
 
+    def together(self) -> "Attack":
+        """Returns an attack for runs at several radii, which attack each batch in turn."""
+        return self
+
     @property
     def sources(self) -> Mapping[str, Any]:
         """What besides the spec determines the images, for run.json: the replayed set."""

@@ -25,6 +25,7 @@ from fdbench.commands.running import run
 from fdbench.commands.transfer import transfer
 from fdbench.errors import BadValue
 from fdbench.specs import Parameters, battery
+from fdbench.units import parse_size
 
 targeted_option = click.option(
     "--targeted/--untargeted",
@@ -118,10 +119,18 @@ def _request(attack: str, kind: type[Parameters], flags: dict[str, Any]) -> api.
         if targeted:
             raise BadValue("--stop-early needs --untargeted: a wrong class is not yet a hit.")
         targeted = False
+    precision = _precision(flags.pop("precision", "fp32"), flags.pop("reference"))
+    eps, radii = _radii(flags.pop("eps"), norm)
     return api.AttackRequest(
-        attack, parameters, norm, size(flags.pop("eps"), norm, "eps"), targeted, targets, wanted,
-        _precision(flags.pop("precision", "fp32"), flags.pop("reference")),
-    )  # fmt: skip
+        attack, parameters, norm, eps, targeted, targets, wanted, precision, radii
+    )
+
+
+def _radii(text: str | None, norm: str) -> tuple[float | None, tuple[float, ...]]:
+    """Returns the value of --eps, and all of them where there are several."""
+    if text is None or "," not in text:
+        return size(text, norm, "eps"), ()
+    return None, tuple(parse_size(one, norm) for one in text.split(","))
 
 
 def _precision(precision: str, reference: bool) -> str:

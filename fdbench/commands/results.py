@@ -10,6 +10,7 @@ from rich.table import Table
 from fdbench import api
 from fdbench.console import out, say
 from fdbench.errors import SanityFailed
+from fdbench.units import print_size
 
 _TARGETED = "robust accuracy under a *targeted* attack; leaderboards mean untargeted (--untargeted)"
 
@@ -46,13 +47,18 @@ def show_results(folders: Sequence[Path]) -> None:
     if not records:
         return
     success = any(record["targeted"] for record in records)
+    radii = len({record["eps"] for record in records}) > 1
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("model", "attack"):
         table.add_column(heading, overflow="fold")
+    if radii:
+        table.add_column("eps", justify="right", no_wrap=True)
     for heading in ("n", "clean %", "robust % [95 %]", *(["success %"] if success else [])):
         table.add_column(heading, justify="right", no_wrap=True)
     for record in records:
-        cells = [record["model"], _attack(record), _count(record), _score(record, "clean", False)]
+        cells = [record["model"], _attack(record)]
+        cells += [print_size(record["eps"], record["norm"])] if radii else []
+        cells += [_count(record), _score(record, "clean", False)]
         cells += [_score(record, "robust")] + ([_score(record, "success")] if success else [])
         table.add_row(*cells)
     out.print(table)

@@ -4,7 +4,7 @@ from .claim import CLAIM_BATCH, check_claim
 from .classify import Classification, Classified, classify_folder, side
 from .doctor import CHECKS, examine, gradients_per_image
 from .evaluation import Evaluation, check_fit, run_info
-from .loop import evaluate
+from .loop import evaluate, evaluate_together
 from .observation import Watched
 from .patient import Patient
 from .readings import worst_of
@@ -25,6 +25,7 @@ __all__ = [
     "check_fit",
     "classify_folder",
     "evaluate",
+    "evaluate_together",
     "examine",
     "find_run",
     "gradients_per_image",

@@ -1,6 +1,10 @@
-"""The evaluation loop, in one direction: batch -> attack -> verify -> predict -> rows."""
+"""The evaluation loop, in one direction: batch -> attack -> verify -> predict -> rows.
 
-from collections.abc import Callable
+What happens to a batch is in evaluation/session.py.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,34 +13,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from fdbench import randomness
-from fdbench.attacks import DRAWS, Subject, choose_targets
-from fdbench.console import Advance, progress, warn
+from fdbench.console import progress, warn
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.evaluation import behaviour, precision
 from fdbench.evaluation.batching import Chunks, fitting, remaining
 from fdbench.evaluation.evaluation import Evaluation, check_fit, run_info
-from fdbench.evaluation.observation import Facts, Reference, Watched, facts_of, spied
-from fdbench.evaluation.readings import Worst, draw_again, rows_of, worst_of
+from fdbench.evaluation.observation import Reference, Watched, spied
+from fdbench.evaluation.session import Session
 from fdbench.machine import BatchLimit, rank_and_world, tidy
 from fdbench.models import accelerate
 from fdbench.reporting import implausible
 from fdbench.store import (
-    BatchScratch,
-    Row,
     RunFolder,
-    Shard,
-    added,
     clearing_run,
     read_run,
-    whole_pixels,
-    write_png,
-    write_shard,
     write_targets,
 )
-from fdbench.threat import Threat
-from fdbench.types import Batch, Images, Labels, Logits
-from fdbench.verdict import Referee, logits_of
+from fdbench.types import Batch, Images, Logits
 
 Say = Callable[[str], None]
 
@@ -48,131 +41,12 @@ class _Unseen(nn.Module):
         raise AssertionError("a black-box attack asked the network it is judged on")
 
 
-class _Meter:
-    """Reports a batch's passes as progress: at most the batch, and all of it at the end."""
-
-    def __init__(self, advance: Advance, images: int, steps: int) -> None:
-        self._images = self._left = float(images)
-        self._advance, self._step = advance, images / steps
-
-    def __call__(self, share: float = 1.0, stage: str = "") -> None:
-        done = min(self._left, share * self._step)
-        self._left -= done
-        self._advance(done, **({"stage": stage} if stage else {}))
-
-    def finish(self) -> None:
-        self._advance(self._left)
-        self._left = 0.0
-
-    def undo(self) -> None:
-        self._advance(self._left - self._images)
-        self._left = self._images
-
-
-@dataclass
-class _Session:
-    """What all batches of a session share."""
+@dataclass(frozen=True)
+class _Job:
+    """An evaluation, and the folder of its run."""
 
     evaluation: Evaluation
-    net: Watched  # the network to attack
-    reference: Reference
     folder: RunFolder
-    advance: Advance
-    judged: int = 0
-    robust: int = 0  # of the judged images: right under every reading
-
-    @property
-    def classes(self) -> int:
-        return int(self.reference.logits.shape[1])
-
-    def attack(self, cpu: Batch) -> None:
-        """Attacks one batch and writes its rows to disk, after any images that are kept."""
-        batch = cpu.to(self.evaluation.device)
-        cost = self.evaluation.attack.cost(self.evaluation.spec)
-        meter = _Meter(self.advance, len(batch.ids), cost)
-        try:
-            self._attack(batch, meter)
-        except BaseException:
-            meter.undo()
-            raise
-        meter.finish()
-
-    def _attack(self, batch: Batch, meter: _Meter) -> None:
-        evaluation = self.evaluation
-        net, spec = evaluation.model.net, evaluation.spec
-        seed, most = evaluation.seed, evaluation.most
-        # Before the network is first asked: it may draw random numbers.
-        torch.manual_seed(randomness.integer(seed, "network", batch.ids[0], 2**63))
-        threat, target = Threat(spec.norm, spec.eps), self._targets(batch)
-        judge = Referee(net, batch, threat, most)
-        folder = self.folder
-        scratch = BatchScratch(folder.paths.scratch(folder.rank), batch.ids, folder.info.key)
-        self.net.begin(batch.label)
-        subject = Subject(
-            self.net, batch, target, threat, seed, judge, meter, self.classes, scratch, most
-        )
-        worst = worst_of(evaluation.attack.run(subject, spec), judge, batch.label, target)
-        clean = logits_of(net, batch.x, most)
-        rows = rows_of(batch, target, clean.argmax(1), worst, threat)
-        if self._draws_numbers(batch, clean):
-            draw_again(rows, worst, judge)
-        if evaluation.save_adv:
-            self._keep(rows, worst, batch)
-        # If a kill interrupted this batch, only its missing rows.
-        self.folder.append([row for row in rows if row["image"] not in self.folder.done])
-        scratch.clear()
-        self._observe(facts_of(batch, target, clean, worst))
-        self._show(rows)
-
-    def _show(self, rows: list[Row]) -> None:
-        """Shows the robust accuracy so far, in this session."""
-        self.judged += len(rows)
-        self.robust += sum(set(row["pred"].values()) == {row["label"]} for row in rows)
-        accuracy = 100 * self.robust / self.judged
-        self.advance(0, **{"robust accuracy": f"{accuracy:.1f} % of {self.judged}"})
-
-    def _observe(self, facts: Facts) -> None:
-        """Records what the sanity gate judges."""
-        known = self.folder.info.found.get("observed", {})
-        self.folder.note({"observed": added(known, {**self.net.facts(), **facts})})
-
-    def _draws_numbers(self, batch: Batch, clean: Logits) -> bool:
-        """Returns whether the network draws random numbers, and records it with its outputs."""
-        known = self.folder.info.found.get("network", {})
-        network = {"outputs": self.classes, **known}
-        random = self.reference.differs(batch, clean)
-        if random is not None:
-            network["random"] = random or network.get("random", False)
-        if network.get("random"):
-            network["draws"] = DRAWS
-        if network != known:
-            self.folder.note({"network": network})
-        return bool(network.get("random"))
-
-    def _targets(self, batch: Batch) -> Labels | None:
-        evaluation = self.evaluation
-        if not evaluation.spec.targeted:
-            return None
-        made = evaluation.attack.targets(batch.ids)
-        if made is not None:
-            return made.to(batch.label.device)
-        kind = evaluation.spec.targets
-        return choose_targets(
-            kind, batch, self.classes, evaluation.seed, evaluation.model.net, evaluation.targets
-        )
-
-    def _keep(self, rows: list[Row], worst: dict[str, Worst], batch: Batch) -> None:
-        """Writes images before rows, so that a row never names a missing shard."""
-        paths = self.folder.paths
-        images = {name: reading.adv for name, reading in worst.items()}
-        shard = write_shard(paths.images, Shard(batch.ids, images))
-        if self.evaluation.save_adv == "png":
-            for name, adv in images.items():
-                pixels = whole_pixels(adv, batch.x, self.evaluation.spec.eps)
-                for image, one in zip(batch.ids, pixels, strict=True):
-                    write_png(paths.png(name, image), one)
-        for row in rows:
-            row["shard"] = shard
 
 
 def evaluate(evaluation: Evaluation, say: Say) -> Path:
@@ -181,26 +55,51 @@ def evaluate(evaluation: Evaluation, say: Say) -> Path:
     Rows of finished batches are on disk before the next batch starts; the same evaluation resumes.
     Raises BadValue for invalid settings, IllegalAdversary if an attack leaves its threat model.
     """
-    evaluation.check()
-    evaluation.model.net.to(evaluation.device)
-    _check_fit(evaluation)
+    return evaluate_together([evaluation], say)[0]
+
+
+def evaluate_together(evaluations: Sequence[Evaluation], say: Say) -> list[Path]:
+    """Attacks each batch under several threats in turn, and returns the folders of their runs.
+
+    Args:
+        evaluations: they differ only in eps, the largest first, and share their attack, which may
+            remember a batch from one to the next (Attack.together).
+
+    Raises as `evaluate` does.
+    """
+    first = evaluations[0]
+    for evaluation in evaluations:
+        evaluation.check()
+    first.model.net.to(first.device)
+    _check_fit(first)
     rank, world = rank_and_world()
-    opened = RunFolder.open(evaluation.workspace, run_info(evaluation), rank, world)
-    with opened as folder, clearing_run(folder.paths):
-        chunks, mine = remaining(evaluation, folder.done, rank, world)
-        say(f"{folder.path.name}: {sum(map(len, chunks))} of {mine} images to do")
-        _same_behaviour(evaluation, folder, say)
+    with ExitStack() as opened:
+        jobs = [_open(evaluation, opened, rank, world) for evaluation in evaluations]
+        done = set.intersection(*(job.folder.done for job in jobs))
+        chunks, mine = remaining(first, done, rank, world)
+        names = ", ".join(job.folder.path.name for job in jobs)
+        say(f"{names}: {sum(map(len, chunks))} of {mine} images to do")
+        for job in jobs:
+            _same_behaviour(job.evaluation, job.folder, say)
         if chunks:
-            _same_keeping(evaluation, folder)
-            if evaluation.spec.targets == "file":
-                write_targets(folder.paths, evaluation.targets)
+            for job in jobs:
+                _same_keeping(job.evaluation, job.folder)
             # A network may draw random numbers; the generators are restored afterwards.
-            cuda = [evaluation.device] if evaluation.device.type == "cuda" else []
+            cuda = [first.device] if first.device.type == "cuda" else []
             with torch.random.fork_rng(cuda):
-                _attack_all(evaluation, chunks, mine, folder, say)
+                _attack_all(jobs, chunks, mine, say)
         if rank == 0:
-            folder.note({"sanity": _show_findings(folder)})
-        return folder.path
+            for job in jobs:
+                job.folder.note({"sanity": _show_findings(job.folder)})
+        return [job.folder.path for job in jobs]
+
+
+def _open(evaluation: Evaluation, opened: ExitStack, rank: int, world: int) -> _Job:
+    """Opens the run's folder until the stack is closed."""
+    folder = RunFolder.open(evaluation.workspace, run_info(evaluation), rank, world)
+    opened.enter_context(folder)
+    opened.enter_context(clearing_run(folder.paths))
+    return _Job(evaluation, folder)
 
 
 def _check_fit(evaluation: Evaluation) -> None:
@@ -252,11 +151,12 @@ def _same_keeping(evaluation: Evaluation, folder: RunFolder) -> None:
             f"{folder.path.name} was begun {how}: resume it {how}, or give another --results."
         )
     folder.note({"save_adv": evaluation.save_adv})
+    if evaluation.spec.targets == "file":
+        write_targets(folder.paths, evaluation.targets)
 
 
-def _attack_all(
-    evaluation: Evaluation, chunks: Chunks, total: int, folder: RunFolder, say: Say
-) -> None:
+def _attack_all(jobs: Sequence[_Job], chunks: Chunks, total: int, say: Say) -> None:
+    evaluation, folder = jobs[0].evaluation, jobs[0].folder
     model, device = evaluation.model, evaluation.device
     example = evaluation.data.fetch(chunks[0][:16]).to(device)
     calls: list[str] = []
@@ -277,12 +177,25 @@ def _attack_all(
     limit = BatchLimit(device, partial(_note_halving, evaluation, folder))
     done = total - sum(map(len, chunks))
     with progress(model.name, total, "images", done) as advance:
-        session = _Session(evaluation, Watched(net), reference, folder, advance)
+        watched = Watched(net)
+        sessions = [
+            Session(job.evaluation, watched, reference, job.folder, _mute if number else advance)
+            for number, job in enumerate(jobs)
+        ]
         for number, batch in enumerate(evaluation.data.stream(cut), 1):
-            limit.run(batch, session.attack)
+            limit.run(batch, partial(_attack_in_turn, sessions))
             tidy()
             if number == 1 < len(cut):
                 _show_findings(folder)  # before hours are spent on the others
+
+
+def _attack_in_turn(sessions: Sequence[Session], batch: Batch) -> None:
+    for session in sessions:
+        session.attack(batch)
+
+
+def _mute(n: int | float, **fields: object) -> None:
+    """Shows no progress: the first of several evaluations shows it for all."""
 
 
 def _attacked(evaluation: Evaluation, example: Batch, folder: RunFolder, say: Say) -> nn.Module:

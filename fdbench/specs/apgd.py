@@ -1,10 +1,12 @@
 """The parameters of Auto-PGD and of the fast verdict, which is made of it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from fdbench.errors import BadValue
 from fdbench.specs.parameters import Parameters, ThreatAndGoal, parameter
+from fdbench.units import check_size
 
 # The stages of the fast verdict, in order; the last two are its guard.
 UNTARGETED, TARGETED, NEAR, IDENTITY, SQUARE = (
@@ -74,16 +76,41 @@ class FastParameters(Parameters):
         1, "Passes that gradients are averaged over, for random networks.", least=1
     )
 
+    # Attacked in one run, in ascending order; the spec's eps is one of them.
+    radii: tuple[float, ...] | None = parameter(None, "")
+
     def __post_init__(self) -> None:
         self.check_least()
+        if self.radii is not None:
+            object.__setattr__(self, "radii", tuple(map(float, self.radii)))
         if not self.guard and self.queries != QUERIES:
             raise BadValue("--queries belongs to the guard, which --no-guard leaves out.")
 
     def check(self, spec: ThreatAndGoal) -> None:
         """Also raises BadValue for a search that the norm has not."""
         super().check(spec)
+        if self.radii is not None:
+            self._check_radii(spec, self.radii)
         if spec.norm != "linf" and self.queries != QUERIES:
             raise BadValue(f"--queries is for linf: Square does not search in {spec.norm}.")
+
+    def at(self, radii: Sequence[float]) -> "FastParameters":
+        """Returns the parameters for an attack at several radii in one run."""
+        return replace(self, radii=tuple(radii))
+
+    def _check_radii(self, spec: ThreatAndGoal, radii: tuple[float, ...]) -> None:
+        for radius in radii:
+            check_size(radius, spec.norm)
+        if spec.eps not in radii or list(radii) != sorted(set(radii)):
+            given = ", ".join(f"{radius:g}" for radius in radii)
+            raise BadValue(f"radii are different, ascending and with eps {spec.eps:g}: {given}.")
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """As for every attack, with the radii as people write them."""
+        named = [mark for mark in super().marks if not mark.startswith("radii ")]
+        radii = ",".join(f"{255 * radius:.4g}" for radius in self.radii or ())
+        return (*named, *([f"radii {radii} /255"] if radii else []))
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ Each attack has a frozen dataclass, here or in the package that provides the att
 become command-line options; batteries and run.json store them as plain data.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -152,6 +152,13 @@ class Parameters:
     def only_any_iterate(self) -> bool:
         """Whether only any-iterate accuracy is measured, not the last iterate's."""
         return False
+
+    def at(self, radii: Sequence[float]) -> "Parameters":
+        """Returns the parameters for an attack at several radii in one run.
+
+        Raises BadValue if the attack takes one.
+        """
+        raise BadValue("--eps takes one size for this attack; several are for: attack fast.")
 
     def columns(self, spec: ThreatAndGoal, budget: int | None) -> dict[str, Any]:
         """The parameters' table columns at a budget."""
