@@ -6,12 +6,15 @@ Free of torch, and of any format.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pandas import DataFrame
+
 from fdbench.reporting import (
     all_or_nothing,
     authors,
     competition,
     headline,
     scoring,
+    security,
     suspicions,
     whitebox,
 )
@@ -20,6 +23,7 @@ from fdbench.reporting.cells import column
 from fdbench.reporting.document import Cells, Chapter, Column, Part, Report
 from fdbench.reporting.figures import (
     accuracy_against_attackers,
+    accuracy_against_eps,
     accuracy_against_iterations,
     gallery,
 )
@@ -39,6 +43,11 @@ _SCORING = (
     f"network. {all_or_nothing.ALL}: correct under every attacker; the prediction for the clean "
     f"image does not count. {all_or_nothing.SPARE}: correct under all but the "
     f"{all_or_nothing.SPARED} attackers that are strongest against that network."
+)
+_CURVES = (
+    "Robust accuracy in percent at each radius; all intervals are in curves.csv. median: the "
+    "smallest perturbation that breaks an image right when clean, on straight lines between the "
+    "radii [where the 95 % Wilson intervals cross one half]."
 )
 _WORST = (
     "worst case: in percent [95 % Wilson interval] of n images, right when clean and under every "
@@ -142,6 +151,23 @@ def blackbox_chapter(
     )
 
 
+def curves_chapter(runs: Sequence[Run], table: DataFrame) -> Chapter:
+    """Robust accuracy against the radius."""
+    return Chapter(
+        name="curves",
+        heading="Security curves",
+        reading=_CURVES,
+        accuracies=tuple(security.curve_parts(table)),
+        comparing="",
+        comparisons=(),
+        runs=Cells(()),
+        warnings=tuple(suspicions.warnings(runs)),
+        tables={"curves": table},
+        alt="Robust accuracy against eps",
+        figure=accuracy_against_eps.render(table),
+    )
+
+
 def headline_chapter(runs: Sequence[Run], doctor: Sequence[Findings]) -> Chapter:
     """One line per network and threat, over all of its attacks."""
     table = headline.headline(runs, doctor)
@@ -170,6 +196,8 @@ def build(
     white = [run for run in runs if sees_network(run.info.attack)]
     chapters = [whitebox_chapter(white, doctor, baseline)] if white else []
     chapters += [blackbox_chapter(black, doctor, results, baseline)] if black else []
+    curves = security.curves(white)
+    chapters += [] if curves.empty else [curves_chapter(white, curves)]
     chapters.append(headline_chapter(runs, doctor))
     warnings = (*suspicions.warnings(runs), *notes)
     return Report(results, tuple(chapters), warnings, doctor)

@@ -94,6 +94,11 @@ class FastParameters(Parameters):
         if spec.norm != "linf" and self.queries != QUERIES:
             raise BadValue(f"--queries is for linf: Square does not search in {spec.norm}.")
 
+    @property
+    def alone(self) -> "FastParameters":
+        """The parameters of the same attack at one radius."""
+        return replace(self, radii=None)
+
     def at(self, radii: Sequence[float]) -> "FastParameters":
         """Returns the parameters for an attack at several radii in one run."""
         return replace(self, radii=tuple(radii))

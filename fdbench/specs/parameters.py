@@ -153,6 +153,11 @@ class Parameters:
         """Whether only any-iterate accuracy is measured, not the last iterate's."""
         return False
 
+    @property
+    def alone(self) -> "Parameters":
+        """The parameters of the same attack at one radius."""
+        return self
+
     def at(self, radii: Sequence[float]) -> "Parameters":
         """Returns the parameters for an attack at several radii in one run.
 
