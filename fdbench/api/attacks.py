@@ -83,7 +83,7 @@ def run_attack(
     judge = Referee(net, batch, threat)
     subject = Subject(
         Watched(fast), batch, targets, threat, seed, judge, _ignored, classes, NoScratch(),
-        len(labels),
+        len(labels), reference=precision == "reference",
     )  # fmt: skip
     readings = list(attack.run(subject, spec))
     if len(readings) == 1:  # a single reading needs no verdict

@@ -95,6 +95,7 @@ class Subject:
     classes: int
     scratch: Scratch
     most: int  # images per forward pass; the batch is larger only where draws are "run"
+    reference: bool = False  # the network as it is, and packages' own code where ours is faster
 
 
 class Attack(ABC):

@@ -86,8 +86,9 @@ class Session:
         scratch = BatchScratch(folder.paths.scratch(folder.rank), batch.ids, folder.info.key)
         self.net.begin(batch.label)
         subject = Subject(
-            self.net, batch, target, threat, seed, judge, meter, self.classes, scratch, most
-        )
+            self.net, batch, target, threat, seed, judge, meter, self.classes, scratch, most,
+            reference=evaluation.precision == "reference",
+        )  # fmt: skip
         worst = worst_of(evaluation.attack.run(subject, spec), judge, batch.label, target)
         clean = logits_of(net, batch.x, most)
         rows = rows_of(batch, target, clean.argmax(1), worst, threat)
