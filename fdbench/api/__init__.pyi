@@ -25,7 +25,7 @@ from .requests import (
     RunRequest,
     SetRequest,
 )
-from .training import train, train_attacker
+from .training import is_first_process, train, train_attacker
 
 __all__ = [
     "Assessment",
@@ -53,6 +53,7 @@ __all__ = [
     "foolbox_list",
     "foolbox_parameters",
     "import_release",
+    "is_first_process",
     "judge",
     "load_model",
     "make_set",

@@ -4,7 +4,7 @@ from .loop import train
 from .methods import METHODS, learner_for
 from .network import Training
 from .settings import Settings
-from .start import DataSource, train_attacker, train_network
+from .start import DataSource, train_apart, train_attacker, train_network
 
 __all__ = [
     "METHODS",
@@ -19,6 +19,7 @@ __all__ = [
     "eps_range",
     "learner_for",
     "train",
+    "train_apart",
     "train_attacker",
     "train_network",
 ]
