@@ -90,7 +90,10 @@ class TrainSpec:
         pick("schedule", self.schedule, SCHEDULES)
         pick("precision", self.precision, TRAIN_PRECISIONS)
         if self.method == "n-fgsm" and (self.attack_iters, self.norm) != (1, "linf"):
-            raise BadValue("method n-fgsm takes one step in linf: --attack-iters 1 --norm linf (as --recipe fast).")
+            raise BadValue(
+                "method n-fgsm takes one step in linf: --attack-iters 1 --norm linf.\n"
+                "--recipe fast sets all that belongs to it."
+            )
         if self.method == "trades" and self.targeted:
             raise BadValue("method trades has no targets: --untargeted.")
 
