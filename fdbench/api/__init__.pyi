@@ -25,7 +25,7 @@ from .requests import (
     RunRequest,
     SetRequest,
 )
-from .training import is_first_process, train, train_attacker
+from .training import estimate_training, is_first_process, train, train_attacker
 
 __all__ = [
     "Assessment",
@@ -48,6 +48,7 @@ __all__ = [
     "data_kinds",
     "doctor",
     "doctor_models",
+    "estimate_training",
     "evaluate",
     "foolbox",
     "foolbox_list",

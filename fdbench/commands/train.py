@@ -17,6 +17,7 @@ from fdbench.commands.options import (
     taken,
 )
 from fdbench.console import out, say, stoppable
+from fdbench.errors import BadValue
 from fdbench.specs import (
     ARCHS,
     BLOCKS,
@@ -115,8 +116,9 @@ _AT_LEAST_1 = click.IntRange(min=1)
 )
 @click.option(
     "--precision",
-    type=OneOf(TRAIN_PRECISIONS),
-    help="Of the learning pass; weights and batch-norm statistics stay in float32.",
+    type=OneOf([*TRAIN_PRECISIONS, "auto"]),
+    help="Of the learning pass; weights and batch-norm statistics stay in float32. auto: bf16 "
+    "where the processor has its arithmetic.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--name", help="Name of the checkpoint and of the row [default: from the network].")
@@ -138,6 +140,14 @@ _AT_LEAST_1 = click.IntRange(min=1)
     show_default=True,
     help="Pieces of a process's share of the batch, learnt in turn: batch 4096 on one GPU.",
 )
+@click.option(
+    "--log",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write each epoch's measurements to this .jsonl or .csv file too.",
+)
+@click.option(
+    "--estimate", is_flag=True, help="Measure a few steps, say how long it will take, and stop."
+)
 @results_option
 @compute_options
 def train(
@@ -150,6 +160,9 @@ def train(
     name: str | None,
     resume: bool,
     results: Path,
+    nproc: int,
+    log: Path | None,
+    estimate: bool,
     **settings: Any,
 ) -> None:
     """Train a network on adversarial images.
@@ -162,8 +175,17 @@ def train(
     shape = ModelSpec(arch, denoise, denoise_at, block, width)  # an unknown name fails at once
     own_name = plain_name(name) if name else None
     data = taken(api.DataRequest, settings)
+    if estimate:
+        if nproc > 1 or log:
+            raise BadValue("--estimate measures one process and writes nothing: no --nproc, --log.")
+        for line in api.estimate_training(shape, data, **settings):
+            out.print(line, soft_wrap=True)
+        return
     with stoppable():
-        path = api.train(shape, data, name=own_name, fresh=not resume, results=results, **settings)
+        path = api.train(
+            shape, data, name=own_name, fresh=not resume, results=results, nproc=nproc, log=log,
+            **settings,
+        )  # fmt: skip
     if not api.is_first_process():
         return
     out.print(str(path), soft_wrap=True)

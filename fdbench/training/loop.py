@@ -15,6 +15,7 @@ from fdbench.console import progress, warn
 from fdbench.errors import FdbenchError
 from fdbench.machine import is_out_of_memory, reproducible
 from fdbench.store import Damaged, locked
+from fdbench.training.curves import write_log
 from fdbench.training.learner import Learner, shares
 from fdbench.training.state import Entry, Position, load_state, save_state, send_state
 from fdbench.training.statistics import Statistics
@@ -32,11 +33,13 @@ class Course:
         team: the processes that train together.
         accumulate: pieces into which each process divides its share of a batch.
         pause: seconds between two saved states.
+        log: where the log is written after each epoch, besides the card.
     """
 
     team: Team
     accumulate: int
     pause: float
+    log: Path | None = None
 
     def halve(self, reason: BaseException, images: int) -> None:
         """Divides further where memory ran out; raises anything else, and where no more can be."""
@@ -59,6 +62,7 @@ def train(
     save_every: float | None = None,
     team: Team = ALONE,
     accumulate: int = 1,
+    log: Path | None = None,
 ) -> Path:
     """Trains, or resumes, and returns the path of the final weights.
 
@@ -68,7 +72,8 @@ def train(
     kept.
     """
     shares(learner.loader.batch, team.world * accumulate)  # refused before anything is written
-    course = Course(team, accumulate, learner.save_every if save_every is None else save_every)
+    pause = learner.save_every if save_every is None else save_every
+    course = Course(team, accumulate, pause, log)
     lock = locked(learner.state, "training") if team.leads else nullcontext()
     with lock, reproducible(learner.device):
         return _train(learner, fresh, say, course)
@@ -88,7 +93,7 @@ def _train(learner: Learner, fresh: bool, say: Say, course: Course) -> Path:
     with watched or nullcontext(_unseen) as advance:
         while at.epoch < learner.epochs and not (why := learner.enough(at)):
             _run_epoch(learner, at, advance, course)
-            at = _close_epoch(learner, at, say, team)
+            at = _close_epoch(learner, at, say, course)
     if team.leads:
         if at.epoch < learner.epochs:
             say(f"{learner.name} ends after epoch {at.epoch} of {learner.epochs}: {why}")
@@ -245,17 +250,19 @@ def _refuse_nonfinite(learner: Learner, loss: int | float, at: Position) -> None
         )
 
 
-def _close_epoch(learner: Learner, at: Position, say: Say, team: Team) -> Position:
+def _close_epoch(learner: Learner, at: Position, say: Say, course: Course) -> Position:
     """Logs the epoch, keeps its weights if the best so far, and returns the next position."""
-    entry = _entry(learner, at, team)
+    entry = _entry(learner, at, course.team)
     score, best = learner.score(entry), at.best
     chosen = score is not None and (best is None or score >= best)
     log = [*at.log, entry]
     following = Position(epoch=at.epoch + 1, best=score if chosen else best, log=log)
-    if team.leads:
+    if course.team.leads:
         if chosen:
             learner.keep(following)
         _save(learner, following)
+        if course.log is not None:
+            write_log(course.log, following.log)
         say(_line(learner, entry) + ("  kept" if chosen else ""))
     return following
 

@@ -8,12 +8,15 @@ from typing import Any, Unpack
 import torch
 
 from fdbench.attacks import Ensemble
+from fdbench.console import warn
 from fdbench.data import Dataset, open_data, sampled
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.machine import rank_and_world
+from fdbench.machine import has_bf16, rank_and_world
 from fdbench.models import Model
 from fdbench.specs import ModelSpec, default_eps
 from fdbench.store import Surrogate, Workspace
+from fdbench.training.curves import check_log
+from fdbench.training.estimate import Estimate, estimate
 from fdbench.training.generator import AttackerSettings, GeneratorLearner, GeneratorTraining
 from fdbench.training.loop import train
 from fdbench.training.methods import learner_for
@@ -58,6 +61,7 @@ def train_network(
     name: str | None = None,
     fresh: bool = False,
     accumulate: int = 1,
+    log: Path | None = None,
     **settings: Unpack[Settings],
 ) -> Path:
     """Trains a network, or resumes its training, and returns the path of its weights.
@@ -70,27 +74,70 @@ def train_network(
         fresh: start over if a training of that name exists.
         accumulate: pieces of each process's share of a batch, learnt one after the other; batch
             norm sees one at a time.
+        log: a .jsonl or .csv file to which each epoch's measurements are written besides.
         settings: fields of TrainSpec; those left out or None come from the model's recipe for this
             data set, else from the profile for its size.
 
     Raises BadValue for settings that contradict each other and for another training of that name,
     FdbenchError for data that can't be opened and a loss that is not finite.
     """
-    refuse_unused(settings)
+    if log is not None:
+        check_log(log)
     if rank_and_world()[0]:
         say = _silent
+    training = _prepared(shape, source, workspace, device, name, settings)
+    say(describe(training.name, training.model, training.spec, len(training.train), str(device)))
+    with team_on(device) as team:
+        if team.world > 1:
+            say(f"{team.world} processes, {training.spec.batch_size / team.world:g} images each")
+        return train(
+            learner_for(training), fresh=fresh, say=say, team=team, accumulate=accumulate, log=log
+        )
+
+
+def estimate_network(
+    shape: ModelSpec,
+    source: DataSource,
+    *,
+    workspace: Workspace,
+    device: torch.device,
+    say: Say,
+    accumulate: int = 1,
+    **settings: Unpack[Settings],
+) -> Estimate:
+    """Measures a few steps of what `train_network` would do; writes nothing.
+
+    Raises as `train_network` does.
+    """
+    _refuse_several_processes()
+    training = _prepared(shape, source, workspace, device, None, settings)
+    say(describe(training.name, training.model, training.spec, len(training.train), str(device)))
+    return estimate(learner_for(training), accumulate)
+
+
+def _prepared(
+    shape: ModelSpec,
+    source: DataSource,
+    workspace: Workspace,
+    device: torch.device,
+    name: str | None,
+    settings: Settings,
+) -> Training:
+    """Opens the data and resolves the settings."""
+    refuse_unused(settings)
+    if settings.get("precision") == "auto":
+        settings["precision"] = "bf16" if has_bf16(device) else "fp32"
     data = source.ref or _DEFAULT_DATA
     images = source.open(data, "train")
     model = replace(shape, classes=images.classes, px=images.px)
     spec, title = resolve(model, data, settings), name or model.name
     held_out = source.open(data, "held-out")
-    training = Training(title, model, spec, images, held_out, workspace, device)
-    say(describe(title, model, spec, len(images), str(device)))
-    with team_on(device) as team:
-        if team.world > 1:
-            say(f"{team.world} processes of {spec.batch_size / team.world:g} images each a step")
-        learner = learner_for(training)
-        return train(learner, fresh=fresh, say=say, team=team, accumulate=accumulate)
+    if spec.precision == "bf16" and not has_bf16(device) and rank_and_world()[0] == 0:
+        warn(
+            "--precision bf16: this processor has no bfloat16 arithmetic, and PyTorch's emulation "
+            "is many times slower than float32. --precision auto takes bf16 only where it is there."
+        )
+    return Training(title, model, spec, images, held_out, workspace, device)
 
 
 def train_apart(
@@ -102,6 +149,7 @@ def train_apart(
     device: str,
     threads: int | None,
     name: str | None = None,
+    log: Path | None = None,
     **rest: Any,
 ) -> Path:
     """Does what `train_network` does, in `world` processes of this machine.
@@ -125,6 +173,7 @@ def train_apart(
             "device": device,
             "threads": threads,
             "name": name,
+            "log": log and str(log),
             **rest,
         },
     )

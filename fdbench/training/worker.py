@@ -19,12 +19,14 @@ def work(arguments: dict[str, Any]) -> None:
     """Trains with the other processes; the arguments are those of `train_apart`."""
     own = ("shape", "source", "results", "device", "threads")
     shape, source, results, device, threads = (arguments.pop(name) for name in own)
+    log = arguments.pop("log")
     train_network(
         ModelSpec.of(shape, "the network"),
         DataSource.of(source),
         workspace=Workspace(Path(results)),
         device=start_torch(device, threads),
         say=say,
+        log=log and Path(log),
         **arguments,
     )
 
