@@ -81,7 +81,7 @@ def test_the_wheel_has_one_top_level_name_all_recipes_and_no_weights(wheel: Path
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"fdbench"}
     for kind in ("models", "attacks"):
-        recipes = {path.name for path in (ROOT / kind).glob("*.toml")}
+        recipes = {path.name for path in (ROOT / kind).rglob("*.toml")}
         assert recipes
         assert recipes <= {Path(name).name for name in names if name.startswith(f"fdbench/{kind}/")}
     stubs = {str(path.relative_to(ROOT)) for path in (ROOT / "fdbench").rglob("*.pyi")}
@@ -95,8 +95,8 @@ def test_the_wheel_has_one_top_level_name_all_recipes_and_no_weights(wheel: Path
 
 def test_the_recipe_folders_hold_only_recipes() -> None:
     for kind in ("models", "attacks"):
-        for path in (ROOT / kind).iterdir():
-            assert path.suffix in (".toml", ".md"), path
+        for path in (ROOT / kind).rglob("*"):
+            assert path.is_dir() or path.suffix in (".toml", ".md"), path
 
 
 def test_the_wheel_runs_in_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from .requests import (
     RunRequest,
     SetRequest,
 )
-from .training import train, train_attacker
+from .training import estimate_training, is_first_process, train, train_attacker
 
 __all__ = [
     "Assessment",
@@ -48,11 +48,13 @@ __all__ = [
     "data_kinds",
     "doctor",
     "doctor_models",
+    "estimate_training",
     "evaluate",
     "foolbox",
     "foolbox_list",
     "foolbox_parameters",
     "import_release",
+    "is_first_process",
     "judge",
     "load_model",
     "make_set",

@@ -9,7 +9,7 @@ from fdbench.api.opening import workspace_at
 from fdbench.api.requests import DataRequest
 from fdbench.console import say
 from fdbench.errors import BadValue, unknown
-from fdbench.machine import start_torch
+from fdbench.machine import rank_and_world, start_torch
 from fdbench.models import denoise_choices, open_model
 from fdbench.specs import NO_DENOISER, ModelSpec
 from fdbench.training import DataSource, Settings
@@ -32,9 +32,14 @@ def train(
     results: Path | str = "results",
     device: str = "auto",
     threads: int | None = None,
+    nproc: int = 1,
+    accumulate: int = 1,
+    log: Path | str | None = None,
     **settings: Unpack[Settings],
 ) -> Path:
     """Trains a network on adversarial images, or resumes its training.
+
+    Processes that torchrun started train together; so do `nproc` of this machine.
 
     Args:
         arch: an architecture such as "r20", or a whole ModelSpec; classes and image size are the
@@ -45,10 +50,15 @@ def train(
         fresh: start over if a training of that name exists.
         results: the results folder; the weights are kept in its checkpoints/.
         device: "auto", "cpu" or "cuda".
-        threads: CPU threads; None: PyTorch's own number.
-        settings: fields of TrainSpec, such as epochs, eps (image units) or clean=True; those left
-            out come from the model's recipe for this data set, else from the paper (100 classes or
-            more) or the usual setting for small images.
+        threads: CPU threads of a process; None: PyTorch's own number, or the cores / nproc.
+        nproc: processes on this machine, each with its share of every batch and, if there are
+            GPUs, one of them.
+        accumulate: pieces of each process's share, learnt one after the other: less memory. Batch
+            norm sees one at a time, as it sees one process's images at a time.
+        log: a .jsonl or .csv file to which each epoch's measurements are written besides.
+        settings: fields of TrainSpec, such as recipe="fast", epochs, eps (image units) or
+            clean=True; those left out come from the model's recipe for this data set, else from the
+            paper (100 classes or more) or the usual setting for small images.
 
     Returns:
         The weights file of the epoch that was best on held-out images.
@@ -63,22 +73,72 @@ def train(
         >>> path = fdbench.train(small, "npz:photos", epochs=1, attack_iters=2)
         >>> net = fdbench.load_model(str(path))
     """
+    network = _network(arch, denoise)
+    workspace, source = workspace_at(results), _source(data)
+    if nproc > 1:
+        if rank_and_world()[1] > 1:
+            raise BadValue("--nproc starts processes of its own: leave it out under torchrun.")
+        return training.train_apart(
+            nproc, network, source, workspace=workspace, device=device, threads=threads,
+            name=name, fresh=fresh, accumulate=accumulate, log=Path(log) if log else None,
+            **settings,
+        )  # fmt: skip
+    return training.train_network(
+        network,
+        source,
+        workspace=workspace,
+        device=start_torch(device, threads),
+        say=say,
+        name=name,
+        fresh=fresh,
+        accumulate=accumulate,
+        log=Path(log) if log else None,
+        **settings,
+    )
+
+
+def _network(arch: str | ModelSpec, denoise: str) -> ModelSpec:
     network = ModelSpec(arch, denoise) if isinstance(arch, str) else arch
     if network is arch and denoise != NO_DENOISER:
         raise BadValue("a ModelSpec names its own denoising block: leave denoise out.")
     if network.denoise not in denoise_choices():  # refused before anything slow happens
         raise unknown("denoiser", network.denoise, denoise_choices())
-    torch_device = start_torch(device, threads)
-    return training.train_network(
-        network,
+    return network
+
+
+def estimate_training(
+    arch: str | ModelSpec,
+    data: str | DataRequest | None = None,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    accumulate: int = 1,
+    **settings: Unpack[Settings],
+) -> list[str]:
+    """Measures a few steps of a training that `train` would begin; writes nothing.
+
+    Returns:
+        Lines of text: what was measured, how long all of it takes here, and by a formula that is
+        among them on 8, 32 and 128 such devices.
+
+    Raises:
+        As `train` does.
+    """
+    found = training.estimate_network(
+        _network(arch, NO_DENOISER),
         _source(data),
-        workspace=workspace_at(results),
-        device=torch_device,
+        workspace=workspace_at("results"),
+        device=start_torch(device, threads),
         say=say,
-        name=name,
-        fresh=fresh,
+        accumulate=accumulate,
         **settings,
     )
+    return found.lines()
+
+
+def is_first_process() -> bool:
+    """Returns whether this is the process that speaks for all that torchrun started."""
+    return rank_and_world()[0] == 0
 
 
 def train_attacker(

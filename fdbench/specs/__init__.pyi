@@ -33,8 +33,10 @@ from .recipes import (
     battery,
     model_recipe,
     recipe_files,
+    training_recipe,
+    training_recipes,
 )
-from .training import SMALL, TrainSpec
+from .training import MAKERS, SCHEDULES, SMALL, TRAIN_PRECISIONS, TrainSpec, refuse_idle
 from .transfer import TransferParameters
 
 __all__ = [
@@ -43,16 +45,19 @@ __all__ = [
     "BOTTLENECK",
     "EOT",
     "IDENTITY",
+    "MAKERS",
     "MEMBERS",
     "NEAR",
     "NO_DENOISER",
     "PARAMETERS",
     "PLACES",
     "SAVE",
+    "SCHEDULES",
     "SMALL",
     "SQUARE",
     "TARGETED",
     "TARGETS",
+    "TRAIN_PRECISIONS",
     "UNTARGETED",
     "VERSIONS",
     "APGDParameters",
@@ -85,6 +90,9 @@ __all__ = [
     "parsed",
     "pick",
     "recipe_files",
+    "refuse_idle",
     "strict",
     "targeted_caveat",
+    "training_recipe",
+    "training_recipes",
 ]

@@ -72,6 +72,16 @@ class ModelRecipe:
 
 
 @dataclass(frozen=True)
+class TrainingRecipe:
+    """A file of models/training/: settings of a training, and where they come from."""
+
+    name: str
+    summary: str
+    sources: tuple[str, ...]
+    train: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Battery:
     """A file of attacks/: attacks that are run together."""
 
@@ -146,6 +156,22 @@ def model_recipe(name: str) -> ModelRecipe:
     recipe = parsed(ModelRecipe, {**table, **parts}, where)
     for data, settings in recipe.train.items():  # refused here, not when it is used
         TrainSpec.of({"data": data, **settings}, f"{where}, train.{data}")
+    return recipe
+
+
+_TRAINING = "models/training"
+
+
+def training_recipes() -> tuple[str, ...]:
+    """The names of the recipes that `--recipe` takes."""
+    return tuple(sorted(recipe_files(_TRAINING)))
+
+
+def training_recipe(name: str) -> TrainingRecipe:
+    """The training recipe of that name. Raises FdbenchError for an unknown or malformed one."""
+    table, path = _read(_TRAINING, "recipe", name)
+    recipe = parsed(TrainingRecipe, {**table, "name": name}, str(path))
+    TrainSpec.of({**recipe.train}, f"{path}, train")
     return recipe
 
 

@@ -1,14 +1,16 @@
+from .estimate import Estimate, estimate
 from .generator import GeneratorLearner, GeneratorTraining, eps_range
 from .learner import Learner, Lesson, Loader
 from .loop import train
 from .methods import METHODS, learner_for
 from .network import Training
 from .settings import Settings
-from .start import DataSource, train_attacker, train_network
+from .start import DataSource, estimate_network, train_apart, train_attacker, train_network
 
 __all__ = [
     "METHODS",
     "DataSource",
+    "Estimate",
     "GeneratorLearner",
     "GeneratorTraining",
     "Learner",
@@ -17,8 +19,11 @@ __all__ = [
     "Settings",
     "Training",
     "eps_range",
+    "estimate",
+    "estimate_network",
     "learner_for",
     "train",
+    "train_apart",
     "train_attacker",
     "train_network",
 ]

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import ClassVar
 
+from torch import nn
+
 from fdbench import randomness, verdict
 from fdbench.attacks import draw_targets, last_iterate
 from fdbench.models import Folded
@@ -23,6 +25,7 @@ class AdversarialLearner(NetworkLearner):
     """
 
     labels: ClassVar[Mapping[str, str]] = {**NetworkLearner.labels, "held_out_pgd": "PGD"}
+    measures: ClassVar[tuple[str, ...]] = (*NetworkLearner.measures, "held_out_pgd")
 
     def __init__(self, training: Training) -> None:
         super().__init__(training)
@@ -33,12 +36,24 @@ class AdversarialLearner(NetworkLearner):
     @cached_property
     def folded(self) -> Folded:
         """The attacked copy; `refresh` copies the network's current weights into it."""
+        return self._folded(self.net)
+
+    @cached_property
+    def folded_judged(self) -> Folded:
+        """The copy of `judged` that the probe attacks."""
+        return self.folded if self.judged is self.net else self._folded(self.judged)
+
+    def _folded(self, net: nn.Module) -> Folded:
         example = self.training.train.fetch([0, 1]).to(self.device).x
-        return Folded(self.net.eval(), example)
+        return Folded(net.eval(), example)
+
+    def stream(self, at: Position) -> str:
+        """Names the random numbers of an epoch's attacks; each image has its own."""
+        return f"train-{at.epoch}"
 
     def images(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Images:
         """Returns adversarial images; PGD starts clean in a share `clean_start` of batches."""
-        spec, stream = self.spec, f"train-{at.epoch}"
+        spec, stream = self.spec, self.stream(at)
         self.folded.refresh()
         draw = randomness.uniform(spec.seed, f"{stream}-clean-start", [at.step], ())[0]
         start = stream if draw >= spec.clean_start else None
@@ -50,11 +65,12 @@ class AdversarialLearner(NetworkLearner):
             alpha=spec.alpha,
             stream=start,
             seed=spec.seed,
-            target=self._target(batch, stream),
+            target=self.target(batch, stream),
             tick=lambda share=1.0, stage="": tick(),
         )
 
-    def _target(self, batch: Batch, stream: str) -> Labels | None:
+    def target(self, batch: Batch, stream: str) -> Labels | None:
+        """Draws the target of each image; None where the attack is untargeted."""
         if not self.spec.targeted:
             return None
         classes = self.training.model.classes
@@ -62,12 +78,12 @@ class AdversarialLearner(NetworkLearner):
 
     def probe(self) -> Entry:
         """Measures clean and PGD accuracy: catastrophic overfitting shows here."""
-        self.folded.refresh()
+        self.folded_judged.refresh()
         return super().probe()
 
     def count_right(self, batch: Batch) -> dict[str, int]:
         """Counts the correct images, both clean and under PGD."""
-        robust = predict(self.net, self._probe_attack(batch)) == batch.label
+        robust = predict(self.judged, self._probe_attack(batch)) == batch.label
         return {**super().count_right(batch), "held_out_pgd": int(robust.sum())}
 
     def _probe_attack(self, batch: Batch) -> Images:
@@ -75,14 +91,14 @@ class AdversarialLearner(NetworkLearner):
         parameters = PGDParameters(iters=(spec.probe_iters,))
         attack = AttackSpec("pgd", spec.norm, spec.eps, spec.targeted, parameters=parameters)
         adv = last_iterate(
-            self.folded.net,
+            self.folded_judged.net,
             batch,
             self.threat,
             iters=spec.probe_iters,
             alpha=parameters.step(attack, spec.probe_iters),
             stream="probe",
             seed=spec.seed,
-            target=self._target(batch, "probe"),
+            target=self.target(batch, "probe"),
         )
         verdict.check(adv, batch.x, self.threat)
         return adv

@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,8 +14,24 @@ from torch.optim import Optimizer
 
 from fdbench import randomness
 from fdbench.data import Augment, Dataset
+from fdbench.errors import BadValue
 from fdbench.training.state import Entry, Identity, Position
+from fdbench.training.team import ALONE, Team
 from fdbench.types import Batch
+
+
+def shares(count: int, parts: int) -> list[range]:
+    """Divides 0 .. count - 1 into consecutive parts whose sizes differ by at most one.
+
+    Raises BadValue if a part would be empty.
+    """
+    if parts > count:
+        raise BadValue(
+            f"a batch of {count} images can't be divided into {parts} parts "
+            "(processes x --accumulate): give a larger --batch-size."
+        )
+    ends = [round(count * part / parts) for part in range(parts + 1)]
+    return [range(start, end) for start, end in pairwise(ends)]
 
 
 @dataclass(frozen=True)
@@ -44,10 +62,22 @@ class Loader:
 
     def batches(self, epoch: int, step: int = 0) -> Iterator[Batch]:
         """Returns the epoch's batches from `step` on."""
+        return self.pieces(epoch, step, ALONE, 1)
+
+    def pieces(self, epoch: int, step: int, team: Team, count: int) -> Iterator[Batch]:
+        """Returns this process's share of the epoch's batches from `step` on, each in `count`.
+
+        Two processes with one piece each have the pieces of one process with two.
+        """
         order = randomness.permutation(self.seed, f"{self.stream}-{epoch}", self.images)
-        left = order[step * self.batch : self.seen].tolist()
-        augment = Augment(self.seed, epoch) if self.augment else None
-        return self.data.batches(left, self.batch, augment)
+        parts = shares(self.batch, team.world * count)[team.rank * count :][:count]
+        starts = range(step * self.batch, self.seen, self.batch)
+        chunks = [
+            order[start + part.start : start + part.stop].tolist()
+            for start in starts
+            for part in parts
+        ]
+        return self.data.stream(chunks, Augment(self.seed, epoch) if self.augment else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +128,11 @@ class Learner(ABC):
         """Over the network's parameters; the loop sets its learning rate before each step."""
 
     @property
+    def average(self) -> nn.Module | None:
+        """The moving average of the network's weights, if the training keeps one."""
+        return None
+
+    @property
     @abstractmethod
     def identity(self) -> Identity:
         """The settings that must agree for a saved training to be resumed; see `plain`."""
@@ -110,12 +145,28 @@ class Learner(ABC):
     def loss(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Lesson:
         """Returns the loss to minimise; calls `tick` after each of `attack_passes`."""
 
+    def join(self, team: Team) -> None:
+        """Prepares to learn with other processes. Raises BadValue if it can't."""
+        if team.world > 1:
+            raise BadValue("this training takes one process: start it without torchrun.")
+
+    def unsent(self) -> AbstractContextManager[None]:
+        """Within it, gradients stay in this process: others follow for the same step."""
+        return nullcontext()
+
+    def stepped(self, steps: int) -> None:  # noqa: B027  most have nothing to do
+        """Called after the optimiser's step number `steps`, the first of the training being 1."""
+
     def probe(self) -> Entry:
         """Returns measurements on held-out images, for the epoch's entry in the log."""
         return {}
 
     def score(self, entry: Entry) -> float | None:
         """Returns the epoch's score; the highest is kept. None keeps the last epoch."""
+        return None
+
+    def enough(self, at: Position) -> str | None:
+        """Returns why the training should end after the epochs in the log, None to go on."""
         return None
 
     def keep(self, at: Position) -> None:

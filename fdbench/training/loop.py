@@ -1,25 +1,69 @@
 """The training loop. It knows no architecture and no attack: a `Learner` provides both."""
 
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from fdbench.console import progress, warn
 from fdbench.errors import FdbenchError
-from fdbench.machine import reproducible
+from fdbench.machine import is_out_of_memory, reproducible
 from fdbench.store import Damaged, locked
-from fdbench.training.learner import Learner
-from fdbench.training.state import Entry, Position, load_state, save_state
+from fdbench.training.curves import write_log
+from fdbench.training.learner import Learner, shares
+from fdbench.training.state import Entry, Position, load_state, save_state, send_state
+from fdbench.training.statistics import Statistics
+from fdbench.training.team import ALONE, Team
 from fdbench.types import Batch
 
 Say = Callable[[str], None]
 
 
-def train(learner: Learner, *, fresh: bool, say: Say, save_every: float | None = None) -> Path:
+@dataclass
+class Course:
+    """How this process trains: none of it belongs to a training's settings.
+
+    Attributes:
+        team: the processes that train together.
+        accumulate: pieces into which each process divides its share of a batch.
+        pause: seconds between two saved states.
+        log: where the log is written after each epoch, besides the card.
+    """
+
+    team: Team
+    accumulate: int
+    pause: float
+    log: Path | None = None
+
+    def halve(self, reason: BaseException, images: int) -> None:
+        """Divides further where memory ran out; raises anything else, and where no more can be."""
+        if self.team.world > 1 or not is_out_of_memory(reason) or 2 * self.accumulate > images:
+            raise reason
+        self.accumulate *= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        warn(
+            f"out of memory: each batch of {images} images goes on in {self.accumulate} pieces "
+            f"(--accumulate {self.accumulate}); batch norm sees one piece at a time."
+        )
+
+
+def train(
+    learner: Learner,
+    *,
+    fresh: bool,
+    say: Say,
+    save_every: float | None = None,
+    team: Team = ALONE,
+    accumulate: int = 1,
+    log: Path | None = None,
+) -> Path:
     """Trains, or resumes, and returns the path of the final weights.
 
     The state is saved every `save_every` seconds (None: the learner's default), the most that a
@@ -27,32 +71,54 @@ def train(learner: Learner, *, fresh: bool, say: Say, save_every: float | None =
     process is training it, and if the loss or its gradient is not finite; the last saved state is
     kept.
     """
-    with locked(learner.state, "training"), reproducible(learner.device):
-        return _train(learner, fresh, say, learner.save_every if save_every is None else save_every)
+    shares(learner.loader.batch, team.world * accumulate)  # refused before anything is written
+    pause = learner.save_every if save_every is None else save_every
+    course = Course(team, accumulate, pause, log)
+    lock = locked(learner.state, "training") if team.leads else nullcontext()
+    with lock, reproducible(learner.device):
+        return _train(learner, fresh, say, course)
 
 
-def _train(learner: Learner, fresh: bool, say: Say, pause: float) -> Path:
+def _train(learner: Learner, fresh: bool, say: Say, course: Course) -> Path:
+    team, loader = course.team, learner.loader
+    found = team.agree(_prepared(learner, fresh, say) if team.leads else None)
+    if found is None:
+        return learner.weights
+    at = Position.of_json(found)
+    send_state(learner.net, learner.optimiser, learner.average, team)
+    learner.join(team)
+    total = learner.epochs * loader.seen
+    done = at.epoch * loader.seen + at.step * loader.batch
+    watched = progress(f"train {learner.name}", total, "images", done) if team.leads else None
+    with watched or nullcontext(_unseen) as advance:
+        while at.epoch < learner.epochs and not (why := learner.enough(at)):
+            _run_epoch(learner, at, advance, course)
+            at = _close_epoch(learner, at, say, course)
+    if team.leads:
+        if at.epoch < learner.epochs:
+            say(f"{learner.name} ends after epoch {at.epoch} of {learner.epochs}: {why}")
+        learner.finish(at)
+        learner.state.unlink(missing_ok=True)
+    return learner.weights
+
+
+def _unseen(images: float) -> None:
+    """Another process shows the progress."""
+
+
+def _prepared(learner: Learner, fresh: bool, say: Say) -> str | None:
+    """Returns the first position as JSON, the state being loaded; None if nothing is left to do."""
     if fresh:
         learner.state.unlink(missing_ok=True)
         learner.weights.unlink(missing_ok=True)
     if not learner.state.exists() and learner.finished():
         say(f"{learner.weights}: trained already, nothing left to do.")
-        return learner.weights
-    at = _first_position(learner, say)
-    loader = learner.loader
-    total = learner.epochs * loader.seen
-    done = at.epoch * loader.seen + at.step * loader.batch
-    with progress(f"train {learner.name}", total, "images", done) as advance:
-        while at.epoch < learner.epochs:
-            _run_epoch(learner, at, advance, pause)
-            at = _close_epoch(learner, at, say)
-    learner.finish(at)
-    learner.state.unlink(missing_ok=True)
-    return learner.weights
+        return None
+    return _first_position(learner, say).to_json()
 
 
 def _save(learner: Learner, at: Position) -> None:
-    save_state(learner.state, learner.net, learner.optimiser, learner.identity, at)
+    save_state(learner.state, learner.net, learner.optimiser, learner.identity, at, learner.average)
 
 
 def _first_position(learner: Learner, say: Say) -> Position:
@@ -62,7 +128,9 @@ def _first_position(learner: Learner, say: Say) -> Position:
         _save(learner, at)  # an unwritable folder is reported before an hour's work
         return at
     try:
-        at = load_state(learner.state, learner.net, learner.optimiser, learner.identity)
+        at = load_state(
+            learner.state, learner.net, learner.optimiser, learner.identity, learner.average
+        )
     except Damaged as reason:
         aside = learner.state.with_name(f"{learner.state.name}.damaged")
         learner.state.replace(aside)
@@ -74,19 +142,33 @@ def _first_position(learner: Learner, say: Say) -> Position:
 
 
 def _run_epoch(
-    learner: Learner, at: Position, advance: Callable[[float], None], save_every: float
+    learner: Learner, at: Position, advance: Callable[[float], None], course: Course
 ) -> None:
-    """Trains on the rest of the epoch, saving the state every `save_every` seconds."""
+    """Trains on the rest of the epoch; where memory runs out, in smaller pieces from there on."""
+    while at.step < learner.loader.steps:
+        try:
+            _run_steps(learner, at, advance, course)
+        except (RuntimeError, MemoryError) as reason:
+            course.halve(reason, learner.loader.batch)
+
+
+def _run_steps(
+    learner: Learner, at: Position, advance: Callable[[float], None], course: Course
+) -> None:
+    """Trains on the rest of the epoch, saving the state every `pause` seconds."""
     saved = started = time.monotonic()
+    team, images = course.team, learner.loader.batch
     passes = learner.attack_passes + 2  # the step itself costs about two attack iterations
-    for batch in learner.loader.batches(at.epoch, at.step):
-        images = len(batch.ids)
-        learn(learner, batch.to(learner.device), at, partial(advance, images / passes))
+    tick = partial(advance, images / passes / course.accumulate)
+    stream = learner.loader.pieces(at.epoch, at.step, team, course.accumulate)
+    while pieces := tuple(islice(stream, course.accumulate)):
+        learn(learner, pieces, at, tick, team)
         advance(2 * images / passes)
         now = time.monotonic()
-        if now - saved >= save_every:
+        if team.total({"due": float(team.leads and now - saved >= course.pause)})["due"]:
             _note_time(learner, at, now - started)
-            _save(learner, at)
+            if team.leads:
+                _save(learner, at)
             saved, started = now, now
     _note_time(learner, at, time.monotonic() - started)
 
@@ -96,54 +178,104 @@ def _note_time(learner: Learner, at: Position, seconds: float) -> None:
         at.add(seconds=seconds)
 
 
-def learn(learner: Learner, batch: Batch, at: Position, tick: Callable[[], None]) -> None:
-    """Takes one step. Raises FdbenchError, before any weight changes, if the loss is not finite."""
-    lesson = learner.loss(batch, at, tick)
+def learn(
+    learner: Learner,
+    pieces: Sequence[Batch],
+    at: Position,
+    tick: Callable[[], None],
+    team: Team = ALONE,
+) -> None:
+    """Takes one step on this process's pieces of a batch.
+
+    Raises FdbenchError, before any weight changes, if the loss is not finite.
+    """
+    statistics = Statistics(learner.net)
     learner.optimiser.zero_grad()
-    lesson.loss.backward()  # type: ignore[no-untyped-call]
-    _refuse_nonfinite(learner, lesson.loss, at)
+    try:
+        sums = _gather(learner, pieces, at, tick, team, statistics)
+    except (RuntimeError, MemoryError):
+        statistics.restore()
+        raise
+    sums = team.total(sums)
+    _refuse_nonfinite(learner, sums["loss"], at)
+    if team.world * len(pieces) > 1:
+        statistics.settle(team)
     steps = learner.loader.steps
-    share = (at.epoch * steps + at.step) / (learner.epochs * steps)
+    done = at.epoch * steps + at.step
     for group in learner.optimiser.param_groups:
-        group["lr"] = learner.lr_at(share)
+        group["lr"] = learner.lr_at(done / (learner.epochs * steps))
     learner.optimiser.step()
+    learner.stepped(done + 1)
     at.step += 1
-    at.add(loss=lesson.loss.item() * len(batch.ids))
-    at.add(**{name: int(count) for name, count in lesson.counts.items()})
+    at.add(loss=sums.pop("loss"))
+    at.add(**{name: int(count) for name, count in sums.items()})
 
 
-def _refuse_nonfinite(learner: Learner, loss: Tensor, at: Position) -> None:
+def _gather(
+    learner: Learner,
+    pieces: Sequence[Batch],
+    at: Position,
+    tick: Callable[[], None],
+    team: Team,
+    statistics: Statistics,
+) -> dict[str, int | float]:
+    """Leaves the gradient of the whole batch; returns this process's sums of loss and counts."""
+    sums: dict[str, int | float] = defaultdict(float)
+    total = sum(len(piece.ids) for piece in pieces) if team.world == 1 else learner.loader.batch
+    for number, piece in enumerate(pieces, 1):
+        if number > 1:
+            statistics.restore()
+        with learner.unsent() if number < len(pieces) else nullcontext():
+            lesson = learner.loss(piece.to(learner.device), at, tick)
+            # DistributedDataParallel takes the mean over processes.
+            share = len(piece.ids) / total
+            scaled = lesson.loss if share == 1 else lesson.loss * (share * team.world)
+            scaled.backward()  # type: ignore[no-untyped-call]
+        statistics.note(share)
+        sums["loss"] += lesson.loss.item() * len(piece.ids)
+        for name, count in lesson.counts.items():
+            sums[name] += int(count)
+    return dict(sums)
+
+
+def _refuse_nonfinite(learner: Learner, loss: int | float, at: Position) -> None:
     grads = [p.grad for p in learner.net.parameters() if p.grad is not None]
     size = torch.nn.utils.get_total_norm(grads)
-    if not torch.isfinite(loss.detach() + size):
+    if not torch.isfinite(size + loss):
         raise FdbenchError(
             f"training stopped at epoch {at.epoch + 1}, batch {at.step + 1}: "
-            f"the loss ({loss.item():g}) or its gradient ({size.item():g}) is not finite.\n"
-            f"The last good weights are kept in {learner.weights.parent}. Try a smaller --lr."
+            f"the loss ({loss / learner.loader.batch:g}) or its gradient ({size.item():g}) is not "
+            f"finite.\nThe last good weights are kept in {learner.weights.parent}. Try a smaller "
+            "--lr."
         )
 
 
-def _close_epoch(learner: Learner, at: Position, say: Say) -> Position:
+def _close_epoch(learner: Learner, at: Position, say: Say, course: Course) -> Position:
     """Logs the epoch, keeps its weights if the best so far, and returns the next position."""
-    entry = _entry(learner, at)
+    entry = _entry(learner, at, course.team)
     score, best = learner.score(entry), at.best
     chosen = score is not None and (best is None or score >= best)
     log = [*at.log, entry]
     following = Position(epoch=at.epoch + 1, best=score if chosen else best, log=log)
-    if chosen:
-        learner.keep(following)
-    _save(learner, following)
-    say(_line(learner, entry) + ("  kept" if chosen else ""))
+    if course.team.leads:
+        if chosen:
+            learner.keep(following)
+        _save(learner, following)
+        if course.log is not None:
+            write_log(course.log, following.log)
+        say(_line(learner, entry) + ("  kept" if chosen else ""))
     return following
 
 
-def _entry(learner: Learner, at: Position) -> Entry:
+def _entry(learner: Learner, at: Position, team: Team) -> Entry:
     seen = learner.loader.seen
     entry: Entry = {"epoch": at.epoch + 1, "loss": at.sums["loss"] / seen}
     entry |= {rate: at.sums[count] / seen for count, rate in learner.rates.items()}
     entry |= learner.probe()
     if learner.timed:
         entry["images_per_second"] = seen / at.sums["seconds"]
+    if team.world > 1:
+        entry["processes"] = team.world
     return entry
 
 

@@ -3,14 +3,17 @@
 from fdbench.training.adversarial import AdversarialLearner
 from fdbench.training.clean import CleanLearner
 from fdbench.training.network import NetworkLearner, Training
+from fdbench.training.noisy import NoisyLearner
+from fdbench.training.trades import TradesLearner
 
 METHODS: dict[str, type[NetworkLearner]] = {
-    "adversarial": AdversarialLearner,
     "clean": CleanLearner,
+    "n-fgsm": NoisyLearner,
+    "pgd": AdversarialLearner,
+    "trades": TradesLearner,
 }
 
 
 def learner_for(training: Training) -> NetworkLearner:
     """Returns the learner of the method that the spec selects."""
-    method = "clean" if training.spec.clean else "adversarial"
-    return METHODS[method](training)
+    return METHODS["clean" if training.spec.clean else training.spec.method](training)

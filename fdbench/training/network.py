@@ -1,8 +1,9 @@
 """What all trainings of a classifier share: network, optimiser, probe and card."""
 
+import copy
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import ClassVar
@@ -10,6 +11,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from fdbench.data import Dataset
 from fdbench.errors import BadValue
@@ -17,9 +19,12 @@ from fdbench.machine import environment
 from fdbench.models import Card, build, load_card, save_card, weights_hash
 from fdbench.specs import ModelSpec, TrainSpec
 from fdbench.store import Workspace
+from fdbench.training.averaging import follow
 from fdbench.training.learner import Learner, Lesson, Loader
+from fdbench.training.spreading import spread
 from fdbench.training.state import Entry, Identity, Position, plain, refuse_other
-from fdbench.types import Batch, Images
+from fdbench.training.team import ALONE, Team
+from fdbench.types import Batch, Images, Logits
 from fdbench.verdict import predict
 
 
@@ -41,7 +46,7 @@ class Training:
         return plain(
             {
                 "model": asdict(self.model),
-                "train": asdict(self.spec),
+                "train": self.spec.identity,
                 "data": [self.train.fingerprint, self.held_out.fingerprint],
             }
         )
@@ -65,6 +70,7 @@ class NetworkLearner(Learner):
         "train_accuracy": "train",
         "held_out_clean": "held-out clean",
     }
+    measures: ClassVar[tuple[str, ...]] = ("held_out_clean",)  # what `count_right` counts
 
     def __init__(self, training: Training) -> None:
         self.training = training
@@ -80,6 +86,12 @@ class NetworkLearner(Learner):
             ),
             epochs=spec.epochs,
         )
+        self.team = ALONE
+
+    @cached_property
+    def wrapped(self) -> nn.Module:
+        """The network as the learning pass calls it; see `join`."""
+        return self.net
 
     @cached_property
     def net(self) -> nn.Module:
@@ -92,10 +104,37 @@ class NetworkLearner(Learner):
         """Nesterov SGD, as in the paper."""
         return _optimiser(self.net, self.spec)
 
+    @cached_property
+    def average(self) -> nn.Module | None:
+        """The moving average of weights and statistics, if the training keeps one."""
+        return copy.deepcopy(self.net).requires_grad_(False) if self.spec.average else None
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that is probed and kept."""
+        return self.net if self.average is None else self.average
+
     @property
     def identity(self) -> Identity:
         """See `Training.identity`."""
         return self.training.identity
+
+    def join(self, team: Team) -> None:
+        """Wraps the network for the learning pass; attacks go on with the bare one."""
+        self.team, self.wrapped = team, spread(self.net, team, self.spec.sync_bn)
+
+    def unsent(self) -> AbstractContextManager[None]:
+        """See `Learner.unsent`."""
+        wrapped = self.wrapped
+        return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
+
+    @torch.no_grad()
+    def stepped(self, steps: int) -> None:
+        """Moves the average; in the beginning faster, so that it forgets the initial weights."""
+        if self.average is not None:
+            # TensorFlow's rule, as in Gowal et al. 2020: min(decay, (1 + t) / (10 + t)).
+            decay = min(self.spec.average, (1 + steps) / (10 + steps))
+            follow(self.average, self.net, 1 - decay)
 
     def lr_at(self, progress: float) -> float:
         """See `TrainSpec.lr_at`."""
@@ -107,32 +146,54 @@ class NetworkLearner(Learner):
 
     def loss(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Lesson:
         """Returns the label-smoothed cross-entropy and the count of correct images."""
-        x = self.images(batch, at, tick)
-        self.net.train()
-        logits = self.net(x)
+        logits = self.learnt(self.images(batch, at, tick))
         loss = F.cross_entropy(logits, batch.label, label_smoothing=self.spec.label_smoothing)
         return Lesson(loss, {"correct": (logits.detach().argmax(1) == batch.label).sum()})
 
+    def learnt(self, x: Images) -> Logits:
+        """Returns the logits of the learning pass: batch norm learns, in the asked precision."""
+        self.net.train()
+        self.wrapped.train()
+        low = self.spec.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+            logits: Logits = self.wrapped(x)
+        return logits.float()
+
     def probe(self) -> Entry:
         """Returns the accuracies on the held-out images."""
-        held_out = self.training.held_out
-        self.net.eval()
-        right: Counter[str] = Counter()
-        for batch in held_out.batches(range(len(held_out)), self.spec.batch_size):
-            right.update(self.count_right(batch.to(self.device)))
-        return {name: count / len(held_out) for name, count in right.items()}
+        held_out, team = self.training.held_out, self.team
+        self.judged.eval()
+        right = dict.fromkeys(self.measures, 0)
+        mine = range(len(held_out))[team.rank :: team.world]
+        for batch in held_out.batches(mine, self.spec.batch_size):
+            for name, count in self.count_right(batch.to(self.device)).items():
+                right[name] += count
+        return {name: count / len(held_out) for name, count in team.total(right).items()}
 
     def count_right(self, batch: Batch) -> dict[str, int]:
         """Counts the correctly classified images, by measurement."""
-        return {"held_out_clean": int((predict(self.net, batch.x) == batch.label).sum())}
+        return {"held_out_clean": int((predict(self.judged, batch.x) == batch.label).sum())}
 
     def score(self, entry: Entry) -> float:
         """Returns the accuracy on clean held-out images."""
         return entry["held_out_clean"]
 
+    def enough(self, at: Position) -> str | None:
+        """Returns why to end: the held-out accuracy collapsed, or has not risen for long."""
+        scores = [self.score(entry) for entry in at.log]
+        if not scores:
+            return None
+        best = max(scores)
+        if scores[-1] < self.spec.collapse * best:
+            return f"held-out accuracy fell from {100 * best:.1f} to {100 * scores[-1]:.1f} %"
+        waited = len(scores) - 1 - max(at for at, one in enumerate(scores) if one == best)
+        if 0 < self.spec.patience <= waited:
+            return f"{waited} epochs without a better held-out accuracy"
+        return None
+
     def keep(self, at: Position) -> None:
         """Writes the weights with a card that marks them as not final."""
-        images, state = self.training.train, self.net.state_dict()
+        images, state = self.training.train, self.judged.state_dict()
         card = Card(
             name=self.name,
             spec=self.training.model,

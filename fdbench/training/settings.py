@@ -1,11 +1,18 @@
 """Makes a TrainSpec of user settings, the model's recipe and the profile. Free of torch."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TypedDict
 
 from fdbench.errors import BadValue
-from fdbench.specs import SMALL, ModelSpec, TrainSpec, model_recipe, recipe_files
+from fdbench.specs import (
+    SMALL,
+    ModelSpec,
+    TrainSpec,
+    model_recipe,
+    recipe_files,
+    refuse_idle,
+    training_recipe,
+)
 from fdbench.units import parse_size, print_size, usual_sizes
 
 
@@ -30,9 +37,22 @@ class Settings(TypedDict, total=False):
     clean_start: float | None
     probe_iters: int | None
     seed: int | None
+    recipe: str | None
+    method: str | None
+    noise: float | None
+    beta: float | None
+    schedule: str | None
+    average: float | None
+    patience: int | None
+    collapse: float | None
+    sync_bn: bool | None
+    precision: str | None
 
 
-_ATTACK_ONLY = ("attack_iters", "eps", "alpha", "targeted", "norm", "clean_start", "probe_iters")
+_ATTACK_ONLY = (
+    *("attack_iters", "eps", "alpha", "targeted", "norm", "clean_start", "probe_iters"),
+    *("method", "noise", "beta"),
+)
 
 
 def refuse_unused(settings: Settings) -> None:
@@ -45,7 +65,7 @@ def refuse_unused(settings: Settings) -> None:
 
 def resolve(model: ModelSpec, data: str, settings: Settings) -> TrainSpec:
     """Takes each setting from the user, else this data set's recipe, else its size's profile."""
-    spec = _default(model, data)
+    spec = _default(model, data, settings.get("recipe"))
     chosen: dict[str, object] = {k: v for k, v in settings.items() if v is not None}
     norm = str(chosen.get("norm", spec.norm))
     if norm != spec.norm and not ("eps" in chosen and "alpha" in chosen):
@@ -53,13 +73,21 @@ def resolve(model: ModelSpec, data: str, settings: Settings) -> TrainSpec:
     for option in ("eps", "alpha"):
         if option in chosen:
             chosen[option] = parse_size(str(chosen[option]), norm, option)
-    return TrainSpec.of({**asdict(spec), **chosen}, "the settings of a training")
+    spec = TrainSpec.of({**asdict(spec), **chosen}, "the settings of a training")
+    refuse_idle(spec, {name for name in chosen if name != "recipe"})
+    return spec
 
 
-def _default(model: ModelSpec, data: str) -> TrainSpec:
-    """Returns the recipe's settings over the profile: the paper's, or SMALL for small images."""
+def _default(model: ModelSpec, data: str, named: str | None) -> TrainSpec:
+    """Returns the settings of the named recipe, else of the model's own for these data.
+
+    What it leaves open comes from the profile: the paper's, or SMALL for small images.
+    """
     profile = {} if model.classes >= 100 and model.px > 64 else SMALL
-    recipe: Mapping[str, object] = {}
+    if named:
+        recipe = training_recipe(named).train
+        return TrainSpec.of({**profile, **recipe, "data": data, "recipe": named}, named)
+    recipe = {}
     if model.name in recipe_files("models"):
         recipe = model_recipe(model.name).train.get(data, {})
     return TrainSpec.of({**profile, **recipe, "data": data}, f"models/{model.name}.toml")
@@ -77,5 +105,28 @@ def describe(name: str, model: ModelSpec, spec: TrainSpec, images: int, device: 
         return "\n".join([*lines, "on clean images, without an attack"])
     kind = "random targets" if spec.targeted else "untargeted"
     eps, alpha = print_size(spec.eps, spec.norm), print_size(spec.alpha, spec.norm)
-    attack = f"PGD-{spec.attack_iters}, {kind}, {spec.norm}, eps {eps}, alpha {alpha}"
-    return "\n".join([*lines, f"on adversarial images: {attack}"])
+    attack = f"{_maker(spec)}, {kind}, {spec.norm}, eps {eps}, alpha {alpha}"
+    return "\n".join([*lines, f"on adversarial images: {attack}", *_extras(spec)])
+
+
+def _maker(spec: TrainSpec) -> str:
+    names = {
+        "n-fgsm": f"N-FGSM with noise of {spec.noise:g} eps",
+        "trades": f"TRADES-{spec.attack_iters} with beta {spec.beta:g}",
+    }
+    return names.get(spec.method, f"PGD-{spec.attack_iters}")
+
+
+def _extras(spec: TrainSpec) -> list[str]:
+    """A line of what is not in every training; none if there is nothing."""
+    parts = {
+        f"recipe {spec.recipe}": spec.recipe,
+        f"{spec.schedule} learning rate, highest at {spec.warmup:.0%}": spec.schedule != "steps",
+        f"weights averaged with decay {spec.average:g}": spec.average,
+        f"ends after {spec.patience} epochs without a better one": spec.patience,
+        f"ends below {spec.collapse:.0%} of the best held-out accuracy": spec.collapse,
+        "batch norm over all processes": spec.sync_bn,
+        f"learning pass in {spec.precision}": spec.precision != "fp32",
+    }
+    said = ", ".join(text for text, holds in parts.items() if holds)
+    return [said] if said else []

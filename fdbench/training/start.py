@@ -1,24 +1,29 @@
 """Starts trainings from plain arguments: opens the data and surrogates, resolves the settings."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 
 from fdbench.attacks import Ensemble
+from fdbench.console import warn
 from fdbench.data import Dataset, open_data, sampled
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.machine import rank_and_world
+from fdbench.machine import has_bf16, rank_and_world
 from fdbench.models import Model
 from fdbench.specs import ModelSpec, default_eps
 from fdbench.store import Surrogate, Workspace
+from fdbench.training.curves import check_log
+from fdbench.training.estimate import Estimate, estimate
 from fdbench.training.generator import AttackerSettings, GeneratorLearner, GeneratorTraining
 from fdbench.training.loop import train
 from fdbench.training.methods import learner_for
 from fdbench.training.network import Training
+from fdbench.training.processes import launch
 from fdbench.training.settings import Settings, describe, refuse_unused, resolve
+from fdbench.training.team import team_on
 from fdbench.units import pixels
 
 Say = Callable[[str], None]
@@ -35,6 +40,12 @@ class DataSource:
     download: bool = False
     px: int | None = None
 
+    @classmethod
+    def of(cls, table: Mapping[str, Any]) -> "DataSource":
+        """The source whose fields are in a JSON object."""
+        folder = table["data_dir"]
+        return cls(**{**table, "data_dir": None if folder is None else Path(folder)})
+
     def open(self, ref: str, split: str) -> Dataset:
         """Opens a split of `ref`: this source's own, or the default in its place."""
         return open_data(ref, split, data_dir=self.data_dir, download=self.download, px=self.px)
@@ -49,30 +60,128 @@ def train_network(
     say: Say,
     name: str | None = None,
     fresh: bool = False,
+    accumulate: int = 1,
+    log: Path | None = None,
     **settings: Unpack[Settings],
 ) -> Path:
     """Trains a network, or resumes its training, and returns the path of its weights.
+
+    With other processes if torchrun started this one: each takes its share of every batch.
 
     Args:
         shape: the architecture; classes and image size come from the data.
         name: of the weights and the row; None takes the architecture's.
         fresh: start over if a training of that name exists.
+        accumulate: pieces of each process's share of a batch, learnt one after the other; batch
+            norm sees one at a time.
+        log: a .jsonl or .csv file to which each epoch's measurements are written besides.
         settings: fields of TrainSpec; those left out or None come from the model's recipe for this
             data set, else from the profile for its size.
 
     Raises BadValue for settings that contradict each other and for another training of that name,
     FdbenchError for data that can't be opened and a loss that is not finite.
     """
+    if log is not None:
+        check_log(log)
+    if rank_and_world()[0]:
+        say = _silent
+    training = _prepared(shape, source, workspace, device, name, settings)
+    say(describe(training.name, training.model, training.spec, len(training.train), str(device)))
+    with team_on(device) as team:
+        if team.world > 1:
+            say(f"{team.world} processes, {training.spec.batch_size / team.world:g} images each")
+        return train(
+            learner_for(training), fresh=fresh, say=say, team=team, accumulate=accumulate, log=log
+        )
+
+
+def estimate_network(
+    shape: ModelSpec,
+    source: DataSource,
+    *,
+    workspace: Workspace,
+    device: torch.device,
+    say: Say,
+    accumulate: int = 1,
+    **settings: Unpack[Settings],
+) -> Estimate:
+    """Measures a few steps of what `train_network` would do; writes nothing.
+
+    Raises as `train_network` does.
+    """
     _refuse_several_processes()
+    training = _prepared(shape, source, workspace, device, None, settings)
+    say(describe(training.name, training.model, training.spec, len(training.train), str(device)))
+    return estimate(learner_for(training), accumulate)
+
+
+def _prepared(
+    shape: ModelSpec,
+    source: DataSource,
+    workspace: Workspace,
+    device: torch.device,
+    name: str | None,
+    settings: Settings,
+) -> Training:
+    """Opens the data and resolves the settings."""
     refuse_unused(settings)
+    if settings.get("precision") == "auto":
+        settings["precision"] = "bf16" if has_bf16(device) else "fp32"
     data = source.ref or _DEFAULT_DATA
     images = source.open(data, "train")
     model = replace(shape, classes=images.classes, px=images.px)
     spec, title = resolve(model, data, settings), name or model.name
     held_out = source.open(data, "held-out")
-    training = Training(title, model, spec, images, held_out, workspace, device)
-    say(describe(title, model, spec, len(images), str(device)))
-    return train(learner_for(training), fresh=fresh, say=say)
+    if spec.precision == "bf16" and not has_bf16(device) and rank_and_world()[0] == 0:
+        warn(
+            "--precision bf16: this processor has no bfloat16 arithmetic, and PyTorch's emulation "
+            "is many times slower than float32. --precision auto takes bf16 only where it is there."
+        )
+    return Training(title, model, spec, images, held_out, workspace, device)
+
+
+def train_apart(
+    world: int,
+    shape: ModelSpec,
+    source: DataSource,
+    *,
+    workspace: Workspace,
+    device: str,
+    threads: int | None,
+    name: str | None = None,
+    log: Path | None = None,
+    **rest: Any,
+) -> Path:
+    """Does what `train_network` does, in `world` processes of this machine.
+
+    Raises BadValue if there are fewer GPUs than processes, and as `launch` does.
+    """
+    gpus = torch.cuda.device_count() if device != "cpu" else 0
+    if 0 < gpus < world:
+        raise BadValue(
+            f"--nproc {world}: PyTorch sees {gpus} GPUs here, and each process needs its own.\n"
+            f"Give --nproc {gpus}, or --device cpu."
+        )
+    plain = {**asdict(source), "data_dir": source.data_dir and str(source.data_dir)}
+    launch(
+        world,
+        "fdbench.training.worker",
+        {
+            "shape": asdict(shape),
+            "source": plain,
+            "results": str(workspace.root),
+            "device": device,
+            "threads": threads,
+            "name": name,
+            "log": log and str(log),
+            **rest,
+        },
+    )
+    return workspace.checkpoint(name or shape.name)
+
+
+def _silent(text: str) -> None:
+    """The first process says it."""
 
 
 def train_attacker(
@@ -120,7 +229,7 @@ def train_attacker(
 def _refuse_several_processes() -> None:
     if rank_and_world()[1] > 1:
         raise BadValue(
-            "training takes one process: start it without torchrun, which is for attacks."
+            "this training takes one process: start it without torchrun, or train its networks so."
         )
 
 

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fdbench.errors import BadValue
 from fdbench.models import fill
 from fdbench.store import Damaged, read_sealed, write_sealed
+from fdbench.training.team import Team
 
 # setting -> value, or group -> settings: must agree for a training to be resumed
 Identity = dict[str, object]
@@ -81,10 +83,17 @@ def refuse_other(mine: Identity, saved: Identity, where: Path) -> None:
 
 
 def save_state(
-    path: Path, net: nn.Module, optimiser: Optimizer, identity: Identity, at: Position
+    path: Path,
+    net: nn.Module,
+    optimiser: Optimizer,
+    identity: Identity,
+    at: Position,
+    average: nn.Module | None = None,
 ) -> None:
     """Saves the state, replacing the file atomically."""
     tensors = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": one for name, one in average.state_dict().items()}
     for name, parameter in net.named_parameters():
         for key, value in optimiser.state[parameter].items():
             if value is not None:  # SGD without momentum has no state
@@ -92,8 +101,14 @@ def save_state(
     write_sealed(path, tensors, {"identity": json.dumps(identity), "at": at.to_json()})
 
 
-def load_state(path: Path, net: nn.Module, optimiser: Optimizer, identity: Identity) -> Position:
-    """Restores the network and the optimiser, and returns the position.
+def load_state(
+    path: Path,
+    net: nn.Module,
+    optimiser: Optimizer,
+    identity: Identity,
+    average: nn.Module | None = None,
+) -> Position:
+    """Restores the network, its average and the optimiser, and returns the position.
 
     Raises Damaged if the file is not as it was written, BadValue for another training's.
     """
@@ -101,13 +116,36 @@ def load_state(path: Path, net: nn.Module, optimiser: Optimizer, identity: Ident
     if missing := {"identity", "at"} - set(meta):
         raise Damaged(f"{path} is not the state of a training: it lacks {sorted(missing)}.")
     refuse_other(identity, json.loads(meta["identity"]), path)
-    weights = {name[4:]: tensor for name, tensor in tensors.items() if name.startswith("net.")}
-    fill(net, weights, str(path))
+    fill(net, _under("net.", tensors), str(path))
+    if average is not None:
+        fill(average, _under("average.", tensors), str(path))
     parameters = dict(net.named_parameters())
-    for full, value in tensors.items():
-        if full.startswith("optimiser."):
-            _, key, name = full.split(".", 2)
-            # Adam counts its steps in a scalar on the CPU, whatever the device.
-            moved = value.to(parameters[name].device) if value.ndim else value
-            optimiser.state[parameters[name]][key] = moved
+    for full, value in _under("optimiser.", tensors).items():
+        key, name = full.split(".", 1)
+        # Adam counts its steps in a scalar on the CPU, whatever the device.
+        moved = value.to(parameters[name].device) if value.ndim else value
+        optimiser.state[parameters[name]][key] = moved
     return Position.of_json(meta["at"])
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def send_state(net: nn.Module, optimiser: Optimizer, average: nn.Module | None, team: Team) -> None:
+    """Gives every process the first one's network, average and optimiser state."""
+    if team.world == 1:
+        return
+    team.send(net.state_dict().values())
+    team.send(average.state_dict().values() if average is not None else [])
+    named = dict(net.named_parameters())
+    held = [
+        (name, key)
+        for name, parameter in named.items()
+        for key, value in optimiser.state[parameter].items()
+        if value is not None
+    ]
+    for name, key in team.agree(held):
+        state = optimiser.state[named[name]]
+        team.send([state.setdefault(key, torch.zeros_like(named[name]))])

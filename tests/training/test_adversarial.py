@@ -185,7 +185,7 @@ def test_attacks_update_no_batch_norm_statistics_and_learning_does(tmp_path: Pat
     before = {name: t.clone() for name, t in learner.net.state_dict().items()}
     learner.images(batch, Position(), no_tick)
     assert all(torch.equal(before[name], t) for name, t in learner.net.state_dict().items())
-    learn(learner, batch, Position(), no_tick)
+    learn(learner, [batch], Position(), no_tick)
     moved = [n for n, t in learner.net.state_dict().items() if not torch.equal(before[n], t)]
     assert any(name.endswith("running_mean") for name in moved)
 
@@ -261,7 +261,7 @@ def test_a_training_without_momentum_is_resumed_too(tmp_path: Path) -> None:
     wanted = train(tiny(tmp_path / "calm", momentum=0.0), fresh=False, say=silent)
     stopped = tiny(tmp_path / "stopped", momentum=0.0)
     assert not stopped.optimiser.param_groups[0]["nesterov"]
-    learn(stopped, next(stopped.loader.batches(0)), at := Position(), no_tick)
+    learn(stopped, [next(stopped.loader.batches(0))], at := Position(), no_tick)
     save_state(stopped.state, stopped.net, stopped.optimiser, stopped.identity, at)
     again = tiny(tmp_path / "stopped", momentum=0.0)
     assert equal(train(again, fresh=False, say=silent), wanted)

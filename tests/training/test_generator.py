@@ -234,7 +234,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_changes_a_weight(tmp_path: Pa
         learner.net.get_parameter("leave.bias").fill_(float("nan"))
     before = learner.net.enter.weight.clone()
     with pytest.raises(FdbenchError, match=r"epoch 1, batch 1.*not finite"):
-        learn(learner, batch, Position(), lambda: None)
+        learn(learner, [batch], Position(), lambda: None)
     assert torch.equal(before, learner.net.enter.weight)
 
 

@@ -174,7 +174,7 @@ def test_the_epoch_with_the_best_score_is_kept(tmp_path: Path) -> None:
 def test_the_learning_rate_follows_the_progress_of_the_training(tmp_path: Path) -> None:
     learner = Brightness(tmp_path)
     batch = next(learner.loader.batches(0))
-    learn(learner, batch, Position(epoch=1, step=2), lambda: None)
+    learn(learner, [batch], Position(epoch=1, step=2), lambda: None)
     assert learner.optimiser.param_groups[0]["lr"] == pytest.approx(0.01 * (1 - 6 / 12))
 
 
