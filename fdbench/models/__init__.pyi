@@ -18,6 +18,8 @@ from .outputs import logits_of
 from .resnet import build
 from .tensorpack import LICENCE, SOURCE, Pack, read_pack
 from .zoo.foreign import Foreign
+from .zoo.huggingface import from_hub
+from .zoo.robustbench import from_robustbench
 from .zoo.submission import Defense
 from .zoo.timm import from_timm
 from .zoo.torchvision import from_torchvision
@@ -49,6 +51,8 @@ __all__ = [
     "build",
     "denoise_choices",
     "fill",
+    "from_hub",
+    "from_robustbench",
     "from_timm",
     "from_torchvision",
     "in_memory_model",

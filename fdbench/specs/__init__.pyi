@@ -20,7 +20,7 @@ from .attack import (
 )
 from .autoattack import EOT, MEMBERS, VERSIONS, AutoAttackParameters
 from .foolbox import FoolboxParameters
-from .model import ARCHS, BLOCKS, BOTTLENECK, NO_DENOISER, PLACES, Arch, ModelSpec
+from .model import ARCHS, BLOCKS, BOTTLENECK, NO_DENOISER, ORDERS, PLACES, Arch, ModelSpec
 from .parameters import Parameters, RecordedParameters, ThreatAndGoal, parameter
 from .parsing import check_of, parsed
 from .pgd import PGDParameters
@@ -34,6 +34,7 @@ from .recipes import (
     model_recipe,
     recipe_files,
 )
+from .stated import RANGES, Stated, numbers, split
 from .training import SMALL, TrainSpec
 from .transfer import TransferParameters
 
@@ -46,8 +47,10 @@ __all__ = [
     "MEMBERS",
     "NEAR",
     "NO_DENOISER",
+    "ORDERS",
     "PARAMETERS",
     "PLACES",
+    "RANGES",
     "SAVE",
     "SMALL",
     "SQUARE",
@@ -69,6 +72,7 @@ __all__ = [
     "Parameters",
     "Published",
     "RecordedParameters",
+    "Stated",
     "ThreatAndGoal",
     "TrainSpec",
     "TransferParameters",
@@ -81,10 +85,12 @@ __all__ = [
     "default_targeted",
     "digest",
     "model_recipe",
+    "numbers",
     "parameter",
     "parsed",
     "pick",
     "recipe_files",
+    "split",
     "strict",
     "targeted_caveat",
 ]
