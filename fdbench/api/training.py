@@ -1,10 +1,13 @@
 """Trains networks and the feed-forward attacker (paper, Sec. 6)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
+from torch import Tensor
+
 from fdbench import training
+from fdbench.api.architectures import fine_tuned
 from fdbench.api.opening import workspace_at
 from fdbench.api.requests import DataRequest
 from fdbench.console import say
@@ -12,6 +15,7 @@ from fdbench.errors import BadValue, unknown
 from fdbench.machine import start_torch
 from fdbench.models import denoise_choices, open_model
 from fdbench.specs import NO_DENOISER, ModelSpec
+from fdbench.store import Workspace
 from fdbench.training import DataSource, Settings
 from fdbench.units import check_size
 
@@ -23,9 +27,10 @@ def _source(data: DataRequest | str | None) -> DataSource:
 
 
 def train(
-    arch: str | ModelSpec,
+    arch: str | ModelSpec | None = None,
     data: str | DataRequest | None = None,
     *,
+    model: str | None = None,
     denoise: str = NO_DENOISER,
     name: str | None = None,
     fresh: bool = False,
@@ -37,8 +42,10 @@ def train(
     """Trains a network on adversarial images, or resumes its training.
 
     Args:
-        arch: an architecture such as "r20", or a whole ModelSpec; classes and image size are the
-            data's.
+        arch: an architecture such as "r20" or "timm:resnet18", or a whole ModelSpec; classes and
+            image size are the data's.
+        model: in place of `arch`, a reference to a network of another package or file, whose
+            weights are fine-tuned; its blocks are those of a ModelSpec given as `arch`.
         data: a data set as for `--data`; None: the embedded images.
         denoise: kind of denoising block, as for `--denoise`.
         name: name of the weights; None: the network's.
@@ -63,8 +70,9 @@ def train(
         >>> path = fdbench.train(small, "npz:photos", epochs=1, attack_iters=2)
         >>> net = fdbench.load_model(str(path))
     """
-    network = ModelSpec(arch, denoise) if isinstance(arch, str) else arch
-    if network is arch and denoise != NO_DENOISER:
+    workspace = workspace_at(results)
+    network, start = _network(arch, model, denoise, data, workspace)
+    if isinstance(arch, ModelSpec) and denoise != NO_DENOISER:
         raise BadValue("a ModelSpec names its own denoising block: leave denoise out.")
     if network.denoise not in denoise_choices():  # refused before anything slow happens
         raise unknown("denoiser", network.denoise, denoise_choices())
@@ -72,13 +80,31 @@ def train(
     return training.train_network(
         network,
         _source(data),
-        workspace=workspace_at(results),
+        workspace=workspace,
         device=torch_device,
         say=say,
         name=name,
         fresh=fresh,
+        start=start,
         **settings,
     )
+
+
+def _network(
+    arch: str | ModelSpec | None,
+    model: str | None,
+    denoise: str,
+    data: DataRequest | str | None,
+    workspace: Workspace,
+) -> tuple[ModelSpec, Mapping[str, Tensor] | None]:
+    """Returns what to train, and the weights that it starts from; None: drawn."""
+    if model is None and arch is not None:
+        return (ModelSpec(arch, denoise) if isinstance(arch, str) else arch), None
+    if model is None or isinstance(arch, str):
+        raise BadValue("what network? Give arch, or model to fine-tune its weights; not both.")
+    shape = arch if arch is not None else ModelSpec(f"model:{model}", denoise)
+    download = isinstance(data, DataRequest) and data.download
+    return fine_tuned(model, shape, workspace, download=download)
 
 
 def train_attacker(

@@ -17,22 +17,27 @@ from fdbench.commands.options import (
     taken,
 )
 from fdbench.console import out, say, stoppable
+from fdbench.errors import BadValue
 from fdbench.specs import ARCHS, BLOCKS, PLACES, ModelSpec
 
 _AT_LEAST_1 = click.IntRange(min=1)
 
 
 @click.command()
-@click.option("--arch", required=True, help=f"One of {', '.join(ARCHS)}.")
+@click.option("--arch", help=f"One of {', '.join(ARCHS)}; or tv:NAME, timm:NAME, FILE.py:FUNCTION.")
+@click.option(
+    "--model",
+    help="In place of --arch: a network of another package or file, fine-tuned from its weights.",
+)
 @click.option(
     "--denoise", default="none", show_default=True, help=f"{', '.join(api.choices('denoisers'))}."
 )
 @click.option(
     "--denoise-at",
-    type=OneOf(PLACES),
     default="stages",
     show_default=True,
-    help="After the last block of each stage, or after every block.",
+    help=f"{PLACES[0]}: after the last block of each; {PLACES[1]}: after every block; of other "
+    "packages' networks, their modules: layer1,layer2 (fdbench list layers).",
 )
 @click.option(
     "--block",
@@ -79,7 +84,8 @@ _AT_LEAST_1 = click.IntRange(min=1)
 @compute_options
 def train(
     *,
-    arch: str,
+    arch: str | None,
+    model: str | None,
     denoise: str,
     denoise_at: str,
     block: str,
@@ -95,10 +101,15 @@ def train(
     data set, else from the paper (100 classes or more) or the usual setting for small images.
     The same command resumes an interrupted training.
     """
-    shape = ModelSpec(arch, denoise, denoise_at, block, width)  # an unknown name fails at once
+    if (arch is None) == (model is None):
+        raise BadValue("what network? Give --arch, or --model to fine-tune one; not both.")
+    # An unknown name fails at once.
+    shape = ModelSpec(arch or f"model:{model}", denoise, denoise_at, block, width)
     own_name = plain_name(name) if name else None
     data = taken(api.DataRequest, settings)
     with stoppable():
-        path = api.train(shape, data, name=own_name, fresh=not resume, results=results, **settings)
+        path = api.train(
+            shape, data, model=model, name=own_name, fresh=not resume, results=results, **settings
+        )
     out.print(str(path), soft_wrap=True)
     say(f"Next: fdbench attack pgd --iters 100 --model {path.stem}")

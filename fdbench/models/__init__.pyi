@@ -1,4 +1,5 @@
 from .attention import attend
+from .building import build
 from .catalogue import DENOISERS, OFFERED, ZOO, denoise_choices
 from .checkpoint import Card, fill, load_card, save_card, weights_hash
 from .defences.preprocessed import Preprocessed
@@ -13,9 +14,9 @@ from .denoise import (
     Null,
 )
 from .fast import RELATIVE, Folded, accelerate
+from .grafted import Place, block_parameters, places
 from .load import Model, in_memory_model, open_model
 from .outputs import logits_of
-from .resnet import build
 from .tensorpack import LICENCE, SOURCE, Pack, read_pack
 from .zoo.foreign import Foreign
 from .zoo.huggingface import from_hub
@@ -45,9 +46,11 @@ __all__ = [
     "NonlocalGauss",
     "Null",
     "Pack",
+    "Place",
     "Preprocessed",
     "accelerate",
     "attend",
+    "block_parameters",
     "build",
     "denoise_choices",
     "fill",
@@ -59,6 +62,7 @@ __all__ = [
     "load_card",
     "logits_of",
     "open_model",
+    "places",
     "read_pack",
     "save_card",
     "weights_hash",

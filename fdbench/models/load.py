@@ -19,6 +19,7 @@ from fdbench.errors import BadValue
 from fdbench.models.catalogue import OFFERED, ZOO
 from fdbench.models.checkpoint import Card, fill, load_card, weights_hash
 from fdbench.models.defences.preprocessed import Preprocessed, scaling
+from fdbench.models.grafted import build_foreign
 from fdbench.models.resnet import ResNet, build
 from fdbench.models.stated import made_for, refuse_unknown_inputs, restated
 from fdbench.models.unopened import missing_file, no_maker, no_model, no_onnx, no_weights
@@ -196,9 +197,13 @@ def _from_checkpoint(path: Path, ref: str) -> Model:
     if not has_card(path):
         raise no_card(path)
     tensors, card = load_card(path)
-    net = _unfilled(card.spec)
-    fill(net, tensors, str(path))
     spec = card.spec
+    if spec.foreign:
+        foreign = build_foreign(spec)
+        fill(foreign, tensors, str(path))
+        return Model(card.name, ref, _frozen(foreign), card.weights, card, foreign.description)
+    net = _unfilled(spec)
+    fill(net, tensors, str(path))
     words = f"no resize, {spec.order.upper()}, {scaling(spec.mean, spec.std)}"
     return Model(card.name, ref, _frozen(net), card.weights, card, words)
 

@@ -28,7 +28,7 @@ ARCHITECTURES: dict[str, Callable[[str, int], nn.Module]] = {
 def architecture(name: str, classes: int) -> nn.Module:
     """Returns the network of `tv:NAME`, `timm:NAME` or `rb:...`, with weights as it draws them.
 
-    Raises BadValue for another form or name.
+    Draws from PyTorch's generator, which is restored. Raises BadValue for another form or name.
     """
     prefix, _, rest = name.partition(":")
     if not rest or prefix not in ARCHITECTURES:

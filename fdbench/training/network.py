@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fdbench import randomness
 from fdbench.data import Dataset
 from fdbench.errors import BadValue
 from fdbench.machine import environment
@@ -34,6 +35,7 @@ class Training:
     held_out: Dataset  # a slice of the training set that selects the epoch; never the test set
     workspace: Workspace
     device: torch.device
+    start: Mapping[str, Tensor] | None = None  # the weights to fine-tune; None: drawn
 
     @property
     def identity(self) -> Identity:
@@ -43,6 +45,7 @@ class Training:
                 "model": asdict(self.model),
                 "train": asdict(self.spec),
                 "data": [self.train.fingerprint, self.held_out.fingerprint],
+                **({"start": weights_hash(dict(self.start))} if self.start is not None else {}),
             }
         )
 
@@ -51,7 +54,7 @@ def _optimiser(net: nn.Module, spec: TrainSpec) -> torch.optim.SGD:
     """Nesterov SGD; weight decay on weights only, not on batch norm or biases (released code)."""
     groups: list[dict[str, list[Tensor] | float]] = [
         {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": spec.weight_decay},
-        {"params": [p for p in net.parameters() if p.ndim == 1]},
+        {"params": [p for p in net.parameters() if p.ndim <= 1]},
     ]
     nesterov = spec.momentum > 0  # torch refuses it without momentum
     return torch.optim.SGD(groups, spec.peak_lr, spec.momentum, nesterov=nesterov)
@@ -83,8 +86,9 @@ class NetworkLearner(Learner):
 
     @cached_property
     def net(self) -> nn.Module:
-        """Freshly initialised from the seed, channels last."""
-        net = build(self.training.model, seed=self.spec.seed).to(self.device)
+        """Freshly initialised from the seed, or as it starts; channels last."""
+        model, start = self.training.model, self.training.start
+        net = build(model, seed=self.spec.seed, start=start).to(self.device)
         return net.to(memory_format=torch.channels_last)
 
     @cached_property
@@ -109,6 +113,9 @@ class NetworkLearner(Learner):
         """Returns the label-smoothed cross-entropy and the count of correct images."""
         x = self.images(batch, at, tick)
         self.net.train()
+        if self.training.model.foreign:  # it may have dropout, which draws from this generator
+            seed = randomness.integer(self.spec.seed, f"dropout-{at.epoch}", at.step, 2**63)
+            torch.manual_seed(seed)
         logits = self.net(x)
         loss = F.cross_entropy(logits, batch.label, label_smoothing=self.spec.label_smoothing)
         return Lesson(loss, {"correct": (logits.detach().argmax(1) == batch.label).sum()})

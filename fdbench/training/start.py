@@ -1,11 +1,12 @@
 """Starts trainings from plain arguments: opens the data and surrogates, resolves the settings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
 import torch
+from torch import Tensor
 
 from fdbench.attacks import Ensemble
 from fdbench.data import Dataset, open_data, sampled
@@ -49,6 +50,7 @@ def train_network(
     say: Say,
     name: str | None = None,
     fresh: bool = False,
+    start: Mapping[str, Tensor] | None = None,
     **settings: Unpack[Settings],
 ) -> Path:
     """Trains a network, or resumes its training, and returns the path of its weights.
@@ -57,6 +59,7 @@ def train_network(
         shape: the architecture; classes and image size come from the data.
         name: of the weights and the row; None takes the architecture's.
         fresh: start over if a training of that name exists.
+        start: the tensors of a trained network of another package, to fine-tune; None: drawn.
         settings: fields of TrainSpec; those left out or None come from the model's recipe for this
             data set, else from the profile for its size.
 
@@ -70,7 +73,7 @@ def train_network(
     model = replace(shape, classes=images.classes, px=images.px)
     spec, title = resolve(model, data, settings), name or model.name
     held_out = source.open(data, "held-out")
-    training = Training(title, model, spec, images, held_out, workspace, device)
+    training = Training(title, model, spec, images, held_out, workspace, device, start)
     say(describe(title, model, spec, len(images), str(device)))
     return train(learner_for(training), fresh=fresh, say=say)
 

@@ -74,7 +74,10 @@ def ran() -> list[tuple[str, str, int, list[str]]]:
     """Returns for each input its first line, exit code, and the files it left."""
     rows = []
     # Names of timm are proposed where it is installed; the table is of an environment without.
-    with a_folder() as folder, mock.patch.dict(sys.modules, {"timm": None, "huggingface_hub": None}):
+    with (
+        a_folder() as folder,
+        mock.patch.dict(sys.modules, {"timm": None, "huggingface_hub": None}),
+    ):
         before = set(folder.rglob("*"))
         for line in INPUTS:
             result = run(line)

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -278,7 +278,7 @@ def test_a_repository_that_is_not_here_is_not_fetched_unasked(
             asked.append("hub")
             raise OSError("no network")
 
-    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub())  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub())
     with pytest.raises(FdbenchError, match="Add --download, or fetch it: hf download a/b"):
         from_hub("a/b")
     assert asked == ["cache"]
@@ -307,7 +307,7 @@ model_dicts = {Data.cifar_10: {Threat.Linf: {
 
 
 @pytest.fixture
-def robustbench(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def robustbench(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Such a package, whose own __init__ fails; returns where its weights belong."""
     package = folder / "site" / "robustbench"
     (package / "model_zoo").mkdir(parents=True)
@@ -317,7 +317,7 @@ def robustbench(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delitem(sys.modules, "robustbench.model_zoo", raising=False)
     path = folder / "models" / "cifar10" / "Linf" / "Wong2020Fast.pt"
     path.parent.mkdir(parents=True)
-    yield path  # type: ignore[misc]
+    yield path
     sys.modules.pop("robustbench.model_zoo", None)
 
 
