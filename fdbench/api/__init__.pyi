@@ -1,3 +1,4 @@
+from .architectures import layers
 from .assessment import Assessment, assess_models
 from .attacks import attack, autoattack, foolbox, pgd, run_attack, transfer
 from .black_box import OpenedSet, judge, make_set, use_set
@@ -56,6 +57,7 @@ __all__ = [
     "import_release",
     "is_first_process",
     "judge",
+    "layers",
     "load_model",
     "make_set",
     "objections",

@@ -77,7 +77,7 @@ def assess_models(
     workspace, device = workspace_at(results), start_torch(compute.device, compute.threads)
     depth = QUICK if request.quick else FULL
     run = replace(run, limit=run.limit or depth.limit, save_adv="float")
-    for model in open_models(refs, workspace):
+    for model in open_models(refs, workspace, download=data.download):
         images = open_images(model, data)
         model.net.to(device)
         evaluations = [

@@ -1,5 +1,6 @@
 """Black-box attacks: sets of adversarial images made without the victim, and judged on victims."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,7 @@ def _plan(
 ) -> blackbox.SetPlan:
     """Plans a set, and opens every network, recipe and folder it needs."""
     limit, batch_size = amounts
-    known = _known(request.surrogates, workspace)
+    known = _known(request.surrogates, workspace, data.download)
     images = open_images(known.models[0], data) if known else open_requested(data, EMBEDDED)
     eps, aim = request.eps or default_eps(images.name), _aim(images, request)
     threat, targeted = Threat("linf", eps), aim is not None
@@ -162,24 +163,24 @@ def _aim(images: Dataset, request: SetRequest) -> blackbox.Aim | None:
         raise FdbenchError(f"{reason.message}\nDraw targets instead: --targets random") from reason
 
 
-def _known(typed: Sequence[str], workspace: Workspace) -> blackbox.Known | None:
+def _known(typed: Sequence[str], workspace: Workspace, download: bool) -> blackbox.Known | None:
     """Returns the surrogates and their weights; None if there are none."""
     pairs = [with_weight(text) for text in typed]
     models: tuple[Model, ...] = ()
     if pairs:
-        models = tuple(open_models([ref for ref, _ in pairs], workspace))
+        models = tuple(open_models([ref for ref, _ in pairs], workspace, download=download))
     return blackbox.Known(models, tuple(weight for _, weight in pairs)) if models else None
 
 
 def with_weight(text: str) -> tuple[str, float]:
     """Parses `r20=0.5` into a reference and a weight, by default 1. Raises BadValue.
 
-    An argument of a reference has an `=` of its own: `net.py:load?ckpt=best.pt=0.5` has a weight,
-    `net.py:load?ckpt=best.pt` has none.
+    An argument of a reference, and what it states, have an `=` of their own:
+    `net.py:load?ckpt=best.pt=0.5` has a weight, `net.py:load?ckpt=best.pt` has none.
     """
     ref, equals, weight = text.rpartition("=")
-    last_argument = text.rpartition("?")[2].rpartition("&")[2]
-    if not equals or ("?" in text and last_argument.count("=") < 2):
+    last_argument = re.split("[?#&]", text)[-1]
+    if not equals or (last_argument != text and last_argument.count("=") < 2):
         return text, 1.0
     try:
         return ref, float(weight)

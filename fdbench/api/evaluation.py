@@ -125,7 +125,7 @@ def attack_models(
     """Runs each attack on each model; returns the run folders."""
     workspace, device = workspace_at(results), start_torch(compute.device, compute.threads)
     folders = []
-    for model in open_models(refs, workspace):
+    for model in open_models(refs, workspace, download=data.download):
         images = open_images(model, data)
         for one in requests:
             folders += _attack(model, one, images, run, workspace, device)

@@ -104,7 +104,7 @@ def doctor_models(
 ) -> Iterator[Findings]:
     """Yields the findings of each model named, or of all in the workspace, one at a time."""
     workspace, device = workspace_at(results), start_torch(compute.device, compute.threads)
-    for model in open_models(refs, workspace):
+    for model in open_models(refs, workspace, download=data.download):
         images = open_images(model, data)
         spec = complete(request, model, images)
         yield examined(model, images, spec, asked, workspace, device)

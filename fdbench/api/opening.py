@@ -31,8 +31,10 @@ def load_model(ref: str, results: Path | str = "results") -> nn.Module:
 
     Args:
         ref: a reference as for `--model`: a name, a .safetensors file, FILE.py:FUNCTION, a
-            TorchScript or torch.export file, tv:NAME[:WEIGHTS], timm:NAME, defense:DIR or
-            module:function. Functions take arguments: "net.py:load?ckpt=best.pt&width=16".
+            TorchScript or torch.export file, tv:NAME[:WEIGHTS], timm:NAME[:TAG], hf:OWNER/REPO,
+            rb:DATA/THREAT/NAME, defense:DIR or module:function. Functions take arguments:
+            "net.py:load?ckpt=best.pt&width=16". What the options --mean, --std, --arch, ... say
+            stands after a #: "best.pt#arch=tv:resnet18&mean=0.5&std=0.5".
         results: the results folder; named weights are in its checkpoints/.
 
     Returns:
@@ -62,10 +64,13 @@ def model_of(model: str | nn.Module, workspace: Workspace) -> Model:
     return in_memory_model(copy.deepcopy(model))
 
 
-def open_models(refs: Sequence[str], workspace: Workspace) -> Iterator[Model]:
+def open_models(
+    refs: Sequence[str], workspace: Workspace, *, download: bool = False
+) -> Iterator[Model]:
     """Yields each model named, or all trained or imported here, one in memory at a time.
 
-    Raises FdbenchError if there is none.
+    `download` lets missing weights of other libraries be fetched. Raises FdbenchError if there is
+    no model.
     """
     chosen = list(refs) or list(workspace.weights())
     if not chosen:
@@ -77,11 +82,13 @@ def open_models(refs: Sequence[str], workspace: Workspace) -> Iterator[Model]:
     if not refs:
         say(f"models: {', '.join(chosen)} (all in {workspace.checkpoints})")
     for ref in chosen:
-        model = open_model(ref, workspace)
+        model = open_model(ref, workspace, download=download)
         for warning in model.warnings:
             warn(f"{model.name}: {warning}")
         if model.preprocessing:
             say(f"{model.name}: {model.preprocessing}")
+        if model.account:
+            say(f"{model.name}: {model.account}")
         if model.card and model.card.source:
             say(f"{model.name}: {model.card.source}, licence {model.card.licence}")
         yield model

@@ -1,10 +1,13 @@
 """Trains networks and the feed-forward attacker (paper, Sec. 6)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
+from torch import Tensor
+
 from fdbench import training
+from fdbench.api.architectures import fine_tuned
 from fdbench.api.opening import workspace_at
 from fdbench.api.requests import DataRequest
 from fdbench.console import say
@@ -12,6 +15,7 @@ from fdbench.errors import BadValue, unknown
 from fdbench.machine import rank_and_world, start_torch
 from fdbench.models import denoise_choices, open_model
 from fdbench.specs import NO_DENOISER, ModelSpec
+from fdbench.store import Workspace
 from fdbench.training import DataSource, Settings
 from fdbench.units import check_size
 
@@ -23,9 +27,10 @@ def _source(data: DataRequest | str | None) -> DataSource:
 
 
 def train(
-    arch: str | ModelSpec,
+    arch: str | ModelSpec | None = None,
     data: str | DataRequest | None = None,
     *,
+    model: str | None = None,
     denoise: str = NO_DENOISER,
     name: str | None = None,
     fresh: bool = False,
@@ -42,8 +47,10 @@ def train(
     Processes that torchrun started train together; so do `nproc` of this machine.
 
     Args:
-        arch: an architecture such as "r20", or a whole ModelSpec; classes and image size are the
-            data's.
+        arch: an architecture such as "r20" or "timm:resnet18", or a whole ModelSpec; classes and
+            image size are the data's.
+        model: in place of `arch`, a reference to a network of another package or file, whose
+            weights are fine-tuned; its blocks are those of a ModelSpec given as `arch`.
         data: a data set as for `--data`; None: the embedded images.
         denoise: kind of denoising block, as for `--denoise`.
         name: name of the weights; None: the network's.
@@ -73,11 +80,13 @@ def train(
         >>> path = fdbench.train(small, "npz:photos", epochs=1, attack_iters=2)
         >>> net = fdbench.load_model(str(path))
     """
-    network = _network(arch, denoise)
     workspace, source = workspace_at(results), _source(data)
+    network, start = _network(arch, model, denoise, data, workspace)
     if nproc > 1:
         if rank_and_world()[1] > 1:
             raise BadValue("--nproc starts processes of its own: leave it out under torchrun.")
+        if start is not None:
+            raise BadValue("--nproc has no --model to fine-tune: start it with torchrun.")
         return training.train_apart(
             nproc, network, source, workspace=workspace, device=device, threads=threads,
             name=name, fresh=fresh, accumulate=accumulate, log=Path(log) if log else None,
@@ -93,23 +102,32 @@ def train(
         fresh=fresh,
         accumulate=accumulate,
         log=Path(log) if log else None,
+        start=start,
         **settings,
     )
 
 
-def _network(arch: str | ModelSpec, denoise: str) -> ModelSpec:
-    network = ModelSpec(arch, denoise) if isinstance(arch, str) else arch
-    if network is arch and denoise != NO_DENOISER:
+def _network(
+    arch: str | ModelSpec | None,
+    model: str | None,
+    denoise: str,
+    data: DataRequest | str | None,
+    workspace: Workspace,
+) -> tuple[ModelSpec, Mapping[str, Tensor] | None]:
+    """Returns what to train, and the weights that it starts from; None: drawn."""
+    network, start = _named(arch, model, denoise, data, workspace)
+    if isinstance(arch, ModelSpec) and denoise != NO_DENOISER:
         raise BadValue("a ModelSpec names its own denoising block: leave denoise out.")
     if network.denoise not in denoise_choices():  # refused before anything slow happens
         raise unknown("denoiser", network.denoise, denoise_choices())
-    return network
+    return network, start
 
 
 def estimate_training(
-    arch: str | ModelSpec,
+    arch: str | ModelSpec | None = None,
     data: str | DataRequest | None = None,
     *,
+    model: str | None = None,
     device: str = "auto",
     threads: int | None = None,
     accumulate: int = 1,
@@ -124,13 +142,16 @@ def estimate_training(
     Raises:
         As `train` does.
     """
+    workspace = workspace_at("results")
+    network, start = _network(arch, model, NO_DENOISER, data, workspace)
     found = training.estimate_network(
-        _network(arch, NO_DENOISER),
+        network,
         _source(data),
-        workspace=workspace_at("results"),
+        workspace=workspace,
         device=start_torch(device, threads),
         say=say,
         accumulate=accumulate,
+        start=start,
         **settings,
     )
     return found.lines()
@@ -139,6 +160,23 @@ def estimate_training(
 def is_first_process() -> bool:
     """Returns whether this is the process that speaks for all that torchrun started."""
     return rank_and_world()[0] == 0
+
+
+def _named(
+    arch: str | ModelSpec | None,
+    model: str | None,
+    denoise: str,
+    data: DataRequest | str | None,
+    workspace: Workspace,
+) -> tuple[ModelSpec, Mapping[str, Tensor] | None]:
+    """Returns what to train, and the weights that it starts from; None: drawn."""
+    if model is None and arch is not None:
+        return (ModelSpec(arch, denoise) if isinstance(arch, str) else arch), None
+    if model is None or isinstance(arch, str):
+        raise BadValue("what network? Give arch, or model to fine-tune its weights; not both.")
+    shape = arch if arch is not None else ModelSpec(f"model:{model}", denoise)
+    download = isinstance(data, DataRequest) and data.download
+    return fine_tuned(model, shape, workspace, download=download)
 
 
 def train_attacker(

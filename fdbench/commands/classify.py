@@ -7,6 +7,7 @@ import click
 
 from fdbench import api
 from fdbench.commands.options import compute_options, results_option, taken
+from fdbench.commands.stating import stating
 from fdbench.console import out, say
 
 
@@ -16,6 +17,7 @@ from fdbench.console import out, say
     required=True,
     help="A name, a file, FILE.py:FUNCTION, tv:NAME, timm:NAME or module:function.",
 )
+@stating
 @click.argument("input_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("output_file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(

@@ -13,6 +13,7 @@ from fdbench.commands.options import (
     compute_options,
     data_options,
     eps_option,
+    models_option,
     results_option,
     sample_option,
     seed_option,
@@ -39,9 +40,7 @@ def expectation(text: str | None) -> tuple[float, float] | None:
 
 
 @click.command()
-@click.option(
-    "--model", "models", multiple=True, help="As for fdbench attack [default: all on this disk]."
-)
+@models_option
 @click.option(
     "--surrogate", "surrogates", multiple=True,
     help="A network to transfer from; may be repeated [default: two others on this disk].",

@@ -87,6 +87,21 @@ def _accuracies(run: "store.Run") -> dict[str, str]:
 
 
 @list_group.command()
+@click.option(
+    "--arch", required=True, help="tv:NAME, timm:NAME, FILE.py:FUNCTION; weights are not needed."
+)
+@click.option("--px", type=click.IntRange(min=8), help="Side of the images [default: 224].")
+@click.option("--denoise", default="nonlocal-gauss", show_default=True, help="The kind of block.")
+@click.option("--all", "single", is_flag=True, help="Also single layers, not only whole blocks.")
+@_json_option
+def layers(arch: str, px: int | None, denoise: str, single: bool, as_json: bool) -> None:
+    """List where denoising blocks can go in a network, and how large they are there."""
+    found = api.layers(arch, px, denoise)
+    rows = [one for one in found if one.pop("whole") or single]
+    _show(rows, as_json, f"no place for a block in {arch}")
+
+
+@list_group.command()
 @_json_option
 @results_option
 def runs(as_json: bool, results: Path) -> None:

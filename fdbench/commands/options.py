@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from fdbench.commands.stating import stating
 from fdbench.errors import BadValue, unknown
 from fdbench.specs import SAVE
 from fdbench.units import parse_size
@@ -146,7 +147,11 @@ data_options = all_of(
     click.option(
         "--px", type=click.IntRange(min=8), help="Side to resize and crop image files to."
     ),
-    click.option("--download", is_flag=True, help="Download a named data set if missing."),
+    click.option(
+        "--download",
+        is_flag=True,
+        help="Fetch what is missing: a named data set, weights of tv:, timm:, hf:.",
+    ),
 )
 
 compute_options = all_of(
@@ -185,13 +190,17 @@ eps_option = click.option(
 strict_option = click.option(
     "--strict", is_flag=True, help="Exit with code 3 if the sanity gate objects to a result."
 )
-models_option = click.option(
-    "--model",
-    "models",
-    multiple=True,
-    help="A name, a .safetensors file, FILE.py:FUNCTION or 'net.py:load?ckpt=best.pt', "
-    "a TorchScript or torch.export file, tv:NAME, timm:NAME, defense:DIR or module:function; may "
-    "be repeated [default: all weights on this disk].",
+models_option = all_of(
+    click.option(
+        "--model",
+        "models",
+        multiple=True,
+        help="A name, a .safetensors file, FILE.py:FUNCTION or 'net.py:load?ckpt=best.pt', "
+        "a TorchScript or torch.export file, FILE.pt with --arch or --factory, tv:NAME[:WEIGHTS], "
+        "timm:NAME[:TAG], hf:OWNER/REPO, rb:DATA/THREAT/NAME, defense:DIR or module:function; may "
+        "be repeated [default: all weights on this disk].",
+    ),
+    stating,
 )
 run_options = all_of(
     models_option,

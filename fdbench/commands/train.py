@@ -33,16 +33,20 @@ _AT_LEAST_1 = click.IntRange(min=1)
 
 
 @click.command()
-@click.option("--arch", required=True, help=f"One of {', '.join(ARCHS)}.")
+@click.option("--arch", help=f"One of {', '.join(ARCHS)}; or tv:NAME, timm:NAME, FILE.py:FUNCTION.")
+@click.option(
+    "--model",
+    help="In place of --arch: a network of another package or file, fine-tuned from its weights.",
+)
 @click.option(
     "--denoise", default="none", show_default=True, help=f"{', '.join(api.choices('denoisers'))}."
 )
 @click.option(
     "--denoise-at",
-    type=OneOf(PLACES),
     default="stages",
     show_default=True,
-    help="After the last block of each stage, or after every block.",
+    help=f"{PLACES[0]}: after the last block of each; {PLACES[1]}: after every block; of other "
+    "packages' networks, their modules: layer1,layer2 (fdbench list layers).",
 )
 @click.option(
     "--block",
@@ -152,7 +156,8 @@ _AT_LEAST_1 = click.IntRange(min=1)
 @compute_options
 def train(
     *,
-    arch: str,
+    arch: str | None,
+    model: str | None,
     denoise: str,
     denoise_at: str,
     block: str,
@@ -172,19 +177,22 @@ def train(
     The same command resumes an interrupted training, with any number of processes: --nproc on one
     machine, torchrun on several.
     """
-    shape = ModelSpec(arch, denoise, denoise_at, block, width)  # an unknown name fails at once
+    if (arch is None) == (model is None):
+        raise BadValue("what network? Give --arch, or --model to fine-tune one; not both.")
+    # An unknown name fails at once.
+    shape = ModelSpec(arch or f"model:{model}", denoise, denoise_at, block, width)
     own_name = plain_name(name) if name else None
     data = taken(api.DataRequest, settings)
     if estimate:
         if nproc > 1 or log:
             raise BadValue("--estimate measures one process and writes nothing: no --nproc, --log.")
-        for line in api.estimate_training(shape, data, **settings):
+        for line in api.estimate_training(shape, data, model=model, **settings):
             out.print(line, soft_wrap=True)
         return
     with stoppable():
         path = api.train(
-            shape, data, name=own_name, fresh=not resume, results=results, nproc=nproc, log=log,
-            **settings,
+            shape, data, model=model, name=own_name, fresh=not resume, results=results,
+            nproc=nproc, log=log, **settings,
         )  # fmt: skip
     if not api.is_first_process():
         return

@@ -22,6 +22,7 @@ from fdbench.commands.options import (
     taken,
 )
 from fdbench.commands.results import described, refuse_implausible, show_results
+from fdbench.commands.stating import stating
 from fdbench.console import out, stoppable
 from fdbench.errors import BadValue
 
@@ -98,6 +99,7 @@ making_options = all_of(
     help="A victim, named as for the other attacks; may be repeated [default: "
     "none, only make the set].",
 )
+@stating
 @data_options
 @click.option(
     "--split",

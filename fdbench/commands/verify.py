@@ -18,6 +18,7 @@ from fdbench.commands.options import (
     size,
     taken,
 )
+from fdbench.commands.stating import stating
 from fdbench.console import out
 from fdbench.errors import BadValue, SanityFailed
 from fdbench.store import Check
@@ -32,6 +33,7 @@ from fdbench.store import Check
     "of ID.png, of the data's first images in their order.",
 )
 @click.option("--model", help="Where the run's weights are now [default: where they were].")
+@stating
 @data_options
 @eps_option
 @click.option("--norm", type=OneOf(api.choices("norms")), help="Of --images [default: linf].")

@@ -33,6 +33,8 @@ ZOO: Registry[Callable[[str], "models.Foreign"]] = Registry(
     built_in={
         "tv": lambda: models.from_torchvision,
         "timm": lambda: models.from_timm,
+        "hf": lambda: models.from_hub,
+        "rb": lambda: models.from_robustbench,
     },
     fits=callable,
     wanted="a function that takes what follows the prefix and returns an fdbench.models.Foreign",

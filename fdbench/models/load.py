@@ -2,8 +2,10 @@
 
 A reference is a name (a row with weights in results/checkpoints, or a network that an installed
 package offers in the entry point group `fdbench.models`), a file (.safetensors from fdbench,
-TorchScript, torch.export), the user's code (zoo/code.py), `tv:NAME[:WEIGHTS]` (torchvision),
-`timm:NAME` or `defense:DIR` (a submission). Nothing is downloaded.
+TorchScript, torch.export, weights with --arch or --factory), the user's code (zoo/code.py),
+`tv:NAME[:WEIGHTS]` (torchvision), `timm:NAME[:TAG]`, `hf:OWNER/REPO`, `rb:DATA/THREAT/NAME`
+(RobustBench) or `defense:DIR` (a submission); after a `#`, what the user states of it
+(specs/stated.py). Nothing is downloaded unasked.
 """
 
 import hashlib
@@ -13,11 +15,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from fdbench.errors import BadValue
 from fdbench.models.catalogue import OFFERED, ZOO
 from fdbench.models.checkpoint import Card, fill, load_card, weights_hash
 from fdbench.models.defences.preprocessed import Preprocessed, scaling
+from fdbench.models.grafted import build_foreign
 from fdbench.models.resnet import ResNet, build
-from fdbench.models.unopened import missing_file, no_maker, no_model, no_weights
+from fdbench.models.stated import made_for, refuse_unknown_inputs, restated
+from fdbench.models.unopened import missing_file, no_maker, no_model, no_onnx, no_weights
 from fdbench.models.zoo.archive import (
     TRUST,
     archive_entries,
@@ -28,14 +33,19 @@ from fdbench.models.zoo.archive import (
     open_torchscript,
 )
 from fdbench.models.zoo.code import Code, network_of, parse_code
+from fdbench.models.zoo.consent import downloading
 from fdbench.models.zoo.submission import Defense
+from fdbench.models.zoo.weights_file import WeightsFile, read_weights, trusted_content
 from fdbench.models.zoo.weights_only import has_card, no_card, no_network
-from fdbench.specs import ModelSpec, recipe_files
+from fdbench.specs import ModelSpec, Stated, recipe_files, split
 from fdbench.store import Workspace
 from fdbench.submission import fingerprint, open_submission
 
 # What a file may be called, beside anything with a folder before it.
-SUFFIXES = (".safetensors", ".py", ".pt", ".pth", ".pt2", ".ts", ".ckpt", ".bin", ".model", ".pkl")
+SUFFIXES = (
+    ".safetensors", ".py", ".pt", ".pth", ".th", ".pt2", ".ts", ".ckpt", ".bin", ".model", ".pkl",
+    ".onnx",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,13 +59,71 @@ class Model:
     card: Card | None  # None for networks from elsewhere
     preprocessing: str = ""  # in words; empty if unknown
     warnings: tuple[str, ...] = ()  # what was changed to make it fit, for tables to repeat
+    account: str = ""  # of the file of its weights, for display
 
 
-def open_model(ref: str, workspace: Workspace) -> Model:
+def open_model(ref: str, workspace: Workspace, *, download: bool = False) -> Model:
     """Opens a reference. Raises BadValue or FdbenchError with what to type instead.
 
     For one name, weights in the workspace come before rows, and rows before installed packages.
+    `download` lets the sources tv, timm and hf fetch missing weights.
     """
+    bare, stated = split(ref)
+    with downloading(download):
+        if stated.arch or stated.factory or stated.trust_pickle:
+            return _from_weights(Path(bare).expanduser(), stated)
+        model = _opened(bare, workspace)
+    return _restated(model, stated) if stated.preprocesses else model
+
+
+def _restated(model: Model, stated: Stated) -> Model:
+    """Returns the model with the preprocessing that the user states in place of its own."""
+    if model.card or isinstance(model.net, Defense):
+        raise BadValue(
+            f"{model.ref} has its own preprocessing: leave --{next(iter(stated.named))} out."
+        )
+    net = restated(model.net, stated)
+    name = f"{model.name}#{stated.fragment}"
+    ref = f"{model.ref}#{stated.fragment}"
+    weights = hash_elsewhere(name, net)
+    words = net.description
+    return replace(
+        model, name=name, ref=ref, net=_frozen(net), weights=weights, preprocessing=words
+    )
+
+
+def _from_weights(path: Path, stated: Stated) -> Model:
+    """Opens a file of weights with the network that the user names, or a pickle that he trusts."""
+    if not path.is_file():
+        raise missing_file(path, SUFFIXES)
+    content = trusted_content(path) if stated.trust_pickle else read_weights(path)
+    account, warnings = "", tuple[str, ...]()
+    if stated.trust_pickle:
+        warnings = (f"opened {path.name} with --trust-pickle: code in it may have run",)
+    if isinstance(content, WeightsFile):
+        if not (stated.arch or stated.factory):
+            raise no_network(path)
+        account, net = content.account, made_for(content, stated)
+    elif stated.arch or stated.factory:
+        raise BadValue(f"{path} holds a whole network: leave --arch and --factory out.")
+    else:
+        net = content
+    refuse_unknown_inputs(net, stated, path.name)
+    net = restated(net, stated)
+    told = _absolute(stated)
+    name = f"{path.name}#{stated.without_folders.fragment}"
+    ref = f"{path.resolve()}#{told.fragment}"
+    model = _from_elsewhere(path.name, ref, net, name)
+    return replace(model, account=account, warnings=(*warnings, *model.warnings))
+
+
+def _absolute(stated: Stated) -> Stated:
+    code = parse_code(stated.factory) if stated.factory else None
+    return replace(stated, factory=code.ref) if code else stated
+
+
+def _opened(ref: str, workspace: Workspace) -> Model:
+    """Opens a reference that states nothing."""
     code = parse_code(ref)
     if code and code.is_file:
         if not Path(code.home).is_file():
@@ -67,7 +135,7 @@ def open_model(ref: str, workspace: Workspace) -> Model:
         return _from_file(Path(path).expanduser(), query)
     if rest and prefix in ZOO:
         foreign = ZOO[prefix](rest)
-        return _from_elsewhere(foreign.name, ref, foreign.net)
+        return replace(_from_elsewhere(foreign.name, ref, foreign.net), account=foreign.account)
     if rest and prefix == "defense":
         return _from_submission(Path(rest))
     if code:
@@ -109,6 +177,8 @@ def _from_file(path: Path, query: str) -> Model:
         raise missing_file(path, SUFFIXES)
     if path.suffix == ".py":
         raise no_maker(path)
+    if path.suffix == ".onnx":
+        raise no_onnx(path)
     names, whole = archive_entries(path), str(path.resolve())
     if is_torchscript(names):
         return _from_archive(path, whole, open_torchscript(path))
@@ -127,9 +197,13 @@ def _from_checkpoint(path: Path, ref: str) -> Model:
     if not has_card(path):
         raise no_card(path)
     tensors, card = load_card(path)
-    net = _unfilled(card.spec)
-    fill(net, tensors, str(path))
     spec = card.spec
+    if spec.foreign:
+        foreign = build_foreign(spec)
+        fill(foreign, tensors, str(path))
+        return Model(card.name, ref, _frozen(foreign), card.weights, card, foreign.description)
+    net = _unfilled(spec)
+    fill(net, tensors, str(path))
     words = f"no resize, {spec.order.upper()}, {scaling(spec.mean, spec.std)}"
     return Model(card.name, ref, _frozen(net), card.weights, card, words)
 

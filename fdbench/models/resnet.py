@@ -298,18 +298,18 @@ def _generator(seed: int, name: str) -> torch.Generator:
 
 
 @torch.no_grad()
-def initialise(net: nn.Module, seed: int) -> None:
+def initialise(net: nn.Module, seed: int, within: str = "") -> None:
     """Initialises all weights and statistics of a network of this module, in place.
 
-    Each layer's weights depend only on (seed, its name): networks that differ by a denoising block
-    start from the same weights elsewhere and, as that block starts as the identity, from the same
-    function. No global generator is read or changed.
+    Each layer's weights depend only on (seed, `within` and its name): networks that differ by a
+    denoising block start from the same weights elsewhere and, as that block starts as the identity,
+    from the same function. No global generator is read or changed.
 
     Source: Xie et al. 2019, released code; Goyal et al. 2017, Sec. 5.1.
     """
     for name, module in net.named_modules():
         if type(module) in INITIAL:
-            INITIAL[type(module)](module, _generator(seed, name))
+            INITIAL[type(module)](module, _generator(seed, within + name))
     for module in net.modules():
         if isinstance(module, Basic | Bottleneck | DenoiseBlock):
             module.silence()

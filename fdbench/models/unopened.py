@@ -14,7 +14,8 @@ from fdbench.store import Workspace
 
 FORMS = (
     "a name, a .safetensors file, FILE.py:FUNCTION, a TorchScript or torch.export file, "
-    "tv:NAME[:WEIGHTS], timm:NAME, defense:DIR or module:function"
+    "FILE.pt with --arch or --factory, tv:NAME[:WEIGHTS], timm:NAME[:TAG], hf:OWNER/REPO, "
+    "rb:DATA/THREAT/NAME, defense:DIR or module:function"
 )
 _HINT = f"--model takes {FORMS}.\n`fdbench list models` shows all names."
 
@@ -65,6 +66,15 @@ def _elsewhere(name: str, cutoff: float = 1.0) -> list[str]:
         for prefix, names in sources.items()
         for near in nearest(name, names(), cutoff=cutoff)
     ]
+
+
+def no_onnx(path: Path) -> FdbenchError:
+    """Returns the error for an ONNX file: its runtimes give no gradient of the image."""
+    return FdbenchError(
+        f"{path} is an ONNX file, and its runtimes give no gradients: attacks by them would be "
+        "guesses.\nGive the network it was exported from, as code (--model net.py:load), "
+        "TorchScript (torch.jit.save) or torch.export."
+    )
 
 
 def missing_file(path: Path, suffixes: tuple[str, ...]) -> FdbenchError:

@@ -20,7 +20,7 @@ from .attack import (
 )
 from .autoattack import EOT, MEMBERS, VERSIONS, AutoAttackParameters
 from .foolbox import FoolboxParameters
-from .model import ARCHS, BLOCKS, BOTTLENECK, NO_DENOISER, PLACES, Arch, ModelSpec
+from .model import ARCHS, BLOCKS, BOTTLENECK, NO_DENOISER, ORDERS, PLACES, Arch, ModelSpec
 from .parameters import Parameters, RecordedParameters, ThreatAndGoal, parameter
 from .parsing import check_of, parsed
 from .pgd import PGDParameters
@@ -36,6 +36,7 @@ from .recipes import (
     training_recipe,
     training_recipes,
 )
+from .stated import RANGES, Stated, numbers, split
 from .training import MAKERS, SCHEDULES, SMALL, TRAIN_PRECISIONS, TrainSpec, refuse_idle
 from .transfer import TransferParameters
 
@@ -49,8 +50,10 @@ __all__ = [
     "MEMBERS",
     "NEAR",
     "NO_DENOISER",
+    "ORDERS",
     "PARAMETERS",
     "PLACES",
+    "RANGES",
     "SAVE",
     "SCHEDULES",
     "SMALL",
@@ -74,6 +77,7 @@ __all__ = [
     "Parameters",
     "Published",
     "RecordedParameters",
+    "Stated",
     "ThreatAndGoal",
     "TrainSpec",
     "TransferParameters",
@@ -86,11 +90,13 @@ __all__ = [
     "default_targeted",
     "digest",
     "model_recipe",
+    "numbers",
     "parameter",
     "parsed",
     "pick",
     "recipe_files",
     "refuse_idle",
+    "split",
     "strict",
     "targeted_caveat",
     "training_recipe",

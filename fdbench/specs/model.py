@@ -1,5 +1,6 @@
 """ModelSpec: the ResNet family and its denoising blocks, as frozen, validated data."""
 
+import re
 from dataclasses import dataclass
 
 from fdbench.errors import BadValue
@@ -48,7 +49,11 @@ ORDERS = ("rgb", "bgr")
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything needed to build a network, except its weights."""
+    """Everything needed to build a network, except its weights.
+
+    Of this project's family, or of another package or file: then `arch` is `tv:NAME`, `timm:NAME`
+    or `FILE.py:FUNCTION`, and `denoise_at` names modules of it, with commas.
+    """
 
     arch: str
     denoise: str = NO_DENOISER
@@ -62,10 +67,17 @@ class ModelSpec:
     # 2x - 1, in [-1, 1]: the authors' scaling (released code).
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    # Of another package's network: the side to which it resizes its images, and how; None: it
+    # takes them as they are.
+    resize: int | None = None
+    interpolation: str | None = None
 
     def __post_init__(self) -> None:
-        pick("arch", self.arch, ARCHS)
-        pick("place for denoisers", self.denoise_at, PLACES)
+        if self.foreign:
+            self._check_foreign()
+        else:
+            pick("arch", self.arch, ARCHS)
+            pick("place for denoisers", self.denoise_at, PLACES)
         pick("denoising block", self.block, BLOCKS)
         pick("padding", self.padding, PADDINGS)
         pick("channel order", self.order, ORDERS)
@@ -82,8 +94,36 @@ class ModelSpec:
             raise BadValue(f"--denoise-at {self.denoise_at} needs a --denoise.")
 
     @property
+    def foreign(self) -> bool:
+        """Whether the network is another package's or file's."""
+        return ":" in self.arch
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The modules of another package's network that blocks follow."""
+        return tuple(self.denoise_at.split(",")) if self.denoise != NO_DENOISER else ()
+
+    def _check_foreign(self) -> None:
+        if self.denoise == BOTTLENECK:
+            raise BadValue(f"--denoise {BOTTLENECK} is for fdbench's own networks.")
+        if self.width is not None:
+            raise BadValue(f"--width is for fdbench's own networks: {self.arch} has its own.")
+        if self.denoise != NO_DENOISER and self.denoise_at in PLACES:
+            raise BadValue(
+                f"where in {self.arch}? Name modules: --denoise-at layer1,layer2\n"
+                f"They are listed by: fdbench list layers --arch {self.arch}"
+            )
+        if len(set(self.layers)) < len(self.layers):
+            raise BadValue(f"--denoise-at {self.denoise_at} names a module twice.")
+
+    @property
     def name(self) -> str:
         """`r152-nonlocal-gauss-all`: names the row, the checkpoint and the tables' lines."""
+        if self.foreign:
+            parts = [self.arch.rpartition("/")[2], self.denoise, self.denoise_at, self.block]
+            shown = parts[: 3 if self.denoise != NO_DENOISER else 1]
+            shown += parts[3:] if self.block != "full" else []
+            return re.sub(r"[^\w.+-]+", "-", "-".join(shown).replace(",", "+"))
         parts = [self.arch]
         parts += [self.denoise] if self.denoise != NO_DENOISER else []
         parts += [self.denoise_at] if self.denoise_at != "stages" else []

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from fdbench import randomness
 from fdbench.data import Dataset
 from fdbench.errors import BadValue
 from fdbench.machine import environment
@@ -39,6 +40,7 @@ class Training:
     held_out: Dataset  # a slice of the training set that selects the epoch; never the test set
     workspace: Workspace
     device: torch.device
+    start: Mapping[str, Tensor] | None = None  # the weights to fine-tune; None: drawn
 
     @property
     def identity(self) -> Identity:
@@ -48,6 +50,7 @@ class Training:
                 "model": asdict(self.model),
                 "train": self.spec.identity,
                 "data": [self.train.fingerprint, self.held_out.fingerprint],
+                **({"start": weights_hash(dict(self.start))} if self.start is not None else {}),
             }
         )
 
@@ -56,7 +59,7 @@ def _optimiser(net: nn.Module, spec: TrainSpec) -> torch.optim.SGD:
     """Nesterov SGD; weight decay on weights only, not on batch norm or biases (released code)."""
     groups: list[dict[str, list[Tensor] | float]] = [
         {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": spec.weight_decay},
-        {"params": [p for p in net.parameters() if p.ndim == 1]},
+        {"params": [p for p in net.parameters() if p.ndim <= 1]},
     ]
     nesterov = spec.momentum > 0  # torch refuses it without momentum
     return torch.optim.SGD(groups, spec.peak_lr, spec.momentum, nesterov=nesterov)
@@ -95,8 +98,9 @@ class NetworkLearner(Learner):
 
     @cached_property
     def net(self) -> nn.Module:
-        """Freshly initialised from the seed, channels last."""
-        net = build(self.training.model, seed=self.spec.seed).to(self.device)
+        """Freshly initialised from the seed, or as it starts; channels last."""
+        model, start = self.training.model, self.training.start
+        net = build(model, seed=self.spec.seed, start=start).to(self.device)
         return net.to(memory_format=torch.channels_last)
 
     @cached_property
@@ -146,6 +150,9 @@ class NetworkLearner(Learner):
 
     def loss(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Lesson:
         """Returns the label-smoothed cross-entropy and the count of correct images."""
+        if self.training.model.foreign:  # it may have dropout, which draws from this generator
+            seed = randomness.integer(self.spec.seed, f"dropout-{at.epoch}", at.step, 2**63)
+            torch.manual_seed(seed)
         logits = self.learnt(self.images(batch, at, tick))
         loss = F.cross_entropy(logits, batch.label, label_smoothing=self.spec.label_smoothing)
         return Lesson(loss, {"correct": (logits.detach().argmax(1) == batch.label).sum()})

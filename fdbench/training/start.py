@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import torch
+from torch import Tensor
 
 from fdbench.attacks import Ensemble
 from fdbench.console import warn
@@ -62,6 +63,7 @@ def train_network(
     fresh: bool = False,
     accumulate: int = 1,
     log: Path | None = None,
+    start: Mapping[str, Tensor] | None = None,
     **settings: Unpack[Settings],
 ) -> Path:
     """Trains a network, or resumes its training, and returns the path of its weights.
@@ -75,6 +77,7 @@ def train_network(
         accumulate: pieces of each process's share of a batch, learnt one after the other; batch
             norm sees one at a time.
         log: a .jsonl or .csv file to which each epoch's measurements are written besides.
+        start: the tensors of a trained network of another package, to fine-tune; None: drawn.
         settings: fields of TrainSpec; those left out or None come from the model's recipe for this
             data set, else from the profile for its size.
 
@@ -85,7 +88,7 @@ def train_network(
         check_log(log)
     if rank_and_world()[0]:
         say = _silent
-    training = _prepared(shape, source, workspace, device, name, settings)
+    training = _prepared(shape, source, workspace, device, name, settings, start)
     say(describe(training.name, training.model, training.spec, len(training.train), str(device)))
     with team_on(device) as team:
         if team.world > 1:
@@ -103,6 +106,7 @@ def estimate_network(
     device: torch.device,
     say: Say,
     accumulate: int = 1,
+    start: Mapping[str, Tensor] | None = None,
     **settings: Unpack[Settings],
 ) -> Estimate:
     """Measures a few steps of what `train_network` would do; writes nothing.
@@ -110,7 +114,7 @@ def estimate_network(
     Raises as `train_network` does.
     """
     _refuse_several_processes()
-    training = _prepared(shape, source, workspace, device, None, settings)
+    training = _prepared(shape, source, workspace, device, None, settings, start)
     say(describe(training.name, training.model, training.spec, len(training.train), str(device)))
     return estimate(learner_for(training), accumulate)
 
@@ -122,6 +126,7 @@ def _prepared(
     device: torch.device,
     name: str | None,
     settings: Settings,
+    start: Mapping[str, Tensor] | None,
 ) -> Training:
     """Opens the data and resolves the settings."""
     refuse_unused(settings)
@@ -137,7 +142,7 @@ def _prepared(
             "--precision bf16: this processor has no bfloat16 arithmetic, and PyTorch's emulation "
             "is many times slower than float32. --precision auto takes bf16 only where it is there."
         )
-    return Training(title, model, spec, images, held_out, workspace, device)
+    return Training(title, model, spec, images, held_out, workspace, device, start)
 
 
 def train_apart(

@@ -344,7 +344,7 @@ def test_timm_weights_come_from_the_local_cache_only(
     timm: FakeTimm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", FakeHub({}))
-    message = r"does not download them.\nFetch them: hf download timm/tiny.a1 model.safetensors"
+    message = r"unasked.\nAdd --download, or fetch them: hf download timm/tiny.a1 model.safetensors"
     with pytest.raises(FdbenchError, match=message):
         from_timm("tiny")
     assert not timm.arguments

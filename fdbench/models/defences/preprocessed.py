@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fdbench.errors import BadValue, unknown
+from fdbench.specs import ORDERS, RANGES, pick
 
 INTERPOLATIONS = ("bilinear", "bicubic")  # those with both an antialiased form and a gradient
 
@@ -32,8 +33,10 @@ class Preprocessed(nn.Module):
             p = 0 .. 255 has 127/255 and 128/255.
         interpolation: "bilinear" or "bicubic".
         antialias: as Pillow resizes; without it, as TensorFlow does by default.
+        order: "bgr" for networks that OpenCV's images trained; mean and std are then B, G, R too.
+        range: 255 for networks of pixels 0 .. 255: they get 255 (x - mean) / std.
 
-    Raises BadValue for an unknown interpolation, or a px, mean or std out of range.
+    Raises BadValue for an unknown interpolation or order, or a px, mean, std or range out of range.
     """
 
     mean: Tensor  # (1, 3, 1, 1)
@@ -48,6 +51,8 @@ class Preprocessed(nn.Module):
         interpolation: str = "bicubic",
         *,
         antialias: bool = True,
+        order: str = "rgb",
+        range: int = 1,
     ) -> None:
         super().__init__()
         if interpolation not in INTERPOLATIONS:
@@ -56,9 +61,13 @@ class Preprocessed(nn.Module):
             raise BadValue(f"px must be 1 or more, or None, got {px}.")
         if len(mean) != 3 or len(std) != 3 or not all(value > 0 for value in std):
             raise BadValue(f"mean and std need three values, std above 0: got {mean}, {std}.")
-        self.net, self.px = net, px
+        pick("channel order", order, ORDERS)
+        if range not in RANGES:
+            raise BadValue(f"range must be 1 or 255, got {range}.")
+        self.net, self.px, self.order, self.range = net, px, order, range
         self.interpolation, self.antialias = interpolation, antialias
-        self.description = f"{self._resizing()}, {scaling(mean, std)}"
+        kinds = [", BGR"] * (order == "bgr") + [f", times {range}"] * (range != 1)
+        self.description = f"{self._resizing()}, {scaling(mean, std)}{''.join(kinds)}"
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))
 
@@ -78,7 +87,10 @@ class Preprocessed(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K"]:
-        x = (self._resized(x) - self.mean) / self.std  # (B, 3, px, px)
+        x = self._resized(x)  # (B, 3, px, px)
+        x = x.flip(1) if self.order == "bgr" else x
+        x = (x - self.mean) / self.std
+        x = x * self.range if self.range != 1 else x
         return self.net(x.to(self.mean.dtype))  # .to(bf16) casts `mean` along with the weights
 
     def extra_repr(self) -> str:

@@ -19,6 +19,7 @@ class Foreign:
 
     name: str
     net: Preprocessed
+    account: str = ""  # of the file of its weights, for display
 
 
 def verified_tensors(path: Path, url: str) -> dict[str, Tensor]:

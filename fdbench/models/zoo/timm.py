@@ -1,4 +1,4 @@
-"""`timm:NAME`: timm's classifiers, with the preprocessing of their weights."""
+"""`timm:NAME[:TAG]`: timm's classifiers, with the preprocessing of their weights."""
 
 from importlib import import_module
 from pathlib import Path
@@ -6,21 +6,30 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from fdbench.errors import BadValue, FdbenchError, nearest, unknown
 from fdbench.models.defences.preprocessed import Preprocessed
 from fdbench.models.zoo.foreign import Foreign
+from fdbench.models.zoo.hub import hub_file, package
 
 
-def _timm() -> Any:
-    try:
-        return import_module("timm")
-    except ModuleNotFoundError as reason:
-        if reason.name != "timm":
-            raise
-        raise FdbenchError(
-            "timm:NAME needs the package timm, which is not installed.\npip install 'fdbench[timm]'"
-        ) from reason
+def timm_package() -> Any:
+    """Returns the package timm. Raises FdbenchError, with the line that installs it."""
+    return package("timm", "timm:NAME", "pip install 'fdbench[timm]'")
+
+
+def timm_network(name: str, classes: int) -> nn.Module:
+    """Returns timm's network of that name, tag or not, with weights as it draws them.
+
+    Raises BadValue for an unknown name.
+    """
+    timm = timm_package()
+    architecture = name.partition(".")[0]
+    if not timm.is_model(architecture):
+        raise unknown("timm model", name, nearest(name, timm.list_models(), n=5))
+    net: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=classes)
+    return net
 
 
 def timm_names() -> list[str]:
@@ -40,23 +49,23 @@ def _cached(cfg: Any) -> Path:
             f"timm:{cfg.architecture}.{cfg.tag} has no .safetensors on the Hugging Face Hub, "
             "and loading other files can run code: choose other weights."
         )
-    cached = import_module("huggingface_hub").try_to_load_from_cache(cfg.hf_hub_id, file)
-    if not isinstance(cached, str):  # None, or a marker that the Hub has no such file
+    cached = hub_file(cfg.hf_hub_id, file)
+    if cached is None:
         raise FdbenchError(
             f"timm:{cfg.architecture}.{cfg.tag} has no weights in the local Hugging Face cache, "
-            "and fdbench does not download them.\n"
-            f"Fetch them: hf download {cfg.hf_hub_id} {file}"
+            "and fdbench does not download them unasked.\n"
+            f"Add --download, or fetch them: hf download {cfg.hf_hub_id} {file}"
         )
-    return Path(cached)
+    return cached
 
 
 def from_timm(name: str) -> Foreign:
-    """Returns the timm classifier of a reference `timm:NAME`, NAME with or without a weights tag.
+    """Returns the timm classifier of a reference `timm:NAME`, `timm:NAME.TAG` or `timm:NAME:TAG`.
 
     Size, interpolation, mean and std are those of its `pretrained_cfg`, without its crop. Raises
     BadValue for unknown names, FdbenchError if package or weights are missing or unfit.
     """
-    timm = _timm()
+    timm, name = timm_package(), name.replace(":", ".", 1)
     if not timm.is_model_pretrained(name):
         known = timm.list_pretrained()
         same = [one for one in known if one.partition(".")[0] == name.partition(".")[0]]

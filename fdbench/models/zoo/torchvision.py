@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fdbench.errors import BadValue, FdbenchError, unknown
 from fdbench.models.defences.preprocessed import Preprocessed
+from fdbench.models.zoo.consent import fetched, may_download
 from fdbench.models.zoo.foreign import Foreign, verified_tensors
+
+_WITH_HEADS = ("googlenet", "inception_v3")
 
 
 @contextmanager
@@ -51,6 +54,41 @@ def torchvision_names() -> list[str]:
     return models.list_models(module=models)  # its submodules hold detectors and others
 
 
+def torchvision_network(name: str, classes: int) -> nn.Module:
+    """Returns torchvision's network of that name with weights as it draws them.
+
+    Raises BadValue for an unknown name.
+    """
+    from torchvision import models
+
+    if name not in torchvision_names():
+        raise unknown("torchvision model", name, torchvision_names())
+    # Training's auxiliary heads are left out: they answer with a tuple, and no image needs them.
+    heads = {"aux_logits": False, "init_weights": False} if name in _WITH_HEADS else {}
+    net: nn.Module = models.get_model(name, weights=None, num_classes=classes, **heads)
+    return net
+
+
+def _weights_file(name: str, url: str) -> Path:
+    """Returns the file that torchvision keeps for `url`, fetched if the user said so."""
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[-1])
+    if not path.is_file() and may_download():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fetched(f"tv:{name}, {url}", lambda: _fetch(url, path))
+    if not path.is_file():
+        raise FdbenchError(
+            f"tv:{name} has no weights on this disk: {path} is missing, and fdbench does not "
+            f"download it unasked.\nAdd --download, or fetch it: "
+            f"curl --create-dirs -o '{path}' {url}"
+        )
+    return path
+
+
+def _fetch(url: str, path: Path) -> Path:
+    torch.hub.download_url_to_file(url, str(path), progress=False)
+    return path
+
+
 def from_torchvision(rest: str) -> Foreign:
     """Returns the torchvision classifier of `tv:NAME[:WEIGHTS]`; `rest` follows the `tv:`.
 
@@ -61,12 +99,7 @@ def from_torchvision(rest: str) -> Foreign:
 
     name, _, wanted = rest.partition(":")
     weights = _torchvision_weights(name, wanted)
-    path = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
-    if not path.is_file():
-        raise FdbenchError(
-            f"tv:{name} has no weights on this disk: {path} is missing, and fdbench does not "
-            f"download it.\nFetch it: curl --create-dirs -o '{path}' {weights.url}"
-        )
+    path = _weights_file(name, weights.url)
     tensors = verified_tensors(path, weights.url)
     # The initial weights drawn here are overwritten; the generator is restored (C3).
     with torch.random.fork_rng(devices=[]), _in_place_of_download(weights, tensors):

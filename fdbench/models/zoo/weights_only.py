@@ -82,6 +82,19 @@ def has_card(path: Path) -> bool:
         ) from reason
 
 
+def found_weights(content: object) -> tuple[tuple[str, ...], str, dict[str, Tensor]] | None:
+    """Returns the keys to the largest state dict, its wrappers' prefix, and its tensors."""
+    weights = _largest(content)
+    if weights is None:
+        return None
+    for key in weights.keys:
+        assert isinstance(content, Mapping)
+        content = content[key]
+    assert isinstance(content, Mapping)
+    named = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    return weights.keys, weights.prefix, named
+
+
 def no_card(path: Path) -> FdbenchError:
     """Returns the error for a readable .safetensors file that fdbench did not write."""
     with safe_open(path, "pt") as file:
@@ -93,7 +106,7 @@ def no_card(path: Path) -> FdbenchError:
 
 def no_network(path: Path) -> FdbenchError:
     """Returns the error for a file of `torch.save`. Raises FdbenchError for any other file."""
-    content = _content(path)
+    content = plain_content(path)
     weights = _largest(content)
     if weights is None:
         return FdbenchError(f"{path} holds a {type(content).__name__} without any weights.")
@@ -122,7 +135,9 @@ def _loader(path: Path, weights: _Weights, source: str, needed: str = "") -> Fdb
         + "\n\nThen type: "
         f"--model 'loader.py:load?ckpt={path}'\n"
         "The network takes RGB in [0, 1]. If it was trained on normalised images, end with\n"
-        "    return fdbench.Preprocessed(net, mean=(...), std=(...))"
+        "    return fdbench.Preprocessed(net, mean=(...), std=(...))\n"
+        f"Or, without a loader: --model {path} --factory mynet.py:Net --mean ... --std ...,\n"
+        "with --arch tv:NAME or timm:NAME for a network of torchvision or timm"
     )
 
 
@@ -137,11 +152,11 @@ def _whole_objects(path: Path) -> FdbenchError:
         "import torch\n"
         f'content = torch.load({str(path)!r}, map_location="cpu", weights_only=False)\n'
         'torch.save(content.state_dict(), "weights.pt")  # or of the part that is the network\n'
-        "\nThen type: --model weights.pt"
+        "\nThen type: --model weights.pt. Or let fdbench run its code: --trust-pickle"
     )
 
 
-def _content(path: Path) -> object:
+def plain_content(path: Path) -> object:
     """Returns what `torch.save` wrote. Raises FdbenchError if it is more than plain data."""
     with path.open("rb") as file:
         pickled = file.read(1) == pickle.PROTO  # the format before PyTorch 1.6
