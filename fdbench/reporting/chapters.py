@@ -172,4 +172,4 @@ def build(
     chapters += [blackbox_chapter(black, doctor, results, baseline)] if black else []
     chapters.append(headline_chapter(runs, doctor))
     warnings = (*suspicions.warnings(runs), *notes)
-    return Report(results, tuple(chapters), warnings, doctor)
+    return Report(results, tuple(chapters), warnings, doctor, tuple(runs))
