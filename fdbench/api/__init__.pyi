@@ -5,6 +5,7 @@ from .checkpoints import classify, import_release, read_release, release_facts, 
 from .claims import verify_images
 from .evaluation import attack_models, evaluate
 from .examination import doctor, doctor_models, run_folder, verify
+from .features import FeatureRequest, feature_figures
 from .names import (
     attack_parameters,
     attack_summaries,
@@ -34,6 +35,7 @@ __all__ = [
     "Compute",
     "DataRequest",
     "DoctorRequest",
+    "FeatureRequest",
     "OpenedSet",
     "RunRequest",
     "SetRequest",
@@ -49,6 +51,7 @@ __all__ = [
     "doctor",
     "doctor_models",
     "evaluate",
+    "feature_figures",
     "foolbox",
     "foolbox_list",
     "foolbox_parameters",

@@ -3,6 +3,7 @@ from .classify import classify
 from .cli import COMMANDS, main
 from .doctor import doctor
 from .eval_ import eval_
+from .figures import figures
 from .import_ import import_
 from .list import list_group
 from .report import report
@@ -18,6 +19,7 @@ __all__ = [
     "classify",
     "doctor",
     "eval_",
+    "figures",
     "import_",
     "list_group",
     "main",

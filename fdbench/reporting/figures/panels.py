@@ -33,7 +33,7 @@ DASHES: tuple[Dash, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one a colour: a figure is read in grey too
 FAINT = "#B8B8B8"
 _INK, _GRID, _EDGE = "#222222", "#E6E6E6", "#888888"
-_STYLE: Any = {  # mypy would have each key as a literal
+STYLE: Any = {  # mypy would have each key as a literal
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 10,
     "text.parse_math": False,  # a name may have dollars
@@ -179,7 +179,7 @@ def draw(
 
     across = min(_ACROSS, math.ceil(math.sqrt(len(panels))))
     down = math.ceil(len(panels) / across)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         size = (_WIDTH * across, (height + _AROUND) * down)
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)

@@ -175,7 +175,7 @@ def page_text(report: Report) -> str:
             css=_file("page.css"),
             plot=_file("plot.min.js"),
             script=_file("page.js"),
-            licence=_file("plot.LICENSE.txt"),
+            licence=_file("LICENSE-plot"),
         )
         + "\n"
     )
