@@ -27,6 +27,7 @@ from .requests import (
     SetRequest,
 )
 from .training import train, train_attacker
+from .viewing import viewer
 
 __all__ = [
     "Assessment",
@@ -75,5 +76,6 @@ __all__ = [
     "use_set",
     "verify",
     "verify_images",
+    "viewer",
     "weights_behind",
 ]

@@ -12,6 +12,7 @@ from .submission import submission
 from .train import train
 from .train_attacker import train_attacker
 from .verify import verify
+from .view import view
 
 __all__ = [
     "COMMANDS",
@@ -29,4 +30,5 @@ __all__ = [
     "train",
     "train_attacker",
     "verify",
+    "view",
 ]

@@ -43,13 +43,18 @@ def _files(report: Report) -> dict[str, str | bytes]:
 def _replace(workspace: Workspace, files: dict[str, str | bytes]) -> None:
     """Writes the files, and removes those of the last report that this one does not have."""
     known = workspace.table(_LIST)
-    before = _listed(known)
+    before = files_of_report(workspace)
     for name, content in files.items():
         write_atomically(workspace.table(name), content)
     for name in before:
-        if name not in files and all(map(is_entry, name.split("/"))):  # no report writes elsewhere
+        if name not in files:
             workspace.table(name).unlink(missing_ok=True)
     write_atomically(known, json.dumps(sorted(files), indent=2) + "\n")
+
+
+def files_of_report(workspace: Workspace) -> list[str]:
+    """What the last report wrote: names of files below the results folder, and nowhere else."""
+    return [name for name in _listed(workspace.table(_LIST)) if all(map(is_entry, name.split("/")))]
 
 
 def _listed(path: Path) -> list[str]:

@@ -6,6 +6,7 @@ Skipped where there is no chromium or no playwright; .ci/run installs both.
 import json
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from madeup import decaying, examined, info, row, store
 from test_all_or_nothing import rows, run_info
 from test_gallery import stored
 
+from fdbench.api import viewer
 from fdbench.reporting.chapters import build
 from fdbench.reporting.render.html_page import page_text
 from fdbench.store import Check, Workspace, read_runs, write_findings
@@ -211,6 +213,19 @@ def test_on_paper_everything_folded_is_open(desk: Opened) -> None:
     assert desk.page.locator("details:not([open])").count() == 0
     desk.page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert desk.page.locator("details:not([open])").count() > 0
+
+
+def test_the_view_shows_the_jobs_and_complains_of_nothing(browser: Any, path: Path) -> None:
+    with viewer(path.parent) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page, complaints = browser.new_page(), list[str]()
+        page.on("console", lambda one: complaints.append(one.text))
+        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        page.wait_for_selector("#jobs progress")
+        assert page.inner_text("#line") == "0 running, 0 stopped, 6 finished"
+        assert complaints == []
+        page.close()
+        server.shutdown()
 
 
 def test_the_page_opens_within_a_second(desk: Opened) -> None:

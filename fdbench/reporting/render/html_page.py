@@ -85,7 +85,7 @@ def _file(name: str) -> Markup:
 
 
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -94,7 +94,7 @@ def _template() -> Template:
         trim_blocks=True,
     )
     environment.filters["png"] = _png
-    return environment.get_template("page.html")
+    return environment.get_template(name)
 
 
 def _charts(report: Report) -> dict[str, list[Chart]]:
@@ -155,7 +155,7 @@ def page_text(report: Report) -> str:
     groups = _groups(report)
     made, machines = origins(report.runs)
     return (
-        _template().render(
+        _template("page.html").render(
             summary=_summary(report),
             contents=_contents(groups, report, bool(shown)),
             warnings=report.warnings,
@@ -179,3 +179,8 @@ def page_text(report: Report) -> str:
         )
         + "\n"
     )
+
+
+def view_text(folder: str) -> str:
+    """The page of `fdbench view`: it asks its server again and again for what is under way."""
+    return _template("view.html").render(folder=folder, css=_file("page.css"))
