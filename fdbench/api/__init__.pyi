@@ -6,6 +6,7 @@ from .checkpoints import classify, import_release, read_release, release_facts, 
 from .claims import verify_images
 from .evaluation import attack_models, evaluate
 from .examination import doctor, doctor_models, run_folder, verify
+from .features import FeatureRequest, feature_figures
 from .names import (
     attack_parameters,
     attack_summaries,
@@ -27,6 +28,7 @@ from .requests import (
     SetRequest,
 )
 from .training import estimate_training, is_first_process, train, train_attacker
+from .viewing import viewer
 
 __all__ = [
     "Assessment",
@@ -35,6 +37,7 @@ __all__ = [
     "Compute",
     "DataRequest",
     "DoctorRequest",
+    "FeatureRequest",
     "OpenedSet",
     "RunRequest",
     "SetRequest",
@@ -51,6 +54,7 @@ __all__ = [
     "doctor_models",
     "estimate_training",
     "evaluate",
+    "feature_figures",
     "foolbox",
     "foolbox_list",
     "foolbox_parameters",
@@ -76,5 +80,6 @@ __all__ = [
     "use_set",
     "verify",
     "verify_images",
+    "viewer",
     "weights_behind",
 ]

@@ -4,10 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
 from pandas import DataFrame
 
+from fdbench.errors import FdbenchError
+from fdbench.randomness import ImageId
 from fdbench.reporting import Report, Selection, implausible, result_records, write_report
-from fdbench.store import read_infos, read_rows, read_run
+from fdbench.store import Run, read_infos, read_rows, read_run
 
 
 def read_runs(results: Path | str = "results") -> DataFrame:
@@ -105,7 +109,23 @@ def report(
         tuple(map(str, runs)), tuple(models), tuple(data), tuple(attacks), labels or {}, latest,
         unfinished, baseline,
     )  # fmt: skip
-    return write_report(Path(results), fmt, wanted)
+    return write_report(Path(results), fmt, wanted, clean_images)
+
+
+def clean_images(run: Run, ids: Sequence[ImageId]) -> UInt8[np.ndarray, "n 3 H W"] | None:
+    """The clean images of a run, in whole pixels; None unless its very data can be opened here."""
+    from fdbench.data import open_data  # torch starts here: only for runs that kept their images
+
+    data = run.info.data
+    try:
+        images = open_data(data.name, data.split, px=None)
+    except FdbenchError:
+        return None
+    if images.fingerprint != data.fingerprint:
+        return None
+    place = {image: i for i, image in enumerate(images.ids)}
+    x = images.fetch([place[image] for image in ids]).x
+    return (255 * x).round().byte().numpy()
 
 
 def results_of(folder: Path) -> list[dict[str, Any]]:

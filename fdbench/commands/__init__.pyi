@@ -3,6 +3,7 @@ from .classify import classify
 from .cli import COMMANDS, main
 from .doctor import doctor
 from .eval_ import eval_
+from .figures import figures
 from .import_ import import_
 from .list import list_group
 from .report import report
@@ -11,6 +12,7 @@ from .submission import submission
 from .train import train
 from .train_attacker import train_attacker
 from .verify import verify
+from .view import view
 
 __all__ = [
     "COMMANDS",
@@ -18,6 +20,7 @@ __all__ = [
     "classify",
     "doctor",
     "eval_",
+    "figures",
     "import_",
     "list_group",
     "main",
@@ -27,4 +30,5 @@ __all__ = [
     "train",
     "train_attacker",
     "verify",
+    "view",
 ]

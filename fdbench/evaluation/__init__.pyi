@@ -4,6 +4,7 @@ from .claim import CLAIM_BATCH, check_claim
 from .classify import Classification, Classified, classify_folder, side
 from .doctor import CHECKS, examine, gradients_per_image
 from .evaluation import Evaluation, check_fit, run_info
+from .features import MapPair, distances, in_order, map_pairs, places_of, signs
 from .loop import evaluate, evaluate_together
 from .observation import Watched
 from .patient import Patient
@@ -16,6 +17,7 @@ __all__ = [
     "Classification",
     "Classified",
     "Evaluation",
+    "MapPair",
     "Patient",
     "Step",
     "Watched",
@@ -24,15 +26,20 @@ __all__ = [
     "check_claim",
     "check_fit",
     "classify_folder",
+    "distances",
     "evaluate",
     "evaluate_together",
     "examine",
     "find_run",
     "gradients_per_image",
+    "in_order",
+    "map_pairs",
+    "places_of",
     "read_run",
     "run_info",
     "seconds_per_gradient",
     "side",
+    "signs",
     "step_of",
     "worst_of",
 ]

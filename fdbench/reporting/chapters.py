@@ -200,4 +200,4 @@ def build(
     chapters += [] if curves.empty else [curves_chapter(white, curves)]
     chapters.append(headline_chapter(runs, doctor))
     warnings = (*suspicions.warnings(runs), *notes)
-    return Report(results, tuple(chapters), warnings, doctor)
+    return Report(results, tuple(chapters), warnings, doctor, tuple(runs))

@@ -5,16 +5,16 @@ in the chapters' tables. Names and messages may come from other people's files: 
 printable line each. Free of torch, and of any format.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pandas import DataFrame
 
 from fdbench.printable import one_line
 from fdbench.reporting.setting import Setting
-from fdbench.store import Findings
+from fdbench.store import Findings, Run
 
 Kind = Literal["whitebox", "blackbox", "authors", "comparison", "headline"]  # of a part
 
@@ -127,12 +127,18 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Report:
-    """All chapters that have runs, and what concerns all of them."""
+    """All chapters that have runs, and what concerns all of them.
+
+    `runs` are what it is about, for formats that show single images; `clean_images` finds a run's
+    clean images (page/pictures.py), where the caller can open data.
+    """
 
     results: Path  # where its files go
     chapters: tuple[Chapter, ...]
     warnings: tuple[str, ...]
     doctor: tuple[Findings, ...]
+    runs: tuple[Run, ...] = ()
+    clean_images: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "warnings", tuple(map(one_line, self.warnings)))

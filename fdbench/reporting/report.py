@@ -6,6 +6,7 @@ not is removed, so that all files are about the same runs.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from fdbench.errors import FdbenchError, unknown
 from fdbench.files import is_entry, parse_json, write_atomically
 from fdbench.reporting.chapters import build
 from fdbench.reporting.document import Report
+from fdbench.reporting.page.pictures import Clean
 from fdbench.reporting.render.csv_tables import csv_table
 from fdbench.reporting.render.formats import RENDERERS, Renderer
 from fdbench.reporting.render.markdown import markdown_chapter
@@ -41,13 +43,18 @@ def _files(report: Report) -> dict[str, str | bytes]:
 def _replace(workspace: Workspace, files: dict[str, str | bytes]) -> None:
     """Writes the files, and removes those of the last report that this one does not have."""
     known = workspace.table(_LIST)
-    before = _listed(known)
+    before = files_of_report(workspace)
     for name, content in files.items():
         write_atomically(workspace.table(name), content)
     for name in before:
-        if name not in files and all(map(is_entry, name.split("/"))):  # no report writes elsewhere
+        if name not in files:
             workspace.table(name).unlink(missing_ok=True)
     write_atomically(known, json.dumps(sorted(files), indent=2) + "\n")
+
+
+def files_of_report(workspace: Workspace) -> list[str]:
+    """What the last report wrote: names of files below the results folder, and nowhere else."""
+    return [name for name in _listed(workspace.table(_LIST)) if all(map(is_entry, name.split("/")))]
 
 
 def _listed(path: Path) -> list[str]:
@@ -67,11 +74,17 @@ def _publish(renderer: Renderer, report: Report) -> None:
     click.echo(text, nl=False, color=True)  # colours, if any, come from the renderer
 
 
-def write_report(results: Path, fmt: str | None = "table", wanted: Selection = ALL) -> Report:
+def write_report(
+    results: Path,
+    fmt: str | None = "table",
+    wanted: Selection = ALL,
+    clean_images: Clean | None = None,
+) -> Report:
     """Writes the tables and the figures of the selected runs under `results`, and prints them.
 
-    All files are written whatever is printed: `fmt`, or nothing if it is None. Raises FdbenchError
-    if there is no run, or if `results` can't be written; BadValue for a selection without runs.
+    All files are written whatever is printed: `fmt`, or nothing if it is None;
+    `clean_images` finds those beside the adversarial ones that runs kept. Raises FdbenchError if
+    there is no run, or if `results` can't be written; BadValue for a selection without runs.
     """
     if fmt is not None and fmt not in RENDERERS:
         raise unknown("format", fmt, RENDERERS)
@@ -87,7 +100,7 @@ def write_report(results: Path, fmt: str | None = "table", wanted: Selection = A
         raise FdbenchError(
             f"no finished run has all that was asked for. {'; '.join(notes)}".strip()
         )
-    report = build(results, chosen, notes, wanted.baseline)
+    report = replace(build(results, chosen, notes, wanted.baseline), clean_images=clean_images)
     files = _files(report)
     _replace(Workspace(results), files)
     if fmt is not None:

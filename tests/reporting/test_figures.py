@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from madeup import decaying, info, row, store
 from pandas import DataFrame
 
-from fdbench.reporting.figures.accuracy_against_iterations import Network, Places, curves_of, render
+from fdbench.reporting.figures.accuracy_against_iterations import (
+    MANY,
+    Network,
+    Places,
+    curves_of,
+    panels,
+    render,
+)
 from fdbench.reporting.figures.panels import limits, spread
 from fdbench.reporting.setting import WHITE_BOX, by_setting
 from fdbench.reporting.whitebox import whitebox
@@ -40,12 +47,30 @@ def test_every_network_is_named_and_no_date_is_written(tmp_path: Path) -> None:
     assert "<dc:date>" not in svg
 
 
-def test_curves_of_one_network_are_labelled_by_what_differs(tmp_path: Path) -> None:
+def test_a_curve_is_labelled_by_its_network_and_by_what_is_unusual(tmp_path: Path) -> None:
     decaying(tmp_path, "r20", ROBUST)
-    decaying(tmp_path, "r20", ROBUST, loss="margin")
-    svg = render(lines(tmp_path))["svg"].decode()
-    assert "<!-- r20, loss ce -->" in svg
-    assert "<!-- r20, loss margin -->" in svg
+    decaying(tmp_path, "r20-mean", ROBUST)
+    decaying(tmp_path, "r20", ROBUST, loss="margin", stop_early=True, restarts=10)
+    (curves,) = panels(lines(tmp_path)).values()
+    labels = sorted(curve.label for curve in curves)
+    assert labels == ["r20", "r20, any iterate, margin loss, 10 restarts", "r20-mean"]
+
+
+def test_twenty_networks_differ_in_colour_and_marker_or_in_dash(tmp_path: Path) -> None:
+    for number in range(20):
+        decaying(tmp_path, f"net-{number:02}", ROBUST)
+    (curves,) = panels(lines(tmp_path)).values()
+    assert len({(curve.colour, curve.dash) for curve in curves}) == 20
+    assert len({(curve.marker, curve.dash) for curve in curves}) == 20, "in grey too"
+
+
+def test_of_too_many_curves_each_network_keeps_its_lowest(tmp_path: Path) -> None:
+    for restarts in range(1, MANY + 1):
+        decaying(tmp_path, "r20", {0: 90, 10: 60, 100: 50 - restarts}, restarts=restarts)
+    decaying(tmp_path, "r20-mean", ROBUST)
+    (curves,) = panels(lines(tmp_path)).values()
+    assert [curve.label.split(",")[0] for curve in curves] == ["r20", "r20-mean"]
+    assert curves[0].points["robust"].iloc[-1] == 50 - MANY
 
 
 def test_a_network_has_one_colour_and_its_attacks_have_dashes(tmp_path: Path) -> None:
@@ -54,10 +79,15 @@ def test_a_network_has_one_colour_and_its_attacks_have_dashes(tmp_path: Path) ->
     decaying(tmp_path, "r20-mean", ROBUST)
     decaying(tmp_path, "r20-mean", ROBUST, loss="margin")
     taken: dict[Network, int] = {}
-    panels = [curves_of(part, taken) for _, part in lines(tmp_path).groupby("eps")]
-    colours = {(line.label.split(",")[0], line.colour) for panel in panels for line in panel}
+    drawn = [curves_of(part, taken) for _, part in lines(tmp_path).groupby("eps")]
+    colours = {(line.label.split(",")[0], line.colour) for panel in drawn for line in panel}
     assert len(colours) == 2
-    assert sorted(len({line.dash for line in panel}) for panel in panels) == [1, 2]
+    assert sorted(len({line.dash for line in panel}) for panel in drawn) == [1, 2]
+
+
+def test_a_name_of_300_characters_leaves_room_for_the_axes(tmp_path: Path) -> None:
+    decaying(tmp_path, "n" * 300, ROBUST)
+    assert set(render(lines(tmp_path))) == {"png", "svg"}
 
 
 def test_one_budget_is_drawn_too(tmp_path: Path) -> None:

@@ -70,8 +70,9 @@ def test_files_have_no_tags_links_or_lines_from_names(results: Path) -> None:
     assert "\\<script>" in outside_code
     assert not re.search(r"(?<!\\)<script", outside_code)
     assert not re.search(r"\](?<!\\)\((?:javascript|http)", outside_code)
-    assert "<script>" not in page
-    assert "&lt;script&gt;" in page
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+    assert "\\u003cscript>alert" in page, "in the data of the page's script"
     assert "\nError: forged" not in markdown
     assert (results / "whitebox.png").stat().st_size > 0
 

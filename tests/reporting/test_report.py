@@ -157,10 +157,9 @@ def test_page_is_self_contained_and_escapes_names(
     decaying(tmp_path, "<b>$x</b>", ROBUST)
     assert printed(tmp_path, capsys, "html").strip() == str(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert "<svg" in page
-    assert "<b>" not in page
+    assert "<b>$x" not in page
     assert "<img" not in page
-    assert "<link" not in page
+    assert page.count("<link") == page.count('<link rel=icon href="data:,">') == 1
     assert "&lt;b&gt;$x&lt;/b&gt;" in page
 
 
@@ -231,7 +230,7 @@ def test_every_format_has_both_chapters(
     text = printed(both, capsys, fmt)
     if fmt == "html":
         text = (both / "report.html").read_text()
-        assert text.count("<svg") == 2
+        assert text.count("<figure class=chart") >= 2
     assert "all-or-nothing" in text
     assert "any_iterate" in text or "any iterate" in text
 

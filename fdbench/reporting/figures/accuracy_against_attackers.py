@@ -24,7 +24,7 @@ from fdbench.reporting.figures.panels import (
     label_curves,
     limits,
 )
-from fdbench.reporting.setting import BLACK_BOX, by_setting
+from fdbench.reporting.setting import BLACK_BOX, Setting, by_setting
 
 _MARKED = 16  # up to this many attackers, each point has a marker and each tick a number
 _SCORES = ("strongest_low", "strongest_high", "mean_low", "mean_high", "published")
@@ -40,7 +40,8 @@ def _curves_of(points: DataFrame, scores: DataFrame) -> list[Curve]:
             name if names.count(name) == 1 else f"{name}, {weights}",
             rows.sort_values("attackers").assign(published=float(published[f"{name}{weights}"])),
             COLOURS[place % len(COLOURS)],
-            MARKERS[place // len(COLOURS) % len(MARKERS)],
+            MARKERS[place % len(MARKERS)],
+            DASHES[place // len(COLOURS) % len(DASHES)],
         )
         for place, (name, ((_, weights), rows)) in enumerate(zip(names, groups, strict=True))
     ]
@@ -85,21 +86,26 @@ def _panel(axes: Axes, curves: list[Curve], height: float, ends: Limits) -> None
     label_curves(axes, labels, height)
 
 
+def panels(curve: DataFrame, scores: DataFrame) -> dict[Setting, list[Curve]]:
+    """The curves of each set that has two attackers; of all images."""
+    drawn = curve[(curve["denominator"] == DENOMINATORS[0]) & (curve["n"] > 0)]
+    drawn = drawn[drawn.groupby(list(BLACK_BOX))["attackers"].transform("max") > 1]
+    of_all = scores[scores["denominator"] == DENOMINATORS[0]]
+    scores_in = dict(by_setting(of_all, BLACK_BOX))
+    return {
+        setting: _curves_of(lines, scores_in[setting])
+        for setting, lines in by_setting(drawn, BLACK_BOX)
+    }
+
+
 def render(curve: DataFrame, scores: DataFrame) -> dict[str, bytes]:
     """The figure as "png" and "svg"; empty if no set has two attackers.
 
     `curve` and `scores` are tables of all_or_nothing.py. One panel per set, one colour per
     network, its 95 % interval as a band; the same tables give the same bytes.
     """
-    drawn = curve[(curve["denominator"] == DENOMINATORS[0]) & (curve["n"] > 0)]
-    drawn = drawn[drawn.groupby(list(BLACK_BOX))["attackers"].transform("max") > 1]
-    if drawn.empty:
+    drawn = panels(curve, scores)
+    if not drawn:
         return {}
-    of_all = scores[scores["denominator"] == DENOMINATORS[0]]
-    scores_in = dict(by_setting(of_all, BLACK_BOX))
-    panels = {
-        setting: _curves_of(lines, scores_in[setting])
-        for setting, lines in by_setting(drawn, BLACK_BOX)
-    }
-    ends = limits(_scores(chain.from_iterable(panels.values())))
-    return draw(panels, partial(_panel, ends=ends), HEIGHT)
+    ends = limits(_scores(chain.from_iterable(drawn.values())))
+    return draw(drawn, partial(_panel, ends=ends), HEIGHT)

@@ -33,12 +33,22 @@ from fdbench.reporting.figures.panels import (
     label_curves,
     limits,
 )
-from fdbench.reporting.setting import WHITE_BOX, by_setting
+from fdbench.reporting.setting import WHITE_BOX, Setting, by_setting
 
 _CONDITIONS = ("attack", "loss", "restarts", "alpha_rule", "precision", "seed", "planned")
 _SERIES = ("model", "weights", *_CONDITIONS)
 _SCORES = ("robust_low", "robust_high", "clean_low", "clean_high", "published", "published_clean")
 _SHORT: Style = {"ls": (0, (1, 4)), "lw": 0.7, "alpha": 0.7}  # leader line of a shorter curve
+MANY = 24  # curves of a panel; of more, only the lowest of each network
+_SAID = {  # how a label names a condition
+    "attack": "{}",
+    "loss": "{} loss",
+    "restarts": "{} restarts",
+    "alpha_rule": "{} steps",
+    "precision": "{}",
+    "seed": "seed {}",
+    "planned": "{} images",
+}
 Network = tuple[str, str]  # its name and weights
 
 
@@ -79,47 +89,69 @@ def _in_lines(name: str) -> str:
     return name.replace(" (", "\n(").replace(", ", ",\n")
 
 
+def _network(curve: Curve) -> Network:
+    """The name and weights of its network."""
+    last = curve.points.iloc[-1]
+    return str(last["model"]), str(last["weights"])
+
+
 def _iterated(curve: Curve) -> bool:
     return not math.isnan(curve.points.iloc[-1]["iters"])
 
 
-def _labels(series: DataFrame) -> list[tuple[Any, str]]:
-    """The model's name, followed by the conditions that differ between the lines of a panel.
+def _condition(name: str, value: object, usual: object) -> str:
+    """What a label says of one condition; of an attack's name what it adds to the usual one."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return _SAID[name].format(text.removeprefix(f"{usual} "))
 
-    Each with the index of its line in `series`.
+
+def _labels(series: DataFrame) -> list[tuple[Any, str]]:
+    """The model's name, followed by the conditions in which a line is not as most of a panel are.
+
+    Each with the index of its line in `series`. Lines of one network differ in some condition, and
+    one of two that differ is unusual: no two have one label.
     """
-    differing = [name for name in _CONDITIONS if series[name].nunique() > 1]
+    usual = {name: series[name].mode(dropna=False).iloc[0] for name in _CONDITIONS}
     shared = series[["model", "weights"]].drop_duplicates()["model"].duplicated(keep=False)
     repeated = set(series["model"][shared[shared].index])
     labels = []
-    for i, line in series.iterrows():
+    for i, line in zip(series.index, series.to_dict("records"), strict=True):
+        odd = [
+            name for name in _CONDITIONS if line[name] != usual[name] and not missing(line[name])
+        ]
         parts = [str(line["model"])]
         parts += [str(line["weights"])] if line["model"] in repeated else []
-        shown = [name for name in differing if not missing(line[name])]
-        parts += [f"{name.split('_')[0]} {line[name]}" for name in shown]
-        labels.append((i, ", ".join(parts)))
+        labels.append((i, ", ".join(parts + [_condition(n, line[n], usual[n]) for n in odd])))
     return labels
 
 
 def curves_of(lines: DataFrame, taken: dict[Network, int]) -> list[Curve]:
     """The curves of a panel. A network has one colour in all panels, and one dash style per attack.
 
-    `taken` is each network's place among the colours; new networks are added to it.
+    `taken` is each network's place among the colours; new networks are added to it. Of more curves
+    than can be told apart, only the lowest of each network.
     """
-    groups = lines.groupby(list(_SERIES), dropna=False, sort=False)
+    groups = [
+        (key, points) for key, points in lines.groupby(list(_SERIES), dropna=False, sort=False)
+    ]
     series = DataFrame([key for key, _ in groups], columns=list(_SERIES))
     series["iterated"] = [not points["iters"].isna().any() for _, points in groups]
+    if len(groups) > MANY:
+        robust = [points.sort_values("iters")["robust"].iloc[-1] for _, points in groups]
+        lowest = series.assign(robust=robust).sort_values("robust", kind="stable")
+        kept = lowest.drop_duplicates(["model", "weights", "iterated"]).index.sort_values()
+        series, groups = series.loc[kept].reset_index(drop=True), [groups[i] for i in kept]
     labels = {i: text for _, kind in series.groupby("iterated") for i, text in _labels(kind)}
     curves, drawn = [], Counter[Network]()
     for i, (key, points) in enumerate(groups):
         network = str(key[0]), str(key[1])
         place = taken.setdefault(network, len(taken))
-        turn = (place // len(COLOURS) + drawn[network]) % len(DASHES)
+        dash = DASHES[(place // len(COLOURS) + drawn[network]) % len(DASHES)]
         drawn[network] += 1
-        colour = COLOURS[place % len(COLOURS)]
+        turn = place % len(COLOURS)
         points = points.sort_values("iters").drop_duplicates("iters", keep="last")
         warned = " (see warnings)" if points["warnings"].any() else ""
-        curves.append(Curve(labels[i] + warned, points, colour, MARKERS[turn], DASHES[turn]))
+        curves.append(Curve(labels[i] + warned, points, COLOURS[turn], MARKERS[turn], dash))
     return curves
 
 
@@ -186,10 +218,11 @@ def _label(axes: Axes, curves: Sequence[Curve], places: Places, height: float) -
 
 def _panel(axes: Axes, curves: list[Curve], height: float, ends: Limits) -> None:
     places = Places.of(curves)
-    measured = {curve.colour for curve in curves if _iterated(curve)}
+    shown: set[Network] = set()  # networks whose clean accuracy is drawn
     for i, curve in enumerate(curves):
         aside = places.slot ** (0.8 * ((2 * i + 1) / len(curves) - 1))
-        if _iterated(curve) or curve.colour not in measured:
+        if _network(curve) not in shown:
+            shown.add(_network(curve))
             _bar(axes, places.clean * aside, curve, "clean", "published_clean")
         if _iterated(curve) and len(places.budgets) > 1:
             _curve(axes, curve, len(curves))
@@ -203,17 +236,22 @@ def _panel(axes: Axes, curves: list[Curve], height: float, ends: Limits) -> None
     _label(axes, curves, places, height)
 
 
+def panels(table: DataFrame) -> dict[Setting, list[Curve]]:
+    """The curves of each data set and threat that has rows; a network has one colour in all."""
+    drawn = table[table["robust"].notna()].astype({"iters": float})
+    drawn = drawn[~(drawn["iters"] < 1)]  # a logarithmic axis; no attack has a budget of 0
+    taken: dict[Network, int] = {}
+    return {setting: curves_of(lines, taken) for setting, lines in by_setting(drawn, WHITE_BOX)}
+
+
 def render(table: DataFrame) -> dict[str, bytes]:
     """The figure as "png" and "svg"; empty if no line has rows.
 
     One panel per data set and threat, one curve per network with its 95 % interval as a band; the
     same table gives the same bytes.
     """
-    drawn = table[table["robust"].notna()].astype({"iters": float})
-    drawn = drawn[~(drawn["iters"] < 1)]  # a logarithmic axis; no attack has a budget of 0
-    if drawn.empty:
+    drawn = panels(table)
+    if not drawn:
         return {}
-    taken: dict[Network, int] = {}
-    panels = {setting: curves_of(lines, taken) for setting, lines in by_setting(drawn, WHITE_BOX)}
-    ends = limits(_scores(chain.from_iterable(panels.values())))
-    return draw(panels, partial(_panel, ends=ends), height_for(panels.values()))
+    ends = limits(_scores(chain.from_iterable(drawn.values())))
+    return draw(drawn, partial(_panel, ends=ends), height_for(drawn.values()))

@@ -3,7 +3,7 @@
 Free of torch; matplotlib is imported only when something is drawn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,22 +124,30 @@ def _png(one: Victim, shown: Examples) -> bytes:
     return as_bytes(pictures(shown, spec.eps, title=title), "png", _DPI)
 
 
-def render(victims: Sequence[Victim], results: Path) -> dict[str, bytes]:
-    """`blackbox-examples.png` (with several sets, one each) of the sets that are on this disk.
+def shown_victims(
+    victims: Sequence[Victim], results: Path, say: Callable[[str], None] = warn
+) -> Iterator[tuple[str, Victim, Examples]]:
+    """Each set that is on this disk, the network to show on it, and its images.
 
-    Each shows the network that is right on most images under all attackers.
+    That network is right on most images under all attackers. `say` is told of unreadable sets.
     """
     of_set: dict[str, Victim] = {}
     for one in sorted((one for one in victims if len(one.places)), key=_all_or_nothing):
         of_set[Setting.of(one.run).set] = one
-    files = {}
     for name, one in sorted(of_set.items()):
         try:
             shown = examples(one, Workspace(results).adversarial_set(name))
         except FdbenchError as reason:
-            warn(f"no picture of the set {name}: {reason.message}")
+            say(f"no picture of the set {name}: {reason.message}")
             continue
         if shown:
-            ending = f"-{name}" if len(of_set) > 1 else ""
-            files[f"blackbox-examples{ending}.png"] = _png(one, shown)
-    return files
+            yield name, one, shown
+
+
+def render(victims: Sequence[Victim], results: Path) -> dict[str, bytes]:
+    """`blackbox-examples.png` (with several sets, one each) of the sets that are on this disk."""
+    several = len({Setting.of(one.run).set for one in victims if len(one.places)}) > 1
+    return {
+        f"blackbox-examples{f'-{name}' if several else ''}.png": _png(one, shown)
+        for name, one, shown in shown_victims(victims, results)
+    }

@@ -30,10 +30,10 @@ Dash = str | tuple[int, tuple[int | float, ...]]
 # Okabe and Ito 2008, "Color universal design", without its yellow, too pale for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 DASHES: tuple[Dash, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)))
-MARKERS = ("o", "s", "^")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one a colour: a figure is read in grey too
 FAINT = "#B8B8B8"
 _INK, _GRID, _EDGE = "#222222", "#E6E6E6", "#888888"
-_STYLE: Any = {  # mypy would have each key as a literal
+STYLE: Any = {  # mypy would have each key as a literal
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 10,
     "text.parse_math": False,  # a name may have dollars
@@ -54,6 +54,7 @@ _BESIDE = 1.05  # where labels begin, in widths of the axes
 _LABEL = 0.19  # inches from one label to the next
 _MARGIN = 3  # points of accuracy left free above and below
 _ACROSS = 4  # panels beside each other, at most
+_LONGEST = 48  # characters of a label
 _TITLE = 62  # characters of a title's line: as wide as a panel
 _FEW = 5  # from this many lines on, bands are paler, since they overlap
 _DPI = 160
@@ -127,6 +128,13 @@ def frame(axes: Axes, ends: Limits, label: str) -> None:
     axes.set_ylabel(label)
 
 
+def shortened(text: str) -> str:
+    """A label that leaves room for the axes: of a longer one its beginning and its end."""
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST * 2 // 3]}\N{HORIZONTAL ELLIPSIS}{text[-(_LONGEST // 3) :]}"
+
+
 def label_curves(axes: Axes, labels: Sequence[Label], height: float) -> None:
     """Draws labels at the right, outside axes of `height` inches, each with its leader line.
 
@@ -138,7 +146,8 @@ def label_curves(axes: Axes, labels: Sequence[Label], height: float) -> None:
     places = spread([label.at[1] for label in labels], (high - low) * _LABEL / height)
     begin = axes.transData.inverted().transform(axes.transAxes.transform((_BESIDE - 0.01, 0)))[0]
     for label, place in zip(labels, places, strict=True):
-        axes.text(_BESIDE, place, label.text, va="center", transform=axes.get_yaxis_transform())
+        text = shortened(label.text)
+        axes.text(_BESIDE, place, text, va="center", transform=axes.get_yaxis_transform())
     styles: list[Style] = [{"ls": "-", "lw": 0.9, "alpha": 1.0, **label.line} for label in labels]
     lines = LineCollection(
         [[(begin, place), label.at] for label, place in zip(labels, places, strict=True)],
@@ -170,7 +179,7 @@ def draw(
 
     across = min(_ACROSS, math.ceil(math.sqrt(len(panels))))
     down = math.ceil(len(panels) / across)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         size = (_WIDTH * across, (height + _AROUND) * down)
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)

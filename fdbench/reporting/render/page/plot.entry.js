@@ -1,0 +1,1 @@
+export {areaY, barX, dot, line, plot, pointer, ruleX, ruleY, text, tip} from "@observablehq/plot";
