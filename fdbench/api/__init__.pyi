@@ -3,6 +3,7 @@ from .attacks import attack, autoattack, foolbox, pgd, run_attack, transfer
 from .black_box import OpenedSet, judge, make_set, use_set
 from .checkpoints import classify, import_release, read_release, release_facts, weights_behind
 from .claims import verify_images
+from .comparison import Decision, attack_settings, compare_runs, compare_until_decided
 from .evaluation import attack_models, evaluate
 from .examination import doctor, doctor_models, run_folder, verify
 from .names import (
@@ -33,6 +34,7 @@ __all__ = [
     "AttackRequest",
     "Compute",
     "DataRequest",
+    "Decision",
     "DoctorRequest",
     "OpenedSet",
     "RunRequest",
@@ -41,10 +43,13 @@ __all__ = [
     "attack",
     "attack_models",
     "attack_parameters",
+    "attack_settings",
     "attack_summaries",
     "autoattack",
     "choices",
     "classify",
+    "compare_runs",
+    "compare_until_decided",
     "data_kinds",
     "doctor",
     "doctor_models",

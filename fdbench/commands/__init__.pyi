@@ -1,6 +1,7 @@
 from .attack import attack
 from .classify import classify
 from .cli import COMMANDS, main
+from .compare import compare
 from .doctor import doctor
 from .eval_ import eval_
 from .import_ import import_
@@ -16,6 +17,7 @@ __all__ = [
     "COMMANDS",
     "attack",
     "classify",
+    "compare",
     "doctor",
     "eval_",
     "import_",

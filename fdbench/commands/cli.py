@@ -19,6 +19,7 @@ COMMANDS: dict[str, Callable[[], click.Command]] = {  # imported when named or l
     "verify": lambda: commands.verify,
     "doctor": lambda: commands.doctor,
     "report": lambda: commands.report,
+    "compare": lambda: commands.compare,
     "runs": lambda: commands.runs,
     "import": lambda: commands.import_,
     "submission": lambda: commands.submission,

@@ -8,6 +8,7 @@ from .loop import evaluate
 from .observation import Watched
 from .patient import Patient
 from .readings import worst_of
+from .until_decided import until_decided
 
 __all__ = [
     "CHECKS",
@@ -33,5 +34,6 @@ __all__ = [
     "seconds_per_gradient",
     "side",
     "step_of",
+    "until_decided",
     "worst_of",
 ]

@@ -1,14 +1,18 @@
 from .document import Report
+from .pair import compared
 from .render.formats import RENDERERS
 from .report import write_report
-from .results import result_records
+from .results import answers, result_records
 from .sanity import implausible
-from .selection import Selection
+from .selection import ALL, Selection
 
 __all__ = [
+    "ALL",
     "RENDERERS",
     "Report",
     "Selection",
+    "answers",
+    "compared",
     "implausible",
     "result_records",
     "write_report",

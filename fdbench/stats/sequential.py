@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import betaln
 
-from fdbench.stats.intervals import Interval
+from fdbench.stats.intervals import Interval, wilson
 
 ALPHA = 0.05
 # Beta(10, 10): a coin between 0.3 and 0.7. Of 2 to 80, it and 20 stop earliest over 1000 simulated
@@ -52,8 +52,8 @@ def evidence(first: Counts | int, second: Counts | int) -> Reals:
 class Evidence:
     """What `n` images say: `verdict` names the more accurate network.
 
-    `interval` is the difference's, in shares; it holds at every stopping time, given the rate at
-    which the two disagree.
+    `interval` is the difference's, in shares: what E does not rule out, which holds wherever one
+    stops, times the Wilson interval of the rate at which the two disagree.
     """
 
     n: int
@@ -93,12 +93,12 @@ def gathered(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> E
 
 
 def _interval(first: int, second: int, n: int) -> Interval:
-    """The coins against which E is below 1 / alpha, times the rate of disagreement."""
+    """The coins against which E is below 1 / alpha, times the rates of disagreement."""
     if not n:
         return Interval(-1.0, 1.0)
-    low, high = _coin(first, second), 1 - _coin(second, first)
-    rate = (first + second) / n
-    return Interval(rate * (2 * low - 1), rate * (2 * high - 1))
+    low, high = 2 * _coin(first, second) - 1, 1 - 2 * _coin(second, first)
+    rates = wilson(first + second, n)
+    return Interval(min(low * rate for rate in rates), max(high * rate for rate in rates))
 
 
 def _coin(first: int, second: int) -> float:

@@ -177,8 +177,11 @@ def test_only_some_of_many_comparisons_are_printed_and_all_are_kept(
     for model in ("r20", "r20-mean", "r20-null", "r20-median", "r20-nonlocal-dot"):
         decaying(tmp_path, model, {0: 90, 1: 80, 10: 60, 100: 40})
     text = printed(tmp_path, capsys)
-    assert "Only those with r20; all 30 are in paired.csv" in " ".join(text.split())
-    assert len(pd.read_csv(tmp_path / "paired.csv")) == 30
+    assert "4 of 30 comparisons; the others are in paired.csv" in " ".join(text.split())
+    read = pd.read_csv(tmp_path / "paired.csv")
+    assert len(read) == 30
+    assert set(read[read["shown"]]["iters"]) == {100}, "each attack at its largest budget"
+    assert read["p_holm"].notna().sum() == 10, "corrected for every two: the best is one of them"
 
 
 @pytest.mark.parametrize("fmt", RENDERERS)

@@ -9,7 +9,7 @@ import pytest
 from madeup import decaying, examined, info, other_weights, row, store
 
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.reporting import scoring
+from fdbench.reporting import comparing
 from fdbench.reporting.figures.accuracy_against_iterations import curves_of
 from fdbench.reporting.headline import headline
 from fdbench.reporting.report import write_report
@@ -212,11 +212,12 @@ def test_a_baseline_is_what_the_others_are_compared_with(tmp_path: Path) -> None
         pairs_of(tmp_path, baseline="d")
 
 
-def test_many_networks_are_compared_with_the_first_only(
+def test_many_networks_are_compared_with_the_best_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "MANY", 3)
-    for model in ("a", "b", "c", "d"):
+    monkeypatch.setattr(comparing, "MANY", 3)
+    for model in ("a", "b", "d"):
         decaying(tmp_path, model, ROBUST)
-    assert pairs_of(tmp_path) == [("b", "a"), ("c", "a"), ("d", "a")]
-    assert "only those with the first" in (tmp_path / "whitebox.md").read_text()
+    decaying(tmp_path, "c", {**ROBUST, 100: ROBUST[100] + 1})
+    assert pairs_of(tmp_path) == [("a", "c"), ("b", "c"), ("d", "c")]
+    assert "compares with its best network" in (tmp_path / "whitebox.md").read_text()

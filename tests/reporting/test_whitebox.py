@@ -8,9 +8,9 @@ import pytest
 from madeup import decaying, info, other_weights, row, store
 from pandas import DataFrame
 
+from fdbench.reporting.comparing import PAIRED, comparisons
 from fdbench.reporting.headline import headline
 from fdbench.reporting.sanity import implausible
-from fdbench.reporting.scoring import PAIRED, comparisons
 from fdbench.reporting.suspicions import warnings
 from fdbench.reporting.whitebox import WHITEBOX, whitebox
 from fdbench.stats import wilson

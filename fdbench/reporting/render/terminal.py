@@ -1,7 +1,6 @@
 """Tables for a terminal, shortened to fit; a line below names the file with the full table.
 
-A table that is too wide loses columns or intervals, in the order of SHORTENING; of many comparisons
-only the most informative are shown.
+A table that is too wide loses columns or intervals, in the order of SHORTENING.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from fdbench.reporting.parts import ATTACKERS
 
 Shortened = tuple[Cells, str]  # and a legend, where one is needed
 
-_LONG = 20  # comparisons; of more, only the most informative are shown
+_LONG = 20  # comparisons; of more, only the first are shown
 _NUMBERED = 8  # columns that fit a narrow terminal if numbers replace their headings
 
 
@@ -100,17 +99,13 @@ def fit(cells: Cells, kind: Kind, width: int) -> tuple[Cells, list[str]]:
     return cells, [*below, f"Shortened to {width} columns"] if shortened else below
 
 
-def _most_informative(part: Part) -> tuple[Cells, str]:
-    """Of many comparisons those under all attackers, or with the first network; and a note."""
-    cells = part.cells
-    if part.kind != "comparison" or len(cells.lines) <= _LONG:
-        return cells, ""
-    first = cells["against"][0]
-    together = [attack == ALL for attack in cells["attack"]]
-    few, which = cells.where([name == first for name in cells["against"]]), f"those with {first}"
-    if any(together):
-        few, which = cells.where(together).without(["attack"]), ALL
-    return few, f"Only {which}; all {len(cells.lines)} are in {part.file}."
+def _first(part: Part, whole: str) -> tuple[Cells, str]:
+    """Of many comparisons the first ones; and a note."""
+    count = len(part.cells.lines)
+    if part.kind != "comparison" or count <= _LONG:
+        return part.cells, ""
+    few = part.cells.where([place < _LONG for place in range(count)])
+    return few, f"The first {_LONG} of {count}; all are in {whole}"
 
 
 def _rich(cells: Cells) -> Table:
@@ -132,13 +127,22 @@ def _rich(cells: Cells) -> Table:
 
 def _print_part(part: Part, title: str, whole: str) -> None:
     """Prints a table under its title; the caption has the terminal's width, not the table's."""
-    few, note = _most_informative(part)
+    few, note = _first(part, whole)
     cells, legend = fit(few, part.kind, console.out.width)
     shortened = f"{legend.pop()}; in full: {whole}" if legend else ""
     caption = [text for text in (*legend, *part.caption, note, shortened) if text]
     console.out.print(title, style="bold")
     console.out.print(_rich(cells))
     console.out.print(*caption, "", style="dim", sep="\n")
+
+
+def parts_text(parts: Sequence[Part], reading: str) -> str:
+    """Some tables by themselves, and how to read them."""
+    with console.out.capture() as captured:
+        for part in parts:
+            _print_part(part, part.title, "--json")
+        console.out.print(reading, style="dim")
+    return captured.get()
 
 
 def terminal_text(report: Report) -> str:
