@@ -74,7 +74,7 @@ def paired_verdicts(one: Verdicts, two: Verdicts) -> Paired:
     return paired(*one.beside(two))
 
 
-def _same_conditions(one: RunAtBudget) -> str:
+def same_conditions(one: RunAtBudget) -> str:
     """A digest, equal for two outcomes if and only if they may be compared image by image."""
     info = one.run.info
     data = [info.data.name, info.data.split, info.data.fingerprint]
@@ -95,7 +95,7 @@ def _best(groups: Sequence[Sequence[RunAtBudget]]) -> tuple[bool, str, str]:
 def _groups(runs: Sequence[Run], baseline: str | None) -> Iterator[_Group]:
     alike: dict[str, list[RunAtBudget]] = {}
     for one in (one for run in runs for one in at_budgets(run)):
-        alike.setdefault(_same_conditions(one), []).append(one)
+        alike.setdefault(same_conditions(one), []).append(one)
     settings: dict[Setting, list[list[RunAtBudget]]] = {}
     for group in alike.values():
         kept = fullest(group, lambda one: contestant(one.run), lambda one: one.n)

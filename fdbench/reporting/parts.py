@@ -141,7 +141,7 @@ def _gains(lines: DataFrame) -> list[Column]:
     """By how much the first network of each line is better, and what follows."""
     attacks = zip(lines["attack"], lines["iters"], strict=True)
     ends = zip(lines["difference_low"], lines["difference_high"], strict=True)
-    needed = column("for 1 point", numbers(lines, "needed"))
+    needed = column("needed", numbers(lines, "needed"))
     return [
         column("attack", [attack if missing(i) else f"{attack} {i}" for attack, i in attacks]),
         column("n", [number(n) for n in lines["n"]]),

@@ -1,8 +1,8 @@
 """`fdbench report`: reads the runs, writes the tables and figures, prints the report.
 
-Always written: for each chapter NAME.md and its figure, a CSV for each table, the page, pictures of
-adversarial images, and the competition's own files. What an earlier report wrote and this one has
-not is removed, so that all files are about the same runs.
+Always written: for each chapter NAME.md, NAME.tex and its figure, a CSV for each table, the page,
+pictures of adversarial images, and the competition's own files. What an earlier report wrote and
+this one has not is removed, so that all files are about the same runs.
 """
 
 import json
@@ -17,6 +17,7 @@ from fdbench.reporting.chapters import build
 from fdbench.reporting.document import Report
 from fdbench.reporting.render.csv_tables import csv_table
 from fdbench.reporting.render.formats import RENDERERS, Renderer
+from fdbench.reporting.render.latex import latex_chapter
 from fdbench.reporting.render.markdown import markdown_chapter
 from fdbench.reporting.selection import ALL, Selection, selected
 from fdbench.store import Workspace, read_runs
@@ -29,6 +30,7 @@ def _files(report: Report) -> dict[str, str | bytes]:
     files: dict[str, str | bytes] = {}
     for one in report.chapters:
         files[f"{one.name}.md"] = markdown_chapter(one)
+        files[f"{one.name}.tex"] = latex_chapter(one)
         files |= {f"{one.name}.{ending}": image for ending, image in one.figure.items()}
         files |= {f"{name}.csv": csv_table(table) for name, table in one.tables.items()}
         files |= {**one.pictures, **one.files}

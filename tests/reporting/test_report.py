@@ -21,6 +21,7 @@ from fdbench.reporting.selection import Selection
 from fdbench.store.findings import Check, write_findings
 
 UNFINISHED = Selection(unfinished=True)
+TEXTS = ("csv", "md", "tex")
 ROBUST = {0: 90, 10: 60, 100: 40}
 
 
@@ -58,8 +59,9 @@ def test_unknown_format_is_refused_before_anything_is_written(results: Path) -> 
 def test_files_hold_the_tables_and_the_figure(results: Path) -> None:
     report = write_report(results, "csv")
     names = {path.name for path in results.iterdir()}
-    stem = {f"whitebox.{ending}" for ending in ("csv", "md", "png", "svg")}
-    others = {"paired.csv", "headline.csv", "headline.md", "report.html", "report-files.json"}
+    stem = {f"whitebox.{ending}" for ending in (*TEXTS, "png", "svg")}
+    others = {"paired.csv", "report.html", "report-files.json"}
+    others |= {f"{name}.{ending}" for name in ("headline", "paper") for ending in TEXTS}
     assert names == {*stem, *others, "runs"}
     read = pd.read_csv(results / "whitebox.csv")
     assert read["robust"].to_list() == report.tables["whitebox"]["robust"].to_list()

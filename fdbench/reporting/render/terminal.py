@@ -3,6 +3,7 @@
 A table that is too wide loses columns or intervals, in the order of SHORTENING.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -25,15 +26,40 @@ def _drop(cells: Cells, names: Sequence[str]) -> Shortened:
     return cells.without(names), ""
 
 
+def _bare(text: str) -> str:
+    return text.split(" [")[0].split(" ±")[0]
+
+
 def _plain(cells: Cells, names: Sequence[str]) -> Shortened:
     """Scores without their intervals."""
     columns = tuple(
-        replace(one, texts=tuple(text.split(" [")[0] for text in one.texts))
+        replace(one, texts=tuple(_bare(text) for text in one.texts))
         if one.heading in names
         else one
         for one in cells.columns
     )
     return Cells(columns), ""
+
+
+_INTERVAL = re.compile(r"(\d+\.\d) \[(\d+\.\d), (\d+\.\d)\]")
+
+
+def halved(text: str) -> str:
+    """`54.0 ±3.1`, of `54.0 [50.9, 57.1]`: the longer half of the interval."""
+    match = _INTERVAL.fullmatch(text)
+    if match is None:
+        return text
+    value, low, high = map(float, match.groups())
+    return f"{value:.1f} ±{max(value - low, high - value):.1f}"
+
+
+def _half(cells: Cells, names: Sequence[str]) -> Shortened:
+    """Scores with half of their interval's width."""
+    columns = tuple(
+        replace(one, texts=tuple(map(halved, one.texts))) if one.heading in names else one
+        for one in cells.columns
+    )
+    return Cells(columns), "±: the longer half of the 95 % interval"
 
 
 def _number(cells: Cells, names: Sequence[str]) -> Shortened:
@@ -51,6 +77,9 @@ SHORTENING: dict[Kind, tuple[_Step, ...]] = {
     "whitebox": (
         (("published clean",), _drop),
         (("published success",), _drop),
+        (("any iterate",), _half),
+        (("success",), _half),
+        (("clean",), _half),
         (("any iterate",), _plain),
         (("success",), _plain),
         (("clean",), _plain),
@@ -61,6 +90,9 @@ SHORTENING: dict[Kind, tuple[_Step, ...]] = {
         (("success",), _drop),
     ),
     "blackbox": (
+        (("success",), _half),
+        ((ATTACKERS,), _half),
+        (("clean", SPARE), _half),
         (("success",), _plain),
         ((ATTACKERS,), _plain),
         (("clean", SPARE), _plain),
@@ -70,8 +102,23 @@ SHORTENING: dict[Kind, tuple[_Step, ...]] = {
         (("published",), _drop),
     ),
     "authors": (),
-    "comparison": (),
-    "headline": ((("attack",), _drop), (("clean",), _plain), (("worst case",), _plain)),
+    "comparison": ((("needed",), _drop), (("p",), _drop), (("interval",), _drop)),
+    "recipes": (
+        (("over images",), _drop),
+        (("needed",), _drop),
+        (("deviation",), _drop),
+        (("over trainings",), _drop),
+        (("p",), _drop),
+    ),
+    "paper": ((("95 %",), _drop),),
+    "headline": (
+        (("attack",), _drop),
+        (("clean",), _half),
+        (("best known",), _half),
+        (("clean",), _plain),
+        (("set by",), _drop),
+        (("best known",), _plain),
+    ),
 }
 
 
@@ -86,6 +133,10 @@ def _width(cells: Cells) -> int:
     return sum(widest) + 2 * len(widest)
 
 
+def _halves(cells: Cells) -> bool:
+    return any("±" in text for one in cells.columns for text in one.texts)
+
+
 def fit(cells: Cells, kind: Kind, width: int) -> tuple[Cells, list[str]]:
     """The table in `width` characters, and the lines to print below it if it was shortened."""
     legends: list[str] = []
@@ -95,7 +146,9 @@ def fit(cells: Cells, kind: Kind, width: int) -> tuple[Cells, list[str]]:
         if present and _width(cells) > width:
             cells, legend = shorten(cells, present)
             legends, shortened = [*legends, legend], True
-    below = [text for text in legends if text]
+    below = [
+        text for text in dict.fromkeys(legends) if text and ("±" not in text or _halves(cells))
+    ]
     return cells, [*below, f"Shortened to {width} columns"] if shortened else below
 
 
