@@ -6,6 +6,7 @@ from .claims import verify_images
 from .comparison import Decision, attack_settings, compare_runs, compare_until_decided
 from .evaluation import attack_models, evaluate
 from .examination import doctor, doctor_models, run_folder, verify
+from .exporting import EXPORTS, export
 from .names import (
     attack_parameters,
     attack_summaries,
@@ -29,6 +30,7 @@ from .requests import (
 from .training import train, train_attacker
 
 __all__ = [
+    "EXPORTS",
     "Assessment",
     "AssessmentRequest",
     "AttackRequest",
@@ -54,6 +56,7 @@ __all__ = [
     "doctor",
     "doctor_models",
     "evaluate",
+    "export",
     "foolbox",
     "foolbox_list",
     "foolbox_parameters",

@@ -72,6 +72,7 @@ def report(
     unfinished: bool = False,
     baseline: str | None = None,
     select: Sequence[str] = (),
+    claims: Sequence[str | Path] = (),
 ) -> Report:
     """Writes the tables and figures of runs into `results`.
 
@@ -90,6 +91,7 @@ def report(
             of each table.
         select: only runs that fit "KEY=PATTERN": model, data, attack, norm or eps, as in
             "eps=8/255" or "model=r20*".
+        claims: RobustBench's JSON files, or folders of them, to hold beside what was measured.
 
     Returns:
         The report: `tables` holds its numbers as DataFrames, by the name of their CSV, and
@@ -107,7 +109,7 @@ def report(
     """
     wanted = Selection(
         tuple(map(str, runs)), tuple(models), tuple(data), tuple(attacks), labels or {}, latest,
-        unfinished, baseline, tuple(select),
+        unfinished, baseline, tuple(select), tuple(map(Path, claims)),
     )  # fmt: skip
     return write_report(Path(results), fmt, wanted)
 

@@ -4,6 +4,7 @@ from .cli import COMMANDS, main
 from .compare import compare
 from .doctor import doctor
 from .eval_ import eval_
+from .export import export
 from .import_ import import_
 from .list import list_group
 from .report import report
@@ -20,6 +21,7 @@ __all__ = [
     "compare",
     "doctor",
     "eval_",
+    "export",
     "import_",
     "list_group",
     "main",

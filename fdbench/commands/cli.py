@@ -20,6 +20,7 @@ COMMANDS: dict[str, Callable[[], click.Command]] = {  # imported when named or l
     "doctor": lambda: commands.doctor,
     "report": lambda: commands.report,
     "compare": lambda: commands.compare,
+    "export": lambda: commands.export,
     "runs": lambda: commands.runs,
     "import": lambda: commands.import_,
     "submission": lambda: commands.submission,

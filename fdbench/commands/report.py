@@ -31,6 +31,13 @@ def _labels(pairs: tuple[str, ...]) -> dict[str, str]:
     help="Only runs that fit: model, data, attack, norm or eps, as in eps=8/255 or 'model=r20*'; "
     "of one key any, of several all.",
 )
+@click.option(
+    "--claims",
+    multiple=True,
+    metavar="FILE|DIR",
+    type=click.Path(exists=True, path_type=Path),
+    help="RobustBench's JSON of these models, to hold beside what was measured; may be repeated.",
+)
 @click.option("--label", "pairs", multiple=True, metavar="MODEL=LABEL", help="Rename a model.")
 @click.option("--latest", is_flag=True, help="Of each model, only the weights attacked last.")
 @click.option(

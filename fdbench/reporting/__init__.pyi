@@ -1,7 +1,7 @@
 from .document import Report
 from .pair import compared
 from .render.formats import RENDERERS
-from .report import write_report
+from .report import robustbench_files, write_report
 from .results import answers, result_records
 from .sanity import implausible
 from .selection import ALL, Selection
@@ -15,5 +15,6 @@ __all__ = [
     "compared",
     "implausible",
     "result_records",
+    "robustbench_files",
     "write_report",
 ]

@@ -3,8 +3,9 @@
 Free of torch, and of any format.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pandas import DataFrame
 
@@ -16,6 +17,7 @@ from fdbench.reporting import (
     exhibits,
     headline,
     recipes,
+    robustbench,
     suspicions,
     whitebox,
 )
@@ -193,12 +195,44 @@ def headline_chapter(runs: Sequence[Run], doctor: Sequence[Findings]) -> Chapter
     )
 
 
+def claims_chapter(table: DataFrame) -> Chapter:
+    """RobustBench's numbers beside those of this report."""
+    return Chapter(
+        name="claims",
+        heading="Claims",
+        reading=robustbench.READING,
+        accuracies=tuple(robustbench.claim_parts(table)),
+        comparing="",
+        comparisons=(),
+        runs=Cells(()),
+        warnings=(),
+        tables={"claims": table},
+    )
+
+
+def _further(
+    runs: Sequence[Run], known: Mapping[str, DataFrame], baseline: str | None
+) -> Iterator[Chapter]:
+    """The chapters that need several networks of a kind."""
+    as_in_paper = exhibits.exhibits(runs, known)
+    if not as_in_paper.empty:
+        yield paper_chapter(as_in_paper)
+    several = recipes.recipes(runs, baseline)
+    if not several.empty:
+        yield recipes_chapter(several)
+
+
 def build(
-    results: Path, runs: Sequence[Run], notes: Sequence[str] = (), baseline: str | None = None
+    results: Path,
+    runs: Sequence[Run],
+    notes: Sequence[str] = (),
+    baseline: str | None = None,
+    claimed: Sequence[Mapping[str, Any]] = (),
 ) -> Report:
     """The report on these runs, white box first and the headline last; `notes` are about all.
 
     Reads the doctor's findings and the stored images to show from `results`; writes nothing.
+    `claimed` are RobustBench's entries, to hold beside what was measured.
     """
     doctor = tuple(read_findings(results))
     black = all_or_nothing.of(runs)
@@ -206,10 +240,12 @@ def build(
     chapters = [whitebox_chapter(white, doctor, baseline)] if white else []
     chapters += [blackbox_chapter(black, doctor, results, baseline)] if black else []
     known = {name: table for one in chapters for name, table in one.tables.items()}
-    as_in_paper = exhibits.exhibits(runs, known)
-    chapters += [] if as_in_paper.empty else [paper_chapter(as_in_paper)]
-    several = recipes.recipes(runs, baseline)
-    chapters += [] if several.empty else [recipes_chapter(several)]
-    chapters.append(headline_chapter(runs, doctor))
-    warnings = (*suspicions.warnings(runs), *notes)
+    chapters += _further(runs, known, baseline)
+    last = headline_chapter(runs, doctor)
+    white_table = known.get("whitebox", DataFrame())
+    found = robustbench.claims(claimed, last.tables["headline"], white_table)
+    chapters += [*([] if found.empty else [claims_chapter(found)]), last]
+    unmatched = len({one["file"] for one in claimed} - set(found["file"]))
+    more = [f"{unmatched} RobustBench files are about no network and threat here"]
+    warnings = (*suspicions.warnings(runs), *notes, *(more if unmatched else []))
     return Report(results, tuple(chapters), warnings, doctor)

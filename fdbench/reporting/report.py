@@ -6,6 +6,7 @@ this one has not is removed, so that all files are about the same runs.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -13,13 +14,17 @@ import click
 from fdbench import console
 from fdbench.errors import FdbenchError, unknown
 from fdbench.files import is_entry, parse_json, write_atomically
+from fdbench.reporting.attack_columns import sees_network
 from fdbench.reporting.chapters import build
 from fdbench.reporting.document import Report
+from fdbench.reporting.headline import headline
 from fdbench.reporting.render.csv_tables import csv_table
 from fdbench.reporting.render.formats import RENDERERS, Renderer
 from fdbench.reporting.render.latex import latex_chapter
 from fdbench.reporting.render.markdown import markdown_chapter
+from fdbench.reporting.robustbench import entries, entries_in
 from fdbench.reporting.selection import ALL, Selection, selected
+from fdbench.reporting.whitebox import whitebox
 from fdbench.store import Workspace, read_runs
 
 _LIST = "report-files.json"  # what the last report wrote
@@ -69,6 +74,18 @@ def _publish(renderer: Renderer, report: Report) -> None:
     click.echo(text, nl=False, color=True)  # colours, if any, come from the renderer
 
 
+def robustbench_files(results: Path) -> Iterator[tuple[str, str]]:
+    """The path and the content of a RobustBench file for each network and threat.
+
+    Raises FdbenchError if there is no finished run.
+    """
+    runs, _ = selected(read_runs(results), ALL)
+    if not runs:
+        raise FdbenchError(f"no finished run under {Workspace(results).runs}: nothing to export.")
+    white = [run for run in runs if sees_network(run.info.attack)]
+    yield from entries(headline(runs, ()), whitebox(white))
+
+
 def write_report(results: Path, fmt: str | None = "table", wanted: Selection = ALL) -> Report:
     """Writes the tables and the figures of the selected runs under `results`, and prints them.
 
@@ -89,7 +106,7 @@ def write_report(results: Path, fmt: str | None = "table", wanted: Selection = A
         raise FdbenchError(
             f"no finished run has all that was asked for. {'; '.join(notes)}".strip()
         )
-    report = build(results, chosen, notes, wanted.baseline)
+    report = build(results, chosen, notes, wanted.baseline, entries_in(wanted.claims))
     files = _files(report)
     _replace(Workspace(results), files)
     if fmt is not None:

@@ -27,6 +27,7 @@ class Selection:
     unfinished: bool = False  # also runs that lack images
     baseline: str | None = None  # the model, by its name in the report, to compare others with
     select: tuple[str, ...] = ()  # KEY=PATTERN; see _SELECTS
+    claims: tuple[Path, ...] = ()  # RobustBench's files, or folders of them, to hold beside
 
 
 ALL = Selection()
@@ -129,17 +130,25 @@ def _renamed(run: Run, data: Mapping[str, str], several: set[str]) -> Run:
 def _data_names(infos: Iterable[RunInfo]) -> dict[str, str]:
     """The shortest name of each data set, by fingerprint: `npz:cifar10` for its path.
 
-    Data sets whose short names are equal keep their paths.
+    Data sets whose short names are equal keep their paths, and those of one path that differ show
+    the first digits of their fingerprints: they never share a column.
     """
     names: dict[str, str] = {}
+    split = {}
     for info in infos:
+        split[info.data.fingerprint] = info.data.split
         known = names.get(info.data.fingerprint, info.data.name)
         names[info.data.fingerprint] = min(
             known, info.data.name, key=lambda name: (len(name), name)
         )
     short = {key: _short(name) for key, name in names.items()}
     taken = list(short.values())
-    return {key: short[key] if taken.count(short[key]) == 1 else names[key] for key in names}
+    kept = {key: short[key] if taken.count(short[key]) == 1 else names[key] for key in names}
+    shared = [(kept[key], split[key]) for key in kept]
+    return {
+        key: name if shared.count((name, split[key])) == 1 else f"{name} ({key[:6]})"
+        for key, name in kept.items()
+    }
 
 
 def _short(name: str) -> str:
