@@ -4,8 +4,10 @@ from .attacks import attack, autoattack, foolbox, pgd, run_attack, transfer
 from .black_box import OpenedSet, judge, make_set, use_set
 from .checkpoints import classify, import_release, read_release, release_facts, weights_behind
 from .claims import verify_images
+from .comparison import Decision, attack_settings, compare_runs, compare_until_decided
 from .evaluation import attack_models, evaluate
 from .examination import doctor, doctor_models, run_folder, verify
+from .exporting import EXPORTS, export
 from .features import FeatureRequest, feature_figures
 from .names import (
     attack_parameters,
@@ -31,11 +33,13 @@ from .training import estimate_training, is_first_process, train, train_attacker
 from .viewing import viewer
 
 __all__ = [
+    "EXPORTS",
     "Assessment",
     "AssessmentRequest",
     "AttackRequest",
     "Compute",
     "DataRequest",
+    "Decision",
     "DoctorRequest",
     "FeatureRequest",
     "OpenedSet",
@@ -45,15 +49,19 @@ __all__ = [
     "attack",
     "attack_models",
     "attack_parameters",
+    "attack_settings",
     "attack_summaries",
     "autoattack",
     "choices",
     "classify",
+    "compare_runs",
+    "compare_until_decided",
     "data_kinds",
     "doctor",
     "doctor_models",
     "estimate_training",
     "evaluate",
+    "export",
     "feature_figures",
     "foolbox",
     "foolbox_list",

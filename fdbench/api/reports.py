@@ -75,12 +75,15 @@ def report(
     latest: bool = False,
     unfinished: bool = False,
     baseline: str | None = None,
+    select: Sequence[str] = (),
+    claims: Sequence[str | Path] = (),
 ) -> Report:
     """Writes the tables and figures of runs into `results`.
 
     Args:
         results: the results folder.
-        fmt: also print the report, as "table", "md", "csv", "html" or "json"; None: print nothing.
+        fmt: also print the report, as "table", "md", "csv", "latex", "html" or "json"; None: print
+            nothing.
         runs: names or folders of the runs to report; empty: all.
         models: only runs of these models.
         data: only runs on these data sets.
@@ -88,15 +91,18 @@ def report(
         labels: what the report calls models, by their own names.
         latest: of each model's name, only the weights that were attacked last.
         unfinished: also runs that lack images.
-        baseline: compare each model with this one, by its name in the report; None: every two
-            models, or each with the first if there are more than 20.
+        baseline: compare each model with this one, by its name in the report; None: with the best
+            of each table.
+        select: only runs that fit "KEY=PATTERN": model, data, attack, norm or eps, as in
+            "eps=8/255" or "model=r20*".
+        claims: RobustBench's JSON files, or folders of them, to hold beside what was measured.
 
     Returns:
         The report: `tables` holds its numbers as DataFrames, by the name of their CSV, and
         `chapters` its text.
 
     Raises:
-        BadValue: if no run has such a name, model, data set or attack.
+        BadValue: if no run has such a name, model, data set or attack, or fits `select`.
         FdbenchError: if there is no run, or `results` can't be written.
 
     Example:
@@ -107,7 +113,7 @@ def report(
     """
     wanted = Selection(
         tuple(map(str, runs)), tuple(models), tuple(data), tuple(attacks), labels or {}, latest,
-        unfinished, baseline,
+        unfinished, baseline, tuple(select), tuple(map(Path, claims)),
     )  # fmt: skip
     return write_report(Path(results), fmt, wanted, clean_images)
 

@@ -1,8 +1,10 @@
 from .attack import attack
 from .classify import classify
 from .cli import COMMANDS, main
+from .compare import compare
 from .doctor import doctor
 from .eval_ import eval_
+from .export import export
 from .figures import figures
 from .import_ import import_
 from .list import list_group
@@ -18,8 +20,10 @@ __all__ = [
     "COMMANDS",
     "attack",
     "classify",
+    "compare",
     "doctor",
     "eval_",
+    "export",
     "figures",
     "import_",
     "list_group",

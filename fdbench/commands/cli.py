@@ -21,6 +21,8 @@ COMMANDS: dict[str, Callable[[], click.Command]] = {  # imported when named or l
     "report": lambda: commands.report,
     "figures": lambda: commands.figures,
     "view": lambda: commands.view,
+    "compare": lambda: commands.compare,
+    "export": lambda: commands.export,
     "runs": lambda: commands.runs,
     "import": lambda: commands.import_,
     "submission": lambda: commands.submission,

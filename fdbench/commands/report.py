@@ -24,12 +24,26 @@ def _labels(pairs: tuple[str, ...]) -> dict[str, str]:
 @click.option("--model", "models", multiple=True, help="Only runs of this model; may be repeated.")
 @click.option("--data", multiple=True, help="Only runs on this data set; may be repeated.")
 @click.option("--attack", "attacks", multiple=True, help="Only runs of this attack.")
+@click.option(
+    "--select",
+    multiple=True,
+    metavar="KEY=PATTERN",
+    help="Only runs that fit: model, data, attack, norm or eps, as in eps=8/255 or 'model=r20*'; "
+    "of one key any, of several all.",
+)
+@click.option(
+    "--claims",
+    multiple=True,
+    metavar="FILE|DIR",
+    type=click.Path(exists=True, path_type=Path),
+    help="RobustBench's JSON of these models, to hold beside what was measured; may be repeated.",
+)
 @click.option("--label", "pairs", multiple=True, metavar="MODEL=LABEL", help="Rename a model.")
 @click.option("--latest", is_flag=True, help="Of each model, only the weights attacked last.")
 @click.option(
     "--baseline",
     metavar="MODEL",
-    help="Compare each model with this one [default: every two; of more than 20, with the first].",
+    help="Compare each model with this one [default: with the best of each table].",
 )
 @click.option("--unfinished", is_flag=True, help="Also runs that lack images.")
 @click.option(

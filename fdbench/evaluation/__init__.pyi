@@ -9,6 +9,7 @@ from .loop import evaluate, evaluate_together
 from .observation import Watched
 from .patient import Patient
 from .readings import worst_of
+from .until_decided import until_decided
 
 __all__ = [
     "CHECKS",
@@ -41,5 +42,6 @@ __all__ = [
     "side",
     "signs",
     "step_of",
+    "until_decided",
     "worst_of",
 ]

@@ -16,7 +16,7 @@ import pandas as pd
 from jaxtyping import Bool, Int
 from pandas import DataFrame
 
-from fdbench.reporting import outcomes, scoring, suspicions
+from fdbench.reporting import comparing, outcomes, scoring, suspicions
 from fdbench.reporting.attack_columns import sees_network
 from fdbench.reporting.scoring import Line, Scores, percent, rounded, scored
 from fdbench.reporting.setting import BLACK_BOX, Setting
@@ -32,7 +32,7 @@ _WHO = (*BLACK_BOX, "model", "weights", "denominator", "n", "planned")
 _END = ("published", "difference", "surrogates", "note", "warnings", "run")
 _CURVES = ("strongest", "mean", "weakest")
 CURVE = (*_WHO, "attackers", "added", *scored(_CURVES))
-PAIRED = ("set", "digest", *scoring.PAIRED)
+PAIRED = ("set", "digest", *comparing.PAIRED)
 
 Survival = Bool[np.ndarray, "images attackers"]
 Images = Bool[np.ndarray, " images"]
@@ -235,11 +235,11 @@ def curve(runs: Sequence[Run]) -> DataFrame:
 def paired(runs: Sequence[Run], baseline: str | None = None) -> DataFrame:
     """Two networks on the same set, under each attacker and under all: columns PAIRED.
 
-    Which two: as in scoring.comparisons.
+    Which two: as in comparing.comparisons.
     """
     parts = []
     for setting, ones in groupby(victims(runs), key=lambda one: Setting.of(one.run)):
-        lines = scoring.comparisons([one.run for one in ones], baseline)
+        lines = comparing.comparisons([one.run for one in ones], baseline)
         lines["attack"] = lines["attack"].replace(outcomes.WORST, ALL)
         lines.insert(0, "digest", setting.digest)
         lines.insert(0, "set", setting.set)

@@ -10,7 +10,7 @@ from fdbench.reporting.document import Column
 NONE = "-"  # for a missing number
 _WORDS = (
     *("model", "weights", "against", "reading", "attack", "loss", "precision", "note"),
-    *("run", "started", "environment"),
+    *("run", "started", "environment", "verdict", "set by", "recipe", "variant"),
 )
 
 

@@ -51,6 +51,6 @@ def matrices(runs: Sequence[Run]) -> dict[str, str]:
         full = [one for one in ones if len(one.places) == most]
         folder = f"blackbox/{setting.set or 'transfer'}-{setting.digest}"
         for name, targeted, counts in _MATRICES:
-            if most and targeted == (setting.targeted == "targeted"):
+            if most and targeted == setting.targeted.startswith("targeted"):
                 files[f"{folder}/{name}"] = _matrix(full, counts)
     return files

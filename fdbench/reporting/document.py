@@ -16,7 +16,8 @@ from fdbench.printable import one_line
 from fdbench.reporting.setting import Setting
 from fdbench.store import Findings, Run
 
-Kind = Literal["whitebox", "blackbox", "authors", "comparison", "headline"]  # of a part
+# Of a part.
+Kind = Literal["whitebox", "blackbox", "authors", "comparison", "recipes", "paper", "headline"]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
-"""One line per network and threat: clean accuracy, and the worst case over all of its attacks.
+"""One line per network and threat: clean accuracy, and the best that is known about robustness.
 
-An image counts only if the network is right on it under every attack of the threat that was run on
-it, white box and black box, at every budget. Free of torch.
+That is the worst case, image by image: an image counts only if the network is right on it under
+every attack of the threat that was run on it, white box and black box, at every budget. Never an
+average over attacks. `run` is the run that alone breaks most images, `run_alone` what it leaves by
+itself. Free of torch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,13 +14,14 @@ from fdbench.reporting.attack_columns import marked
 from fdbench.reporting.cells import column, intervals, numbers, words
 from fdbench.reporting.document import Cells, Part
 from fdbench.reporting.outcomes import WORST, places_of, right, right_when_clean
-from fdbench.reporting.scoring import Line, network, percent, scored
+from fdbench.reporting.scoring import Line, network, percent, rounded, scored
 from fdbench.reporting.setting import THREAT, Setting, by_setting, in_order
 from fdbench.store import Findings, Run, deepest
 
 HEADLINE = (
     *("model", "weights", *THREAT, "n"),
     *(*scored(("clean", "worst_case")), "attacks", "doctor"),
+    *("set_by", "run", "run_alone"),
 )
 
 Key = tuple[str, ...]
@@ -35,10 +38,14 @@ def _line(runs: Sequence[Run], doctor: Sequence[Findings]) -> Line:
     most = max(runs, key=lambda run: len(run.columns))
     n = len(most.columns)
     clean = right_when_clean(most.columns)
-    robust = clean.copy()
+    robust, left = clean.copy(), {}
     for run in runs:
         place = places_of(run.columns.images, most.columns.images)
-        robust[place[~right(run.columns, WORST) & (place >= 0)]] = False
+        alone = clean.copy()
+        alone[place[~right(run.columns, WORST) & (place >= 0)]] = False
+        left[run.name] = int(alone.sum())
+        robust &= alone
+    strongest = min(runs, key=lambda run: left[run.name])
     return {
         **network(most.info),
         **Setting.of(most).columns(THREAT),
@@ -47,6 +54,9 @@ def _line(runs: Sequence[Run], doctor: Sequence[Findings]) -> Line:
         **percent("worst_case", int(robust.sum()), n),
         "attacks": ", ".join(dict.fromkeys(_attack(run) for run in runs)),
         "doctor": _doctor(most, doctor),
+        "set_by": _attack(strongest),
+        "run": strongest.name,
+        "run_alone": rounded(left[strongest.name] / n),
     }
 
 
@@ -86,7 +96,8 @@ def headline_parts(table: DataFrame) -> Iterator[Part]:
             *([column("weights", lines["weights"])] if several else []),
             column("n", numbers(lines, "n")),
             column("clean", intervals(lines, "clean")),
-            column("worst case", intervals(lines, "worst_case")),
+            column("best known", intervals(lines, "worst_case")),
+            column("set by", words(lines, "set_by")),
             column("attack", words(lines, "attacks")),
             column("doctor", words(lines, "doctor")),
         ]

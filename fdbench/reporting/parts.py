@@ -138,23 +138,32 @@ def _opponents(lines: DataFrame) -> list[Column]:
 
 
 def _gains(lines: DataFrame) -> list[Column]:
-    """By how much the first network of each line is better."""
+    """By how much the first network of each line is better, and what follows."""
     attacks = zip(lines["attack"], lines["iters"], strict=True)
     ends = zip(lines["difference_low"], lines["difference_high"], strict=True)
+    needed = column("needed", numbers(lines, "needed"))
     return [
         column("attack", [attack if missing(i) else f"{attack} {i}" for attack, i in attacks]),
         column("n", [number(n) for n in lines["n"]]),
         column("points", [signed(value) for value in lines["difference"]]),
         column("interval", [f"[{low:+.1f}, {high:+.1f}]" for low, high in ends]),
-        column("p", [probability(p) for p in lines["p"]]),
+        column("p", [probability(p) for p in lines["p_holm"]]),
+        column("verdict", lines["verdict"]),
+        *([needed] if set(needed.texts) != {NONE} else []),
     ]
 
 
 def comparison_parts(paired: DataFrame, file: str) -> Iterator[Part]:
-    """One part per data set and threat, and per set if there are sets."""
-    for setting, lines in by_setting(paired, BLACK_BOX if "set" in paired else THREAT):
+    """One part per data set and threat, and per set if there are sets: the lines to show."""
+    for setting, every in by_setting(paired, BLACK_BOX if "set" in paired else THREAT):
+        lines = every[every["shown"]]
+        if lines.empty:
+            continue
         cells, same = Cells((*_opponents(lines), *_gains(lines))), ""
         if lines["n"].nunique() == 1:
             cells, same = cells.without(["n"]), f"n {cells['n'][0]}"
         weights = tuple(dict.fromkeys([*lines["against_weights"], *lines["weights"]]))
-        yield Part("comparison", setting.title, cells, same, (), weights, setting, file)
+        more = file and len(every) > len(lines)
+        notes = (f"{len(lines)} of {len(every)} comparisons; the others are in {file}",)
+        yield Part("comparison", setting.title, cells, same, notes if more else (), weights,
+                   setting, file)  # fmt: skip

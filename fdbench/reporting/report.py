@@ -1,11 +1,12 @@
 """`fdbench report`: reads the runs, writes the tables and figures, prints the report.
 
-Always written: for each chapter NAME.md and its figure, a CSV for each table, the page, pictures of
-adversarial images, and the competition's own files. What an earlier report wrote and this one has
-not is removed, so that all files are about the same runs.
+Always written: for each chapter NAME.md, NAME.tex and its figure, a CSV for each table, the page,
+pictures of adversarial images, and the competition's own files. What an earlier report wrote and
+this one has not is removed, so that all files are about the same runs.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +15,18 @@ import click
 from fdbench import console
 from fdbench.errors import FdbenchError, unknown
 from fdbench.files import is_entry, parse_json, write_atomically
+from fdbench.reporting.attack_columns import sees_network
 from fdbench.reporting.chapters import build
 from fdbench.reporting.document import Report
+from fdbench.reporting.headline import headline
 from fdbench.reporting.page.pictures import Clean
 from fdbench.reporting.render.csv_tables import csv_table
 from fdbench.reporting.render.formats import RENDERERS, Renderer
+from fdbench.reporting.render.latex import latex_chapter
 from fdbench.reporting.render.markdown import markdown_chapter
+from fdbench.reporting.robustbench import entries, entries_in
 from fdbench.reporting.selection import ALL, Selection, selected
+from fdbench.reporting.whitebox import whitebox
 from fdbench.store import Workspace, read_runs
 
 _LIST = "report-files.json"  # what the last report wrote
@@ -31,6 +37,7 @@ def _files(report: Report) -> dict[str, str | bytes]:
     files: dict[str, str | bytes] = {}
     for one in report.chapters:
         files[f"{one.name}.md"] = markdown_chapter(one)
+        files[f"{one.name}.tex"] = latex_chapter(one)
         files |= {f"{one.name}.{ending}": image for ending, image in one.figure.items()}
         files |= {f"{name}.csv": csv_table(table) for name, table in one.tables.items()}
         files |= {**one.pictures, **one.files}
@@ -74,6 +81,18 @@ def _publish(renderer: Renderer, report: Report) -> None:
     click.echo(text, nl=False, color=True)  # colours, if any, come from the renderer
 
 
+def robustbench_files(results: Path) -> Iterator[tuple[str, str]]:
+    """The path and the content of a RobustBench file for each network and threat.
+
+    Raises FdbenchError if there is no finished run.
+    """
+    runs, _ = selected(read_runs(results), ALL)
+    if not runs:
+        raise FdbenchError(f"no finished run under {Workspace(results).runs}: nothing to export.")
+    white = [run for run in runs if sees_network(run.info.attack)]
+    yield from entries(headline(runs, ()), whitebox(white))
+
+
 def write_report(
     results: Path,
     fmt: str | None = "table",
@@ -100,7 +119,8 @@ def write_report(
         raise FdbenchError(
             f"no finished run has all that was asked for. {'; '.join(notes)}".strip()
         )
-    report = replace(build(results, chosen, notes, wanted.baseline), clean_images=clean_images)
+    built = build(results, chosen, notes, wanted.baseline, entries_in(wanted.claims))
+    report = replace(built, clean_images=clean_images)
     files = _files(report)
     _replace(Workspace(results), files)
     if fmt is not None:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from fdbench.randomness import ImageId
 from fdbench.reporting.attack_columns import attack_columns, stages
-from fdbench.reporting.outcomes import RunAtBudget, at_budgets, broken_by
+from fdbench.reporting.outcomes import WORST, RunAtBudget, at_budgets, broken_by, right
 from fdbench.reporting.scoring import percent, rounded
 from fdbench.store import Run
 
@@ -48,3 +49,9 @@ def result_records(run: Run) -> list[Record]:
     `stages` holds AutoAttack's accuracy after each of its attacks.
     """
     return [_record(one) for one in at_budgets(run)]
+
+
+def answers(run: Run) -> dict[ImageId, bool]:
+    """Whether the network is right on each image of a run under every reading of its attack."""
+    columns = run.columns
+    return dict(zip(columns.images.tolist(), right(columns, WORST).tolist(), strict=True))

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from fdbench.reporting.attack_columns import stages
+from fdbench.reporting.comparing import paired_verdicts
 from fdbench.reporting.outcomes import (
     Verdicts,
     at_budgets,
@@ -18,7 +19,6 @@ from fdbench.reporting.outcomes import (
     clean_answers,
     right_when_clean,
 )
-from fdbench.reporting.scoring import paired_verdicts
 from fdbench.stats import wilson
 from fdbench.store import Run
 from fdbench.threat import unusual, unusual_step

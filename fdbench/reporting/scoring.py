@@ -1,21 +1,18 @@
-"""Shared by white-box and black-box scores: percentages with their intervals, published numbers,
-notes, and the comparison of two networks image by image.
+"""Shared by white-box and black-box scores: percentages with their intervals, published numbers
+and notes.
 
 Every number is a pure function of rows (contract C6): in percent of all the images that a line
 counts, with a 95 % interval. Free of torch.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import combinations, product
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from pandas import DataFrame
-
-from fdbench.reporting.attack_columns import Value, attack_columns, identity_at, same_size
-from fdbench.reporting.outcomes import RunAtBudget, Verdicts, at_budgets
-from fdbench.reporting.setting import THREAT, WHITE_BOX, Setting, in_order
-from fdbench.specs import AttackSpec, Published, digest, model_recipe, recipe_files
-from fdbench.stats import Paired, paired, wilson
+from fdbench.reporting.attack_columns import Value, attack_columns, same_size
+from fdbench.reporting.outcomes import RunAtBudget
+from fdbench.reporting.setting import WHITE_BOX, Setting
+from fdbench.specs import AttackSpec, Published, model_recipe, recipe_files
+from fdbench.stats import wilson
 from fdbench.store import Run, RunInfo
 from fdbench.units import parse_size
 
@@ -24,13 +21,7 @@ _Key = TypeVar("_Key")
 Scores = dict[str, float | None]  # a line's numbers by column
 Line = dict[str, Value]  # a table's line by column: texts, counts and scores
 
-MANY = 20  # networks; of more, each is compared with the first only
 ENDS = ("", "_low", "_high")  # of a score's three columns: itself and its interval
-PAIRED = (
-    *(*THREAT, "attack", "loss", "restarts", "iters"),
-    *("precision", "seed", "model", "weights", "against", "against_weights", "n"),
-    *("difference", "difference_low", "difference_high", "only_model", "only_against", "p"),
-)
 
 
 def scored(names: Iterable[str]) -> list[str]:
@@ -126,68 +117,3 @@ def conditions(one: RunAtBudget) -> Line:
         "precision": precision(info),
         "seed": info.seed,
     }
-
-
-def paired_verdicts(one: Verdicts, two: Verdicts) -> Paired:
-    """Compares two networks, or one under two attacks, on the images that both have."""
-    return paired(*one.beside(two))
-
-
-def _same_conditions(one: RunAtBudget) -> str:
-    """A digest, equal for two outcomes if and only if they may be compared image by image."""
-    info = one.run.info
-    data = [info.data.name, info.data.split, info.data.fingerprint]
-    attack = identity_at(info.attack, one.budget, one.iters)
-    return digest([data, attack, info.seed, info.precision, dict(info.further)])
-
-
-def _comparison(against: RunAtBudget, one: RunAtBudget) -> Line:
-    both = paired_verdicts(one.verdicts, against.verdicts)
-    other = network(against.run.info)
-    line = {key: value for key, value in conditions(one).items() if key in PAIRED}
-    return line | {
-        "against": other["model"],
-        "against_weights": other["weights"],
-        "n": both.n,
-        "difference": rounded(both.difference),
-        "difference_low": rounded(both.interval.low),
-        "difference_high": rounded(both.interval.high),
-        "only_model": both.only_first,
-        "only_against": both.only_second,
-        "p": both.p,
-    }
-
-
-def _pairs(
-    networks: Sequence[RunAtBudget], baseline: str | None
-) -> Iterable[tuple[RunAtBudget, RunAtBudget]]:
-    """Every two networks; of more than MANY, or with a baseline, only those with one of them."""
-    if baseline is None and len(networks) <= MANY:
-        return combinations(networks, 2)
-    first = [one for one in networks if one.run.info.model.name == baseline]
-    if baseline is None:
-        first = list(networks[:1])
-    others = [one for one in networks if one not in first]
-    return [*combinations(first, 2), *product(first, others)]
-
-
-def comparisons(runs: Sequence[Run], baseline: str | None = None) -> DataFrame:
-    """Every two networks under the same attack, on the images that both have; columns PAIRED.
-
-    With a `baseline`, a model's name, every other network with it; without one, each with the first
-    (see `contestant`) where there are more than MANY: pairs grow with the square. `difference` is
-    `model` minus `against`, in points; `p` is McNemar's, not corrected for the number of
-    comparisons.
-    """
-    groups: dict[str, list[RunAtBudget]] = {}
-    for one in (one for run in runs for one in at_budgets(run)):
-        groups.setdefault(_same_conditions(one), []).append(one)
-    lines: list[Line] = []
-    for group in groups.values():
-        kept = fullest(group, lambda one: contestant(one.run), lambda one: one.n)
-        by_name = [kept[who] for who in sorted(kept)]
-        lines += [_comparison(first, second) for first, second in _pairs(by_name, baseline)]
-    table = DataFrame([line for line in lines if line["n"]], columns=list(PAIRED))
-    table["iters"] = table["iters"].astype("Int64")
-    keys = ["data", "norm", "eps", "targeted", "against", "model", "iters"]
-    return in_order(table, keys)

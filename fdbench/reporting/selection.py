@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
-from fdbench.errors import unknown
+from fdbench.errors import BadValue, unknown
 from fdbench.store import Run, RunInfo
 
 Name = Callable[[RunInfo], str]
@@ -25,6 +26,8 @@ class Selection:
     latest: bool = False  # of each model's name, only the weights attacked last
     unfinished: bool = False  # also runs that lack images
     baseline: str | None = None  # the model, by its name in the report, to compare others with
+    select: tuple[str, ...] = ()  # KEY=PATTERN; see _SELECTS
+    claims: tuple[Path, ...] = ()  # RobustBench's files, or folders of them, to hold beside
 
 
 ALL = Selection()
@@ -33,12 +36,13 @@ ALL = Selection()
 def selected(runs: Sequence[Run], wanted: Selection) -> tuple[list[Run], list[str]]:
     """The selected runs under their names in the report, and a line about those left out.
 
-    Raises BadValue for a run, model, data set or attack that no run has.
+    Raises BadValue for a run, model, data set, attack or pattern that no run has.
     """
     chosen = _among(runs, wanted.runs, lambda run: run.name, "run")
     chosen = _among(chosen, wanted.models, lambda run: run.info.model.name, "model")
     chosen = _among(chosen, wanted.data, lambda run: run.info.data.name, "data set")
     chosen = _among(chosen, wanted.attacks, lambda run: run.info.attack.attack, "attack")
+    chosen = _matching(chosen, wanted.select)
     chosen = _latest(chosen) if wanted.latest else chosen
     shown = [run for run in chosen if run.finished or wanted.unfinished]
     lines = []
@@ -62,6 +66,38 @@ def _among(
         if one not in known:
             raise unknown(what, one, known, "`fdbench list runs` shows all runs.")
     return [run for run in runs if not wanted or name(run) in wanted]
+
+
+# What --select can ask about, and a run's value.
+_SELECTS: dict[str, Callable[[RunInfo], str]] = {
+    "model": lambda info: info.model.name,
+    "data": lambda info: info.data.name,
+    "attack": lambda info: info.attack.attack,
+    "norm": lambda info: info.attack.norm,
+    "eps": lambda info: info.attack.eps_text,
+}
+
+
+def _matching(runs: Sequence[Run], select: Sequence[str]) -> list[Run]:
+    """The runs that match a pattern of every key given; `*` stands for anything.
+
+    Raises BadValue for what is no KEY=PATTERN, an unknown key, or a pattern that no run matches.
+    """
+    patterns: dict[str, list[str]] = {}
+    for one in select:
+        key, equals, pattern = one.partition("=")
+        if not (equals and pattern):
+            raise BadValue(f"--select {one!r} is not KEY=PATTERN, as in --select eps=8/255.")
+        if key not in _SELECTS:
+            raise unknown("key to select by", key, _SELECTS)
+        patterns.setdefault(key, []).append(pattern)
+    for key, wanted in patterns.items():
+        known = {_SELECTS[key](run.info) for run in runs}
+        for pattern in wanted:
+            if not any(fnmatchcase(value, pattern) for value in known):
+                raise unknown(f"{key} that fits", pattern, known)
+        runs = [r for r in runs if any(fnmatchcase(_SELECTS[key](r.info), p) for p in wanted)]
+    return list(runs)
 
 
 def _latest(runs: Sequence[Run]) -> list[Run]:
@@ -94,17 +130,25 @@ def _renamed(run: Run, data: Mapping[str, str], several: set[str]) -> Run:
 def _data_names(infos: Iterable[RunInfo]) -> dict[str, str]:
     """The shortest name of each data set, by fingerprint: `npz:cifar10` for its path.
 
-    Data sets whose short names are equal keep their paths.
+    Data sets whose short names are equal keep their paths, and those of one path that differ show
+    the first digits of their fingerprints: they never share a column.
     """
     names: dict[str, str] = {}
+    split = {}
     for info in infos:
+        split[info.data.fingerprint] = info.data.split
         known = names.get(info.data.fingerprint, info.data.name)
         names[info.data.fingerprint] = min(
             known, info.data.name, key=lambda name: (len(name), name)
         )
     short = {key: _short(name) for key, name in names.items()}
     taken = list(short.values())
-    return {key: short[key] if taken.count(short[key]) == 1 else names[key] for key in names}
+    kept = {key: short[key] if taken.count(short[key]) == 1 else names[key] for key in names}
+    shared = [(kept[key], split[key]) for key in kept]
+    return {
+        key: name if shared.count((name, split[key])) == 1 else f"{name} ({key[:6]})"
+        for key, name in kept.items()
+    }
 
 
 def _short(name: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass
 from pandas import DataFrame, Series
 
 from fdbench.reporting.attack_columns import sees_network, stored_set
+from fdbench.specs import AttackSpec
 from fdbench.store import Run
 
 # The columns of a setting. A table has one of these three groups; each combination of their values
@@ -26,7 +27,7 @@ class Setting:
     split: str
     norm: str
     eps: str  # as tables print it
-    targeted: str  # "targeted" or "untargeted"
+    targeted: str  # "untargeted", "targeted", or "targeted (least-likely)": another rule of targets
     knowledge: str = ""  # "white-box" or "black-box"
     set: str = ""  # of stored images, in the black box
     digest: str = ""  # the first digits of the set's digest
@@ -41,7 +42,7 @@ class Setting:
             data.split,
             spec.norm,
             spec.eps_text,
-            "targeted" if spec.targeted else "untargeted",
+            _goal(spec),
             knowledge="white-box" if sees_network(spec) else "black-box",
             set=name,
             digest=digest[:8],
@@ -69,6 +70,12 @@ class Setting:
     def columns(self, names: Sequence[str]) -> dict[str, str]:
         """Some of its fields, as a table's columns."""
         return {name: getattr(self, name) for name in names}
+
+
+def _goal(spec: AttackSpec) -> str:
+    if not spec.targeted:
+        return "untargeted"
+    return "targeted" if spec.targets == "random" else f"targeted ({spec.targets})"
 
 
 def size_in(text: str) -> float:

@@ -20,6 +20,7 @@ from .reading import read_rows
 from .rows import ROW_FIELDS, BadRow, Row, RowField, add_fields, decode_row, row_digest
 from .run_json import DataInfo, ModelInfo, RunInfo, read_info
 from .runs import Run, RunFolder, read_infos, read_run, read_runs
+from .schema import row_schema, run_schema
 from .scratch import BatchScratch
 from .session import now
 from .set_index import CLEAN, Line, read_lines
@@ -97,6 +98,8 @@ __all__ = [
     "read_unfinished",
     "remove_run",
     "row_digest",
+    "row_schema",
+    "run_schema",
     "targets_digest",
     "whole_lines",
     "whole_pixels",

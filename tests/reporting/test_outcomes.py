@@ -12,6 +12,7 @@ import pytest
 from madeup import info, sealed, store
 
 from fdbench.randomness import ImageId
+from fdbench.reporting.comparing import paired_verdicts
 from fdbench.reporting.headline import headline
 from fdbench.reporting.outcomes import (
     WORST,
@@ -25,7 +26,6 @@ from fdbench.reporting.outcomes import (
     right,
     right_when_clean,
 )
-from fdbench.reporting.scoring import paired_verdicts
 from fdbench.stats import paired
 from fdbench.store import Row, Run, read_runs
 

@@ -78,7 +78,7 @@ def test_a_new_format_is_one_line_of_the_table(
     (option,) = (one for one in command.params if one.name == "fmt")
     monkeypatch.setattr(option, "type", click.Choice(list(RENDERERS)))
     result = CliRunner().invoke(command, ["--format", "summary", "--results", str(results)])
-    assert result.stdout == "Robust accuracy\nHeadline\n"
+    assert result.stdout == "Robust accuracy\nAs in the paper\nHeadline\n"
 
 
 def test_a_renderer_with_a_file_prints_its_path(results: Path) -> None:

@@ -21,6 +21,7 @@ from fdbench.reporting.selection import Selection
 from fdbench.store.findings import Check, write_findings
 
 UNFINISHED = Selection(unfinished=True)
+TEXTS = ("csv", "md", "tex")
 ROBUST = {0: 90, 10: 60, 100: 40}
 
 
@@ -58,8 +59,9 @@ def test_unknown_format_is_refused_before_anything_is_written(results: Path) -> 
 def test_files_hold_the_tables_and_the_figure(results: Path) -> None:
     report = write_report(results, "csv")
     names = {path.name for path in results.iterdir()}
-    stem = {f"whitebox.{ending}" for ending in ("csv", "md", "png", "svg")}
-    others = {"paired.csv", "headline.csv", "headline.md", "report.html", "report-files.json"}
+    stem = {f"whitebox.{ending}" for ending in (*TEXTS, "png", "svg")}
+    others = {"paired.csv", "report.html", "report-files.json"}
+    others |= {f"{name}.{ending}" for name in ("headline", "paper") for ending in TEXTS}
     assert names == {*stem, *others, "runs"}
     read = pd.read_csv(results / "whitebox.csv")
     assert read["robust"].to_list() == report.tables["whitebox"]["robust"].to_list()
@@ -176,8 +178,11 @@ def test_only_some_of_many_comparisons_are_printed_and_all_are_kept(
     for model in ("r20", "r20-mean", "r20-null", "r20-median", "r20-nonlocal-dot"):
         decaying(tmp_path, model, {0: 90, 1: 80, 10: 60, 100: 40})
     text = printed(tmp_path, capsys)
-    assert "Only those with r20; all 30 are in paired.csv" in " ".join(text.split())
-    assert len(pd.read_csv(tmp_path / "paired.csv")) == 30
+    assert "4 of 30 comparisons; the others are in paired.csv" in " ".join(text.split())
+    read = pd.read_csv(tmp_path / "paired.csv")
+    assert len(read) == 30
+    assert set(read[read["shown"]]["iters"]) == {100}, "each attack at its largest budget"
+    assert read["p_holm"].notna().sum() == 10, "corrected for every two: the best is one of them"
 
 
 @pytest.mark.parametrize("fmt", RENDERERS)

@@ -9,7 +9,7 @@ import pytest
 from madeup import decaying, examined, info, other_weights, row, store
 
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.reporting import scoring
+from fdbench.reporting import comparing
 from fdbench.reporting.figures.accuracy_against_iterations import curves_of
 from fdbench.reporting.headline import headline
 from fdbench.reporting.report import write_report
@@ -212,11 +212,32 @@ def test_a_baseline_is_what_the_others_are_compared_with(tmp_path: Path) -> None
         pairs_of(tmp_path, baseline="d")
 
 
-def test_many_networks_are_compared_with_the_first_only(
+def test_many_networks_are_compared_with_the_best_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "MANY", 3)
-    for model in ("a", "b", "c", "d"):
+    monkeypatch.setattr(comparing, "MANY", 3)
+    for model in ("a", "b", "d"):
         decaying(tmp_path, model, ROBUST)
-    assert pairs_of(tmp_path) == [("b", "a"), ("c", "a"), ("d", "a")]
-    assert "only those with the first" in (tmp_path / "whitebox.md").read_text()
+    decaying(tmp_path, "c", {**ROBUST, 100: ROBUST[100] + 1})
+    assert pairs_of(tmp_path) == [("a", "c"), ("b", "c"), ("d", "c")]
+    assert "compares with its best network" in (tmp_path / "whitebox.md").read_text()
+
+
+def test_patterns_select_runs_of_any_of_a_key_and_all_keys(tmp_path: Path) -> None:
+    for model in ("r20", "r20-mean", "r18"):
+        for eps in (4, 8):
+            decaying(tmp_path, model, ROBUST, eps=eps / 255)
+    runs = read_runs(tmp_path)
+
+    def chosen(*select: str) -> set[tuple[str, str]]:
+        found, _ = selected(runs, Selection(select=select))
+        return {(run.info.model.name, run.info.attack.eps_text) for run in found}
+
+    assert chosen("model=r20*", "eps=8/255") == {("r20", "8/255"), ("r20-mean", "8/255")}
+    assert chosen("model=r20", "model=r18", "eps=4/255") == {("r20", "4/255"), ("r18", "4/255")}
+    assert len(chosen("norm=linf", "attack=pgd", "data=fashion*")) == 6
+    for wrong, text in (
+        ("eps", "not KEY=PATTERN"), ("esp=8/255", "'eps'"), ("eps=2/255", "4/255, 8/255"),
+    ):  # fmt: skip
+        with pytest.raises(BadValue, match=text):
+            chosen(wrong)

@@ -8,9 +8,9 @@ import pytest
 from madeup import decaying, info, other_weights, row, store
 from pandas import DataFrame
 
+from fdbench.reporting.comparing import PAIRED, comparisons
 from fdbench.reporting.headline import headline
 from fdbench.reporting.sanity import implausible
-from fdbench.reporting.scoring import PAIRED, comparisons
 from fdbench.reporting.suspicions import warnings
 from fdbench.reporting.whitebox import WHITEBOX, whitebox
 from fdbench.stats import wilson
@@ -274,3 +274,12 @@ def test_numbers_do_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
     }
     about_warnings = ["note", "warnings"]
     assert before.drop(columns=about_warnings).equals(after.drop(columns=about_warnings))
+
+
+def test_the_best_known_is_credited_to_the_run_that_alone_breaks_most(tmp_path: Path) -> None:
+    decaying(tmp_path, "r20", {0: 90, 10: 60})
+    decaying(tmp_path, "r20", {0: 90, 10: 30}, restarts=5)
+    (line,) = headline(read_runs(tmp_path), ()).to_dict("records")
+    assert (line["worst_case"], line["run_alone"]) == (30, 30)
+    assert "restarts" in line["run"] or "x5" in line["run"]
+    assert line["set_by"] == "pgd 10"

@@ -31,6 +31,7 @@ RENDERERS: dict[str, Renderer] = {
     "table": Renderer(lambda: render.terminal_text),
     "md": Renderer(lambda: render.markdown_text),
     "csv": Renderer(lambda: render.csv_text),
+    "latex": Renderer(lambda: render.latex_text),
     "html": Renderer(lambda: render.page_text, file="report.html"),
     "json": Renderer(lambda: render.json_text),
 }

@@ -1,9 +1,9 @@
 """Tables for a terminal, shortened to fit; a line below names the file with the full table.
 
-A table that is too wide loses columns or intervals, in the order of SHORTENING; of many comparisons
-only the most informative are shown.
+A table that is too wide loses columns or intervals, in the order of SHORTENING.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from fdbench.reporting.parts import ATTACKERS
 
 Shortened = tuple[Cells, str]  # and a legend, where one is needed
 
-_LONG = 20  # comparisons; of more, only the most informative are shown
+_LONG = 20  # comparisons; of more, only the first are shown
 _NUMBERED = 8  # columns that fit a narrow terminal if numbers replace their headings
 
 
@@ -26,15 +26,40 @@ def _drop(cells: Cells, names: Sequence[str]) -> Shortened:
     return cells.without(names), ""
 
 
+def _bare(text: str) -> str:
+    return text.split(" [")[0].split(" ±")[0]
+
+
 def _plain(cells: Cells, names: Sequence[str]) -> Shortened:
     """Scores without their intervals."""
     columns = tuple(
-        replace(one, texts=tuple(text.split(" [")[0] for text in one.texts))
+        replace(one, texts=tuple(_bare(text) for text in one.texts))
         if one.heading in names
         else one
         for one in cells.columns
     )
     return Cells(columns), ""
+
+
+_INTERVAL = re.compile(r"(\d+\.\d) \[(\d+\.\d), (\d+\.\d)\]")
+
+
+def halved(text: str) -> str:
+    """`54.0 ±3.1`, of `54.0 [50.9, 57.1]`: the longer half of the interval."""
+    match = _INTERVAL.fullmatch(text)
+    if match is None:
+        return text
+    value, low, high = map(float, match.groups())
+    return f"{value:.1f} ±{max(value - low, high - value):.1f}"
+
+
+def _half(cells: Cells, names: Sequence[str]) -> Shortened:
+    """Scores with half of their interval's width."""
+    columns = tuple(
+        replace(one, texts=tuple(map(halved, one.texts))) if one.heading in names else one
+        for one in cells.columns
+    )
+    return Cells(columns), "±: the longer half of the 95 % interval"
 
 
 def _number(cells: Cells, names: Sequence[str]) -> Shortened:
@@ -52,6 +77,9 @@ SHORTENING: dict[Kind, tuple[_Step, ...]] = {
     "whitebox": (
         (("published clean",), _drop),
         (("published success",), _drop),
+        (("any iterate",), _half),
+        (("success",), _half),
+        (("clean",), _half),
         (("any iterate",), _plain),
         (("success",), _plain),
         (("clean",), _plain),
@@ -62,6 +90,9 @@ SHORTENING: dict[Kind, tuple[_Step, ...]] = {
         (("success",), _drop),
     ),
     "blackbox": (
+        (("success",), _half),
+        ((ATTACKERS,), _half),
+        (("clean", SPARE), _half),
         (("success",), _plain),
         ((ATTACKERS,), _plain),
         (("clean", SPARE), _plain),
@@ -71,8 +102,23 @@ SHORTENING: dict[Kind, tuple[_Step, ...]] = {
         (("published",), _drop),
     ),
     "authors": (),
-    "comparison": (),
-    "headline": ((("attack",), _drop), (("clean",), _plain), (("worst case",), _plain)),
+    "comparison": ((("needed",), _drop), (("p",), _drop), (("interval",), _drop)),
+    "recipes": (
+        (("over images",), _drop),
+        (("needed",), _drop),
+        (("deviation",), _drop),
+        (("over trainings",), _drop),
+        (("p",), _drop),
+    ),
+    "paper": ((("95 %",), _drop),),
+    "headline": (
+        (("attack",), _drop),
+        (("clean",), _half),
+        (("best known",), _half),
+        (("clean",), _plain),
+        (("set by",), _drop),
+        (("best known",), _plain),
+    ),
 }
 
 
@@ -87,6 +133,10 @@ def _width(cells: Cells) -> int:
     return sum(widest) + 2 * len(widest)
 
 
+def _halves(cells: Cells) -> bool:
+    return any("±" in text for one in cells.columns for text in one.texts)
+
+
 def fit(cells: Cells, kind: Kind, width: int) -> tuple[Cells, list[str]]:
     """The table in `width` characters, and the lines to print below it if it was shortened."""
     legends: list[str] = []
@@ -96,21 +146,19 @@ def fit(cells: Cells, kind: Kind, width: int) -> tuple[Cells, list[str]]:
         if present and _width(cells) > width:
             cells, legend = shorten(cells, present)
             legends, shortened = [*legends, legend], True
-    below = [text for text in legends if text]
+    below = [
+        text for text in dict.fromkeys(legends) if text and ("±" not in text or _halves(cells))
+    ]
     return cells, [*below, f"Shortened to {width} columns"] if shortened else below
 
 
-def _most_informative(part: Part) -> tuple[Cells, str]:
-    """Of many comparisons those under all attackers, or with the first network; and a note."""
-    cells = part.cells
-    if part.kind != "comparison" or len(cells.lines) <= _LONG:
-        return cells, ""
-    first = cells["against"][0]
-    together = [attack == ALL for attack in cells["attack"]]
-    few, which = cells.where([name == first for name in cells["against"]]), f"those with {first}"
-    if any(together):
-        few, which = cells.where(together).without(["attack"]), ALL
-    return few, f"Only {which}; all {len(cells.lines)} are in {part.file}."
+def _first(part: Part, whole: str) -> tuple[Cells, str]:
+    """Of many comparisons the first ones; and a note."""
+    count = len(part.cells.lines)
+    if part.kind != "comparison" or count <= _LONG:
+        return part.cells, ""
+    few = part.cells.where([place < _LONG for place in range(count)])
+    return few, f"The first {_LONG} of {count}; all are in {whole}"
 
 
 def _rich(cells: Cells) -> Table:
@@ -132,13 +180,22 @@ def _rich(cells: Cells) -> Table:
 
 def _print_part(part: Part, title: str, whole: str) -> None:
     """Prints a table under its title; the caption has the terminal's width, not the table's."""
-    few, note = _most_informative(part)
+    few, note = _first(part, whole)
     cells, legend = fit(few, part.kind, console.out.width)
     shortened = f"{legend.pop()}; in full: {whole}" if legend else ""
     caption = [text for text in (*legend, *part.caption, note, shortened) if text]
     console.out.print(title, style="bold")
     console.out.print(_rich(cells))
     console.out.print(*caption, "", style="dim", sep="\n")
+
+
+def parts_text(parts: Sequence[Part], reading: str) -> str:
+    """Some tables by themselves, and how to read them."""
+    with console.out.capture() as captured:
+        for part in parts:
+            _print_part(part, part.title, "--json")
+        console.out.print(reading, style="dim")
+    return captured.get()
 
 
 def terminal_text(report: Report) -> str:
