@@ -11,11 +11,12 @@ depends on no other image:
    whose loss is at most CLOSE below breaking. An image goes on as long as PATIENCE more rounds that
    gain what its last one gained would break it.
 4. the guard, since gradients may be masked: stages 2 and 3 with the identity as the gradient of
-   operations that mask it (attacks/way_back.py), then Square Attack's random search (linf).
+   operations that mask it, stage 2 on the network without its denoising blocks, whose images are
+   tried on the network itself (attacks/way_back.py), then Square Attack's random search (linf).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float32, Int64
@@ -25,9 +26,9 @@ from fdbench.attacks.ascent import Climb, climb_some, likeliest
 from fdbench.attacks.losses import Loss, dlr, margin
 from fdbench.attacks.protocol import Subject
 from fdbench.attacks.square import square_search
-from fdbench.attacks.way_back import identity_back, masking_operations, probes
+from fdbench.attacks.way_back import BlockFree, identity_back, masking_operations, probes
 from fdbench.errors import NoGradient
-from fdbench.specs import IDENTITY, NEAR, SQUARE, TARGETED, UNTARGETED, FastParameters
+from fdbench.specs import BLOCK_FREE, IDENTITY, NEAR, SQUARE, TARGETED, UNTARGETED, FastParameters
 from fdbench.types import Images, Labels, Logits, Values
 
 FIRST = 10  # iterations of the first two stages
@@ -137,6 +138,19 @@ def _identity(pool: Pool) -> None:
         _near(pool, IDENTITY)
 
 
+def _block_free(pool: Pool) -> None:
+    """Attacks a surrogate, the network without its denoising blocks."""
+    subject, copy = pool.subject, BlockFree(pool.subject.net)
+    if not copy.blocks:
+        return
+    pool.value.fill_(-torch.inf)
+    pool.subject = replace(subject, net=copy)
+    try:
+        _targeted(pool, BLOCK_FREE)
+    finally:
+        pool.subject = subject
+
+
 def _square(pool: Pool) -> None:
     subject, at = pool.subject, pool.left
     if subject.threat.norm != "linf" or not pool.spec.queries:
@@ -155,6 +169,7 @@ _STAGES: dict[str, Callable[[Pool], None]] = {
     TARGETED: _targeted,
     NEAR: _near,
     IDENTITY: _identity,
+    BLOCK_FREE: _block_free,
     SQUARE: _square,
 }
 

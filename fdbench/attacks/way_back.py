@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fdbench import randomness
 from fdbench.errors import NoGradient
 from fdbench.models import DenoiseBlock
-from fdbench.types import Images
+from fdbench.types import Images, Logits
 
 # PyTorch's own modules that set activations to zero, besides ReLU, which every attack copes with.
 _SPARSIFYING = (nn.Hardshrink, nn.Softshrink, nn.Threshold)
@@ -54,6 +54,33 @@ def _own_operations(net: nn.Module) -> list[nn.Module]:
         and not any(True for _ in one.children())
     ]
     return [*denoising, *others]
+
+
+class BlockFree(nn.Module):
+    """The network without its denoising blocks, a surrogate for it.
+
+    They are passed by within each of its forward passes only: the network itself, which may be the
+    one that judges, keeps them.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.blocks = [one for one in net.modules() if isinstance(one, DenoiseBlock)]
+
+    def forward(self, x: Images) -> Logits:
+        handles = [one.register_forward_hook(_past) for one in self.blocks]
+        try:
+            logits: Logits = self.net(x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return logits
+
+
+def _past(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    """What went into a block, as what comes out of it."""
+    return args[0]
 
 
 class _Watch:

@@ -1,4 +1,5 @@
 from .apgd import (
+    BLOCK_FREE,
     IDENTITY,
     NEAR,
     SQUARE,
@@ -43,6 +44,7 @@ from .transfer import TransferParameters
 __all__ = [
     "ARCHS",
     "BLOCKS",
+    "BLOCK_FREE",
     "BOTTLENECK",
     "EOT",
     "IDENTITY",

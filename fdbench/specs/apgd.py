@@ -8,10 +8,10 @@ from fdbench.errors import BadValue
 from fdbench.specs.parameters import Parameters, ThreatAndGoal, parameter
 from fdbench.units import check_size
 
-# The stages of the fast verdict, in order; the last two are its guard.
-UNTARGETED, TARGETED, NEAR, IDENTITY, SQUARE = (
+# The stages of the fast verdict, in order; the last three are its guard.
+UNTARGETED, TARGETED, NEAR, IDENTITY, BLOCK_FREE, SQUARE = (
     *("untargeted", "targeted", "near"),
-    *("identity", "square"),
+    *("identity", "block-free", "square"),
 )
 
 
@@ -68,8 +68,8 @@ class FastParameters(Parameters):
     )
     guard: bool = parameter(
         True,
-        "Also try the images that are left without gradients, and with the identity as the "
-        "gradient of operations that mask it.",
+        "Also try the images that are left with the identity as the gradient of operations that "
+        "mask it, on a copy without denoising blocks, and without gradients.",
         flag="--guard/--no-guard",
     )
     eot: int = parameter(
@@ -120,4 +120,4 @@ class FastParameters(Parameters):
     @property
     def stages(self) -> tuple[str, ...]:
         """Its stages in the order in which they run, each on the images still robust."""
-        return (UNTARGETED, TARGETED, NEAR, *((IDENTITY, SQUARE) if self.guard else ()))
+        return (UNTARGETED, TARGETED, NEAR, *((IDENTITY, BLOCK_FREE, SQUARE) if self.guard else ()))

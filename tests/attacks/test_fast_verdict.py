@@ -16,13 +16,15 @@ from torch import Tensor, nn
 import fdbench
 from fdbench.attacks import APGD, Attack, Fast, NoScratch, Subject
 from fdbench.attacks.square import square_search
+from fdbench.attacks.sweep import _block_free, begin
 from fdbench.data import open_data
 from fdbench.evaluation.evaluation import Evaluation
 from fdbench.evaluation.loop import evaluate
 from fdbench.evaluation.observation import Watched
-from fdbench.models import Model, weights_hash
+from fdbench.models import DenoiseBlock, Model, weights_hash
+from fdbench.models.denoise import DESIGNS
 from fdbench.reporting import implausible
-from fdbench.specs import APGDParameters, AttackSpec, FastParameters
+from fdbench.specs import BLOCK_FREE, APGDParameters, AttackSpec, FastParameters
 from fdbench.store import Workspace, read_run
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images
@@ -152,6 +154,21 @@ def test_the_guard_breaks_what_masked_gradients_leave(kind: str) -> None:
     plain = reading(frozen(Bent(nn.Identity())), batch).notes["broken_by"]
     if stage == "identity":
         assert stages.count(None) <= plain.count(None) + 1, "as weak as the network without it"
+
+
+def test_adversaries_of_the_block_free_copy_count_only_where_the_network_itself_is_wrong() -> None:
+    """Attacked as it is, the network is also the one that judges: it keeps its blocks."""
+    block = DenoiseBlock(6, Largest(), DESIGNS["full"])
+    net = Bent(block)
+    block.bn.reset_running_stats()
+    frozen(net)
+    batch = labelled(net)
+    spec = FastParameters(queries=1)
+    pool = begin(subject(net, batch, Threat("linf", 4 / 255)), spec)
+    _block_free(pool)
+    broken = net(pool.adv).argmax(1) != batch.label
+    assert broken.tolist() == [stage == BLOCK_FREE for stage in pool.broken_by]
+    assert 0 < broken.sum() < len(batch.ids)
 
 
 def evaluated(

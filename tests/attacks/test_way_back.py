@@ -5,8 +5,9 @@ import torch
 from conftest import frozen
 from torch import Tensor, nn
 
-from fdbench.attacks.way_back import identity_back, masking_operations
+from fdbench.attacks.way_back import BlockFree, identity_back, masking_operations
 from fdbench.errors import NoGradient
+from fdbench.models.denoise import DESIGNS, DenoiseBlock
 from fdbench.models.resnet import build
 from fdbench.specs import ModelSpec
 
@@ -50,6 +51,18 @@ def network(operation: nn.Module) -> nn.Sequential:
     )  # fmt: skip
     frozen(net)
     return net
+
+
+def test_a_block_free_copy_is_the_network_without_its_blocks_which_it_keeps() -> None:
+    torch.manual_seed(0)
+    block = DenoiseBlock(8, Largest(), DESIGNS["full"])
+    net, plain = network(block), network(nn.Identity())
+    before = net(X)
+    copy = BlockFree(net)
+    assert torch.equal(copy(X), plain(X))
+    assert torch.equal(net(X), before)
+    assert not torch.equal(before, plain(X))
+    assert not BlockFree(plain).blocks
 
 
 X = torch.rand((4, 3, 8, 8), generator=torch.Generator().manual_seed(1))
