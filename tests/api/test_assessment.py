@@ -58,8 +58,8 @@ def test_one_command_attacks_verifies_and_reports_and_a_second_finds_it_done() -
     assert "PGD 10, 20" in first.stderr, "the cost of every step is announced"
     assert " in all, at " in first.stderr
     assert first.stdout.count(" 0 fail") == 2
-    assert first.stdout.count("autoattack") > 2
-    assert "left after each attack: clean 75.0, apgd-ce 70.0" in first.stdout
+    assert first.stdout.count("fast") > 2
+    assert "left after each attack: clean 75.0, untargeted 70.0" in first.stdout
     assert len(rows()) == 2
     assert all(len(one) == 20 for one in rows().values())
     assert list(Path("results").glob("whitebox.md"))
@@ -78,7 +78,7 @@ def test_killed_in_each_attack_the_same_command_ends_with_the_same_rows() -> Non
     def begun(attack: str) -> bool:
         return any(path.stat().st_size for path in Path("results").glob(f"runs/*{attack}*/rows-*"))
 
-    for attack in ("-pgd-", "-autoattack-"):
+    for attack in ("-pgd-", "-fast-"):
         killed(partial(begun, attack), *words)
     assert run(QUICK).exit_code == 0
     assert rows() == rows("whole")
