@@ -124,6 +124,11 @@ _AT_LEAST_1 = click.IntRange(min=1)
     help="Of the learning pass; weights and batch-norm statistics stay in float32. auto: bf16 "
     "where the processor has its arithmetic.",
 )
+@click.option(
+    "--attack-precision",
+    type=OneOf([*TRAIN_PRECISIONS, "auto"]),
+    help="Of the training attack's copy of the network; the held-out attack stays in float32.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--name", help="Name of the checkpoint and of the row [default: from the network].")
 @click.option("--resume/--fresh", default=True, help="Continue, or start over.", show_default=True)

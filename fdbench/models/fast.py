@@ -86,7 +86,8 @@ def _tensors(net: nn.Module) -> dict[str, Tensor]:
 class Folded:
     """A frozen copy of `net` without its foldable batch norms; `refresh` copies new weights.
 
-    `net` must be in inference mode when `Folded` is created, and may train between refreshes.
+    `net` must be in inference mode when `Folded` is created, and may train between refreshes. In
+    "bf16" the copy computes in bfloat16: for gradients, never for verdicts.
     """
 
     def __init__(
@@ -94,17 +95,20 @@ class Folded:
         net: nn.Module,
         example: Images,
         layout: torch.memory_format = torch.channels_last,
+        precision: str = "fp32",
     ) -> None:
         self._source = net
         self._pairs = _conv_bn_pairs(net, example)
-        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        self._copy = copy.deepcopy(net).eval().requires_grad_(False)
         for conv, norm in self._pairs:
-            module = self.net.get_submodule(conv)
+            module = self._copy.get_submodule(conv)
             assert isinstance(module, nn.Conv2d)
             if module.bias is None:
                 module.bias = nn.Parameter(torch.empty_like(module.weight[:, 0, 0, 0]), False)
-            self.net.set_submodule(norm, nn.Identity())
-        self.net = self.net.to(memory_format=layout)
+            self._copy.set_submodule(norm, nn.Identity())
+        self._copy = self._copy.to(memory_format=layout)
+        # Casts the copy itself: `refresh` rounds the folded float32 weights into it.
+        self.net: nn.Module = _Bfloat16(self._copy) if precision == "bf16" else self._copy
         self.refresh()
 
     @torch.no_grad()
@@ -123,7 +127,7 @@ class Folded:
             shift = 0 if module.bias is None else module.bias
             source[f"{conv}.weight"] = weight * scale[:, None, None, None]
             source[f"{conv}.bias"] = (bias - mean) * scale + shift
-        for name, tensor in _tensors(self.net).items():
+        for name, tensor in _tensors(self._copy).items():
             tensor.copy_(source[name])
 
 

@@ -20,7 +20,7 @@ _ONLY = (
 # Added later: a card or a state that lacks them was made at their defaults.
 _ADDED = {
     *("recipe", "method", "noise", "beta", "schedule", "average", "patience", "collapse"),
-    *("sync_bn", "precision"),
+    *("sync_bn", "precision", "attack_precision"),
 }
 _AT_LEAST_1 = ("epochs", "batch_size", "attack_iters", "probe_iters")
 _SHARES = ("label_smoothing", "clean_start", "collapse", "warmup", "average")
@@ -70,6 +70,7 @@ class TrainSpec:
     )
     sync_bn: bool = False  # batch norm over all processes, not over each one's images
     precision: str = "fp32"  # of the learning pass; weights and batch-norm statistics stay float32
+    attack_precision: str = "fp32"  # of the training attack's copy; never of the probe's
 
     def __post_init__(self) -> None:
         for name in _AT_LEAST_1:
@@ -88,7 +89,8 @@ class TrainSpec:
     def _check_method(self) -> None:
         pick("method", self.method, MAKERS)
         pick("schedule", self.schedule, SCHEDULES)
-        pick("precision", self.precision, TRAIN_PRECISIONS)
+        for name in ("precision", "attack_precision"):
+            pick(name, getattr(self, name), TRAIN_PRECISIONS)
         if self.method == "n-fgsm" and (self.attack_iters, self.norm) != (1, "linf"):
             raise BadValue(
                 "method n-fgsm takes one step in linf: --attack-iters 1 --norm linf.\n"

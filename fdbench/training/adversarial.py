@@ -36,16 +36,17 @@ class AdversarialLearner(NetworkLearner):
     @cached_property
     def folded(self) -> Folded:
         """The attacked copy; `refresh` copies the network's current weights into it."""
-        return self._folded(self.net)
+        return self._folded(self.net, self.spec.attack_precision)
 
     @cached_property
     def folded_judged(self) -> Folded:
         """The copy of `judged` that the probe attacks."""
-        return self.folded if self.judged is self.net else self._folded(self.judged)
+        same = self.judged is self.net and self.spec.attack_precision == "fp32"
+        return self.folded if same else self._folded(self.judged, "fp32")
 
-    def _folded(self, net: nn.Module) -> Folded:
+    def _folded(self, net: nn.Module, precision: str) -> Folded:
         example = self.training.train.fetch([0, 1]).to(self.device).x
-        return Folded(net.eval(), example)
+        return Folded(net.eval(), example, precision=precision)
 
     def stream(self, at: Position) -> str:
         """Names the random numbers of an epoch's attacks; each image has its own."""

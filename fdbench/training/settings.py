@@ -47,11 +47,12 @@ class Settings(TypedDict, total=False):
     collapse: float | None
     sync_bn: bool | None
     precision: str | None
+    attack_precision: str | None
 
 
 _ATTACK_ONLY = (
     *("attack_iters", "eps", "alpha", "targeted", "norm", "clean_start", "probe_iters"),
-    *("method", "noise", "beta"),
+    *("method", "noise", "beta", "attack_precision"),
 )
 
 
@@ -127,6 +128,7 @@ def _extras(spec: TrainSpec) -> list[str]:
         f"ends below {spec.collapse:.0%} of the best held-out accuracy": spec.collapse,
         "batch norm over all processes": spec.sync_bn,
         f"learning pass in {spec.precision}": spec.precision != "fp32",
+        f"attack in {spec.attack_precision}": spec.attack_precision != "fp32",
     }
     said = ", ".join(text for text, holds in parts.items() if holds)
     return [said] if said else []

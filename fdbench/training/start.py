@@ -130,17 +130,21 @@ def _prepared(
 ) -> Training:
     """Opens the data and resolves the settings."""
     refuse_unused(settings)
+    fastest = "bf16" if has_bf16(device) else "fp32"
     if settings.get("precision") == "auto":
-        settings["precision"] = "bf16" if has_bf16(device) else "fp32"
+        settings["precision"] = fastest
+    if settings.get("attack_precision") == "auto":
+        settings["attack_precision"] = fastest
     data = source.ref or _DEFAULT_DATA
     images = source.open(data, "train")
     model = replace(shape, classes=images.classes, px=images.px)
     spec, title = resolve(model, data, settings), name or model.name
     held_out = source.open(data, "held-out")
-    if spec.precision == "bf16" and not has_bf16(device) and rank_and_world()[0] == 0:
+    low = "bf16" in (spec.precision, spec.attack_precision)
+    if low and fastest != "bf16" and rank_and_world()[0] == 0:
         warn(
-            "--precision bf16: this processor has no bfloat16 arithmetic, and PyTorch's emulation "
-            "is many times slower than float32. --precision auto takes bf16 only where it is there."
+            "bf16: this processor has no bfloat16 arithmetic, and PyTorch's emulation is many "
+            "times slower than float32. `auto` takes bf16 only where there is some."
         )
     return Training(title, model, spec, images, held_out, workspace, device, start)
 

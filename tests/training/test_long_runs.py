@@ -89,15 +89,24 @@ def test_where_memory_runs_out_the_step_is_taken_again_in_smaller_pieces(
 def test_in_bf16_the_weights_stay_float32_and_the_loss_is_nearly_the_same(tmp_path: Path) -> None:
     losses = []
     for precision in ("fp32", "bf16"):
-        learner = adversarial(tmp_path, precision=precision)
+        learner = adversarial(tmp_path, precision=precision, attack_precision=precision)
         batch = next(learner.loader.batches(0))
         at = Position()
+        adv = learner.images(batch, at, no_tick)
+        assert (adv - batch.x).abs().max() <= learner.threat.eps + 1e-6
+        assert adv.dtype == torch.float32
         learn(learner, [batch], at, no_tick)
         losses.append(at.sums["loss"] / 16)
         floats = [t for t in learner.net.state_dict().values() if t.is_floating_point()]
         assert {tensor.dtype for tensor in floats} == {torch.float32}
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
     assert losses[0] != losses[1]
+    held_out = next(learner.training.held_out.batches(range(8), 8))
+    learner.folded_judged.refresh()
+    exact = learner.folded_judged.net(held_out.x)
+    torch.testing.assert_close(exact, learner.net.eval()(held_out.x), rtol=1e-4, atol=1e-4)
+    learner.folded.refresh()
+    torch.testing.assert_close(learner.folded.net(held_out.x), exact, rtol=0.1, atol=0.1)
 
 
 @pytest.mark.parametrize(("has", "asked", "taken"), [
