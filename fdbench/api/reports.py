@@ -75,6 +75,7 @@ def report(
     latest: bool = False,
     unfinished: bool = False,
     baseline: str | None = None,
+    paper: bool = False,
 ) -> Report:
     """Writes the tables and figures of runs into `results`.
 
@@ -90,6 +91,7 @@ def report(
         unfinished: also runs that lack images.
         baseline: compare each model with this one, by its name in the report; None: every two
             models, or each with the first if there are more than 20.
+        paper: figures in the sizes of two-column papers.
 
     Returns:
         The report: `tables` holds its numbers as DataFrames, by the name of their CSV, and
@@ -109,7 +111,7 @@ def report(
         tuple(map(str, runs)), tuple(models), tuple(data), tuple(attacks), labels or {}, latest,
         unfinished, baseline,
     )  # fmt: skip
-    return write_report(Path(results), fmt, wanted, clean_images)
+    return write_report(Path(results), fmt, wanted, clean_images, paper)
 
 
 def clean_images(run: Run, ids: Sequence[ImageId]) -> UInt8[np.ndarray, "n 3 H W"] | None:

@@ -31,6 +31,7 @@ def _labels(pairs: tuple[str, ...]) -> dict[str, str]:
     metavar="MODEL",
     help="Compare each model with this one [default: every two; of more than 20, with the first].",
 )
+@click.option("--paper", is_flag=True, help="Figures in the sizes of two-column papers.")
 @click.option("--unfinished", is_flag=True, help="Also runs that lack images.")
 @click.option(
     "--format",
