@@ -91,6 +91,7 @@ def test_a_name_of_300_characters_leaves_room_for_the_axes(tmp_path: Path) -> No
     assert set(render(lines(tmp_path))) == {"png", "svg"}
 
 
+@pytest.mark.draws
 def test_two_panels_for_a_paper_are_as_wide_as_its_text(tmp_path: Path) -> None:
     for eps in (8 / 255, 16 / 255):
         decaying(tmp_path, "r20", ROBUST, eps=eps)
