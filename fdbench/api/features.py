@@ -134,7 +134,7 @@ def feature_figures(
         lines += _lines(networks[-1], spec, asked.seed)
     if spec is None or batch is None or not len(batch.label):
         raise FdbenchError("no images to show.")
-    table = DataFrame(lines)
+    table = DataFrame(lines).round(4)
     return _written(networks, table, spec, asked, results), table
 
 

@@ -77,6 +77,7 @@ def report(
     baseline: str | None = None,
     select: Sequence[str] = (),
     claims: Sequence[str | Path] = (),
+    paper: bool = False,
 ) -> Report:
     """Writes the tables and figures of runs into `results`.
 
@@ -96,6 +97,7 @@ def report(
         select: only runs that fit "KEY=PATTERN": model, data, attack, norm or eps, as in
             "eps=8/255" or "model=r20*".
         claims: RobustBench's JSON files, or folders of them, to hold beside what was measured.
+        paper: figures in the sizes of two-column papers.
 
     Returns:
         The report: `tables` holds its numbers as DataFrames, by the name of their CSV, and
@@ -115,7 +117,7 @@ def report(
         tuple(map(str, runs)), tuple(models), tuple(data), tuple(attacks), labels or {}, latest,
         unfinished, baseline, tuple(select), tuple(map(Path, claims)),
     )  # fmt: skip
-    return write_report(Path(results), fmt, wanted, clean_images)
+    return write_report(Path(results), fmt, wanted, clean_images, paper)
 
 
 def clean_images(run: Run, ids: Sequence[ImageId]) -> UInt8[np.ndarray, "n 3 H W"] | None:

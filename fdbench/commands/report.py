@@ -45,6 +45,7 @@ def _labels(pairs: tuple[str, ...]) -> dict[str, str]:
     metavar="MODEL",
     help="Compare each model with this one [default: with the best of each table].",
 )
+@click.option("--paper", is_flag=True, help="Figures in the sizes of two-column papers.")
 @click.option("--unfinished", is_flag=True, help="Also runs that lack images.")
 @click.option(
     "--format",

@@ -18,6 +18,8 @@ from fdbench.files import is_entry, parse_json, write_atomically
 from fdbench.reporting.attack_columns import sees_network
 from fdbench.reporting.chapters import build
 from fdbench.reporting.document import Report
+from fdbench.reporting.figures import accuracy_against_attackers, accuracy_against_iterations
+from fdbench.reporting.figures.panels import PAPER
 from fdbench.reporting.headline import headline
 from fdbench.reporting.page.pictures import Clean
 from fdbench.reporting.render.csv_tables import csv_table
@@ -72,6 +74,21 @@ def _listed(path: Path) -> list[str]:
         raise FdbenchError(f"{path} is not a list of files: remove it.") from reason
 
 
+def _for_paper(report: Report) -> Report:
+    """The report with its curves drawn anew in the sizes of a paper's columns."""
+    tables = report.tables
+    drawn = {
+        "whitebox": lambda: accuracy_against_iterations.render(tables["whitebox"], PAPER),
+        "blackbox": lambda: accuracy_against_attackers.render(
+            tables["blackbox-curve"], tables["blackbox"], PAPER
+        ),
+    }
+    chapters = (
+        replace(one, figure=drawn[one.name]()) if one.figure else one for one in report.chapters
+    )
+    return replace(report, chapters=tuple(chapters))
+
+
 def _publish(renderer: Renderer, report: Report) -> None:
     """Prints the report, or the path of its file."""
     if renderer.file:
@@ -98,11 +115,13 @@ def write_report(
     fmt: str | None = "table",
     wanted: Selection = ALL,
     clean_images: Clean | None = None,
+    paper: bool = False,
 ) -> Report:
     """Writes the tables and the figures of the selected runs under `results`, and prints them.
 
     All files are written whatever is printed: `fmt`, or nothing if it is None;
-    `clean_images` finds those beside the adversarial ones that runs kept. Raises FdbenchError if
+    `clean_images` finds those beside the adversarial ones that runs kept; with `paper`
+    the figures have the sizes of two-column papers. Raises FdbenchError if
     there is no run, or if `results` can't be written; BadValue for a selection without runs.
     """
     if fmt is not None and fmt not in RENDERERS:
@@ -121,6 +140,7 @@ def write_report(
         )
     built = build(results, chosen, notes, wanted.baseline, entries_in(wanted.claims))
     report = replace(built, clean_images=clean_images)
+    report = _for_paper(report) if paper else report
     files = _files(report)
     _replace(Workspace(results), files)
     if fmt is not None:

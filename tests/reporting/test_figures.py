@@ -18,6 +18,7 @@ from fdbench.reporting.figures.accuracy_against_iterations import (
     render,
 )
 from fdbench.reporting.figures.panels import limits, spread
+from fdbench.reporting.report import write_report
 from fdbench.reporting.setting import WHITE_BOX, by_setting
 from fdbench.reporting.whitebox import whitebox
 from fdbench.store.runs import read_runs
@@ -88,6 +89,14 @@ def test_a_network_has_one_colour_and_its_attacks_have_dashes(tmp_path: Path) ->
 def test_a_name_of_300_characters_leaves_room_for_the_axes(tmp_path: Path) -> None:
     decaying(tmp_path, "n" * 300, ROBUST)
     assert set(render(lines(tmp_path))) == {"png", "svg"}
+
+
+@pytest.mark.draws
+def test_two_panels_for_a_paper_are_as_wide_as_its_text(tmp_path: Path) -> None:
+    for eps in (8 / 255, 16 / 255):
+        decaying(tmp_path, "r20", ROBUST, eps=eps)
+    write_report(tmp_path, None, paper=True)
+    assert 'width="495pt"' in (tmp_path / "whitebox.svg").read_text(), "6.875 inches"
 
 
 def test_one_budget_is_drawn_too(tmp_path: Path) -> None:

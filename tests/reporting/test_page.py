@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from madeup import decaying, examined, info, row, store
+from madeup import decaying, examined, info, other_weights, row, store
 from safetensors.numpy import save
 from test_all_or_nothing import rows, run_info
 
@@ -40,6 +40,18 @@ def staged(results: Path, model: str = "r20") -> None:
 def trial(results: Path, model: str = "r20") -> Trial:
     (one,) = (one for one in trials(read_runs(results)) if one.model == model)
     return one
+
+
+def test_networks_of_one_name_are_told_apart_by_their_weights_everywhere(tmp_path: Path) -> None:
+    decaying(tmp_path, "r20", ROBUST)
+    store(tmp_path, other_weights(info(images=1), "1", "2025-01-02"), [row(0, 20, (10, 100))])
+    ones = trials(read_runs(tmp_path))
+    labels = ["r20, 11111111", "r20, 72323000"]
+    assert [one.label for one in ones] == labels
+    (data,) = fates.one_by_one(ones)
+    assert [network["name"] for network in data["networks"]] == labels
+    assert [one.label for _, counted in fates.what_broke(ones) for one in counted] == labels
+    assert data["networks"][0]["absent"] == list(range(1, 100))
 
 
 def test_an_image_belongs_to_the_cheapest_attempt_that_broke_it(tmp_path: Path) -> None:

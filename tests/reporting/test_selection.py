@@ -107,7 +107,7 @@ def test_lines_of_differing_n_have_a_note_and_warned_ones_a_mark(tmp_path: Path)
     assert any("gradient of exactly zero" in text for text in report.warnings)
     assert "n differs, from 8 to 10" in report.chapters[0].accuracies[0].notes[0]
     labels = [curve.label for curve in curves_of(table.astype({"iters": float}), {})]
-    assert labels == ["r18, planned 8 (see warnings)", "r20, planned 10"]
+    assert labels == ["r18 (see warnings)", "r20, 10 images"]
 
 
 def test_different_data_of_one_short_name_keep_their_paths(tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ from fdbench.reporting.all_or_nothing import DENOMINATORS
 from fdbench.reporting.figures.panels import (
     COLOURS,
     DASHES,
-    HEIGHT,
     MARKERS,
+    SCREEN,
     Axes,
     Curve,
     Label,
     Limits,
+    Look,
     band,
     draw,
     frame,
@@ -98,7 +99,7 @@ def panels(curve: DataFrame, scores: DataFrame) -> dict[Setting, list[Curve]]:
     }
 
 
-def render(curve: DataFrame, scores: DataFrame) -> dict[str, bytes]:
+def render(curve: DataFrame, scores: DataFrame, look: Look = SCREEN) -> dict[str, bytes]:
     """The figure as "png" and "svg"; empty if no set has two attackers.
 
     `curve` and `scores` are tables of all_or_nothing.py. One panel per set, one colour per
@@ -108,4 +109,4 @@ def render(curve: DataFrame, scores: DataFrame) -> dict[str, bytes]:
     if not drawn:
         return {}
     ends = limits(_scores(chain.from_iterable(drawn.values())))
-    return draw(drawn, partial(_panel, ends=ends), HEIGHT)
+    return draw(drawn, partial(_panel, ends=ends), look.height, look)

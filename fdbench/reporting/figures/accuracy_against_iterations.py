@@ -20,10 +20,12 @@ from fdbench.reporting.figures.panels import (
     DASHES,
     FAINT,
     MARKERS,
+    SCREEN,
     Axes,
     Curve,
     Label,
     Limits,
+    Look,
     Style,
     band,
     draw,
@@ -219,6 +221,8 @@ def _label(axes: Axes, curves: Sequence[Curve], places: Places, height: float) -
 def _panel(axes: Axes, curves: list[Curve], height: float, ends: Limits) -> None:
     places = Places.of(curves)
     shown: set[Network] = set()  # networks whose clean accuracy is drawn
+    if all(len(curve.points) == 1 for curve in curves):  # side by side, in the order of the labels
+        curves = sorted(curves, key=lambda curve: places.end(curve)[1])
     for i, curve in enumerate(curves):
         aside = places.slot ** (0.8 * ((2 * i + 1) / len(curves) - 1))
         if _network(curve) not in shown:
@@ -244,7 +248,7 @@ def panels(table: DataFrame) -> dict[Setting, list[Curve]]:
     return {setting: curves_of(lines, taken) for setting, lines in by_setting(drawn, WHITE_BOX)}
 
 
-def render(table: DataFrame) -> dict[str, bytes]:
+def render(table: DataFrame, look: Look = SCREEN) -> dict[str, bytes]:
     """The figure as "png" and "svg"; empty if no line has rows.
 
     One panel per data set and threat, one curve per network with its 95 % interval as a band; the
@@ -254,4 +258,4 @@ def render(table: DataFrame) -> dict[str, bytes]:
     if not drawn:
         return {}
     ends = limits(_scores(chain.from_iterable(drawn.values())))
-    return draw(drawn, partial(_panel, ends=ends), height_for(drawn.values()))
+    return draw(drawn, partial(_panel, ends=ends), height_for(drawn.values(), look), look)

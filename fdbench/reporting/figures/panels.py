@@ -48,16 +48,30 @@ STYLE: Any = {  # mypy would have each key as a literal
 }
 _HOLLOW: Style = {"ls": "none", "marker": "D", "ms": 7, "mfc": "none", "mew": 1.3, "zorder": 4}
 HEIGHT = 3.2  # inches of a panel's axes, unless its labels need more
-_WIDTH = 7.2  # inches of a panel with its labels
 _AROUND = 1.1  # inches of a panel's height that title and axis take
 _BESIDE = 1.05  # where labels begin, in widths of the axes
 _LABEL = 0.19  # inches from one label to the next
 _MARGIN = 3  # points of accuracy left free above and below
-_ACROSS = 4  # panels beside each other, at most
 _LONGEST = 48  # characters of a label
-_TITLE = 62  # characters of a title's line: as wide as a panel
 _FEW = 5  # from this many lines on, bands are paler, since they overlap
+_TOO_MANY = 10  # of more, only the last point has its interval: bands would be one grey
 _DPI = 160
+
+
+@dataclass(frozen=True)
+class Look:
+    """Sizes of a figure: a panel's width with its labels, its axes' height, and its text."""
+
+    width: float = 7.2  # inches
+    height: float = HEIGHT
+    points: float = 10.0  # of text
+    across: int = 4  # panels beside each other, at most
+    title: int = 62  # characters of a title's line: as wide as a panel
+
+
+SCREEN = Look()
+# CVPR's template: columns of 3.25 inches, 6.875 inches of text, captions of 9 points.
+PAPER = Look(width=3.4375, height=1.9, points=7.0, across=2, title=46)
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,9 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
 def band(axes: Axes, x: Series, curve: Curve, name: str, curves: int) -> None:
     """The interval of a score as a band, paler where there are many `curves`."""
     low, high = (curve.points[f"{name}_{end}"].astype(float) for end in ("low", "high"))
+    if curves > _TOO_MANY:
+        axes.plot([x.iloc[-1]] * 2, [low.iloc[-1], high.iloc[-1]], color=curve.colour, lw=0.7)
+        return
     alpha = 0.13 if curves < _FEW else 0.06
     axes.fill_between(x, low, high, color=curve.colour, alpha=alpha, lw=0)
 
@@ -143,7 +160,8 @@ def label_curves(axes: Axes, labels: Sequence[Label], height: float) -> None:
     from matplotlib.collections import LineCollection
 
     low, high = axes.get_ylim()
-    places = spread([label.at[1] for label in labels], (high - low) * _LABEL / height)
+    gap = _LABEL * _text_size() / SCREEN.points
+    places = spread([label.at[1] for label in labels], (high - low) * gap / height)
     begin = axes.transData.inverted().transform(axes.transAxes.transform((_BESIDE - 0.01, 0)))[0]
     for label, place in zip(labels, places, strict=True):
         text = shortened(label.text)
@@ -162,31 +180,42 @@ def label_curves(axes: Axes, labels: Sequence[Label], height: float) -> None:
     axes.add_collection(lines, autolim=False)
 
 
-def height_for(panels: Iterable[Sequence[Curve]]) -> float:
+def _text_size() -> float:
+    """Of the figure that is being drawn, in points."""
+    import matplotlib
+
+    return float(matplotlib.rcParams["font.size"])
+
+
+def height_for(panels: Iterable[Sequence[Curve]], look: Look = SCREEN) -> float:
     """The axes' height in inches that leaves room for every panel's labels."""
-    return max(HEIGHT, 2.2 * _LABEL * max(map(len, panels)))
+    label = _LABEL * look.points / SCREEN.points
+    return max(look.height, 2.2 * label * max(map(len, panels)))
 
 
 def draw(
     panels: Mapping[Setting, list[Curve]],
     panel: Callable[[Axes, list[Curve], float], None],
     height: float,
+    look: Look = SCREEN,
 ) -> dict[str, bytes]:
     """The figure as "png" and "svg": `panel` draws each setting's curves into axes of `height`."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    across = min(_ACROSS, math.ceil(math.sqrt(len(panels))))
+    across = min(look.across, math.ceil(math.sqrt(len(panels))))
     down = math.ceil(len(panels) / across)
-    with matplotlib.rc_context(STYLE):
-        size = (_WIDTH * across, (height + _AROUND) * down)
+    style = {**STYLE, "font.size": look.points, "axes.titlesize": look.points + 0.5}
+    with matplotlib.rc_context(style):
+        around = _AROUND * look.points / SCREEN.points
+        size = (look.width * across, (height + around) * down)
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(down, across, squeeze=False).ravel()
         for axes, (setting, curves) in zip(grid[: len(panels)], panels.items(), strict=True):
             panel(axes, curves, height)
-            axes.set_title(textwrap.fill(setting.title, _TITLE), loc="left")
+            axes.set_title(textwrap.fill(setting.title, look.title), loc="left")
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
         return {kind: as_bytes(figure, kind) for kind in ("png", "svg")}

@@ -153,15 +153,6 @@ def _by_eps(lines: DataFrame) -> Iterator[Series]:
                      (clean, *points))  # fmt: skip
 
 
-def labels_of(trials: Sequence[Trial]) -> list[str]:
-    """The networks' names, with their weights where two have one name."""
-    names = [one.model for one in trials]
-    return [
-        one.model if names.count(one.model) == 1 else f"{one.model}, {one.weights}"
-        for one in trials
-    ]
-
-
 def _thinned(steps: Sequence[int]) -> list[int]:
     """At most _STEPS of the iterations, evenly spaced in their logarithm, the last included."""
     if len(steps) <= _STEPS:
@@ -190,10 +181,8 @@ def when_broken(trials: Sequence[Trial]) -> Iterator[Chart]:
     for setting, of_threat in groupby(trials, key=lambda one: one.setting):
         ones = list(of_threat)
         series = tuple(
-            Series(label, i % len(COLOURS), i // len(COLOURS) % len(DASHES), tuple(points))
-            for i, (label, points) in enumerate(
-                zip(labels_of(ones), map(_falling, ones), strict=True)
-            )
+            Series(one.label, i % len(COLOURS), i // len(COLOURS) % len(DASHES), tuple(points))
+            for i, (one, points) in enumerate(zip(ones, map(_falling, ones), strict=True))
             if points
         )
         if series:

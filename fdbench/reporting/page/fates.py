@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
 from fdbench.reporting.outcomes import places_of
-from fdbench.reporting.page.charts import labels_of
 from fdbench.reporting.page.trials import UNKNOWN, Trial
 from fdbench.reporting.setting import Setting
 
@@ -47,7 +46,7 @@ class Fates:
     fates: tuple[Fate, ...]
 
 
-def _fates(trial: Trial, label: str) -> Fates:
+def _fates(trial: Trial) -> Fates:
     right = trial.clean_right
     attempts = [
         Fate(
@@ -59,17 +58,13 @@ def _fates(trial: Trial, label: str) -> Fates:
         for place, one in enumerate(trial.attempts)
     ]
     ends = Fate(CLEAN_WRONG, int((~right).sum())), Fate(SURVIVES, int(trial.survived.sum()))
-    return Fates(label, len(trial.ids), (ends[0], *attempts, ends[1]))
+    return Fates(trial.label, len(trial.ids), (ends[0], *attempts, ends[1]))
 
 
 def what_broke(trials: Sequence[Trial]) -> Iterator[tuple[Setting, list[Fates]]]:
     """The fates of every network's images, for each threat."""
     for setting, of_threat in groupby(trials, key=lambda one: one.setting):
-        ones = list(of_threat)
-        yield (
-            setting,
-            [_fates(one, label) for one, label in zip(ones, labels_of(ones), strict=True)],
-        )
+        yield setting, list(map(_fates, of_threat))
 
 
 def _joined(values: Sequence[int], usual: Sequence[int] | int) -> str:
@@ -127,10 +122,7 @@ def _data_set(title: str, trials: Sequence[Trial]) -> dict[str, Any]:
     each = sum(6 + len(one.attempts) // 4 for one in trials)  # bytes: a mask has 4 attempts a digit
     shown = min(len(most.ids), _MOST, max(_LEAST, _BYTES // each))
     ids, labels = most.ids[:shown], most.fullest.columns.label[:shown].tolist()
-    networks = [
-        {"name": label, **_one_by_one(one, ids, labels)}
-        for label, one in zip(_apart(trials), trials, strict=True)
-    ]
+    networks = [{"name": one.label, **_one_by_one(one, ids, labels)} for one in trials]
     return {
         "data": title,
         "of": len(most.ids),
@@ -138,14 +130,3 @@ def _data_set(title: str, trials: Sequence[Trial]) -> dict[str, Any]:
         "labels": labels,
         "networks": networks,
     }
-
-
-def _apart(trials: Sequence[Trial]) -> list[str]:
-    """The networks' names, with their weights where networks of several weights have one name."""
-    several: dict[str, set[str]] = {}
-    for one in trials:
-        several.setdefault(one.model, set()).add(one.weights)
-    return [
-        f"{one.model}, {one.weights}" if len(several[one.model]) > 1 else one.model
-        for one in trials
-    ]

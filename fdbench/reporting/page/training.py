@@ -1,5 +1,6 @@
 """Training curves, from the cards beside the checkpoints. Free of torch."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -39,9 +40,14 @@ def _logs(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Log]:
 def _points(log: Log, key: str, scale: float) -> Iterator[Point]:
     step = max(1, len(log) // _LONGEST)
     for entry in [*log[::step], *([log[-1]] if (len(log) - 1) % step else [])]:
-        value, epoch = entry.get(key), entry.get("epoch")
-        if isinstance(value, int | float) and isinstance(epoch, int | float):
+        value, epoch = _finite(entry.get(key)), _finite(entry.get("epoch"))
+        if value is not None and epoch is not None:
             yield Point(f"{epoch:g}", scale * value)
+
+
+def _finite(value: object) -> float | None:
+    """A number that a chart can show; None for anything else that a card may hold."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _series(logs: Mapping[str, Log], key: str, name: str, dash: int, scale: float) -> list[Series]:

@@ -45,6 +45,7 @@ class Trial:
 
     model: str
     weights: str  # the first digits of their hash
+    label: str  # the model's name, with its weights where networks of several weights have it
     setting: Setting  # of the columns THREAT
     fullest: Run
     attempts: tuple[Attempt, ...]
@@ -62,10 +63,7 @@ class Trial:
     @cached_property
     def survived(self) -> Images:
         """Where it is right when clean and under every attempt: the headline's worst case."""
-        broken = np.zeros(len(self.ids), bool)
-        for one in self.attempts:
-            broken |= one.broken
-        return self.clean_right & ~broken
+        return self.clean_right & (self.times == 0)
 
     @cached_property
     def first(self) -> Whole:
@@ -77,11 +75,15 @@ class Trial:
 
     def alone(self, place: int) -> int:
         """How many clean-correct images only this attempt broke."""
-        by_others = np.zeros(len(self.ids), bool)
-        for other, one in enumerate(self.attempts):
-            if other != place:
-                by_others |= one.broken
-        return int((self.clean_right & self.attempts[place].broken & ~by_others).sum())
+        return int((self.clean_right & self.attempts[place].broken & (self.times == 1)).sum())
+
+    @cached_property
+    def times(self) -> Whole:
+        """How many of the attempts broke each image."""
+        counts = np.zeros(len(self.ids), np.int64)
+        for one in self.attempts:
+            counts += one.broken
+        return counts
 
     @cached_property
     def strongest(self) -> tuple[str, Run] | None:
@@ -213,12 +215,14 @@ def trials(runs: Sequence[Run]) -> list[Trial]:
                 run
             )
     ordered = sorted(groups, key=lambda key: (key[2].order, key[0], key[1]))
-    return [_trial(key, groups[key]) for key in ordered]
+    names = Counter(model for model, _ in {key[:2] for key in ordered})
+    return [_trial(key, groups[key], names[key[0]] > 1) for key in ordered]
 
 
-def _trial(key: tuple[str, str, Setting], runs: Sequence[Run]) -> Trial:
+def _trial(key: tuple[str, str, Setting], runs: Sequence[Run], shared_name: bool) -> Trial:
     model, weights, setting = key
+    label = f"{model}, {weights[:8]}" if shared_name else model
     fullest = max(runs, key=lambda run: len(run.columns))
     placed = [_placed(one, fullest.columns.images) for run in runs for one in _readings(run)]
     ordered = sorted(_named_apart(placed), key=lambda one: one.order)
-    return Trial(model, weights[:8], setting, fullest, tuple(ordered))
+    return Trial(model, weights[:8], label, setting, fullest, tuple(ordered))

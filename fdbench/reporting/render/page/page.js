@@ -405,7 +405,7 @@ function drill(figure, row) {
   const data = sets.findIndex((one) => one.data === figure.dataset.data);
   filter.data.value = String(data);
   fillNetworks();
-  const place = sets[data].networks.findIndex((one) => (row.network === one.name || row.network.startsWith(one.name)) && one.threat === figure.dataset.threat);
+  const place = sets[data].networks.findIndex((one) => row.network === one.name && one.threat === figure.dataset.threat);
   filter.a.value = String(place);
   fillAttempts();
   const attempt = sets[data].networks[place].attempts.indexOf(row.label);
