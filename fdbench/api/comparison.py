@@ -14,7 +14,7 @@ from fdbench.attacks import parameters_of, parse_foolbox_settings
 from fdbench.console import say
 from fdbench.evaluation import until_decided
 from fdbench.machine import start_torch
-from fdbench.reporting import ALL, Selection, compared
+from fdbench.reporting import Selection, compared
 from fdbench.specs import Parameters
 from fdbench.stats import Evidence, images_needed
 from fdbench.units import parse_size
@@ -78,17 +78,19 @@ def attack_settings(attack: str, pairs: Sequence[str], norm: str) -> Parameters:
 
 
 def compare_runs(
-    results: Path, first: str, second: str, wanted: Selection = ALL
+    results: Path, first: str, second: str, data: str | None = None, attack: str | None = None
 ) -> tuple[DataFrame, str]:
     """Compares two models by the runs there are: every line's numbers, and the text to print.
 
     Args:
         first: a model's name in its runs; differences are its accuracy less that of `second`.
-        wanted: which runs.
+        data: only runs on this data set; None: on all.
+        attack: only runs of this attack; None: of all.
 
     Raises:
         BadValue: if no run has such a model, or the two have no attack on the same images.
     """
+    wanted = Selection(data=tuple(filter(None, [data])), attacks=tuple(filter(None, [attack])))
     return compared(results, first, second, wanted)
 
 

@@ -24,7 +24,6 @@ from fdbench.commands.options import (
 from fdbench.commands.results import show_folders
 from fdbench.console import out, stoppable
 from fdbench.errors import BadValue
-from fdbench.reporting import Selection
 
 # What says which runs to compare; every other option is about attacking.
 _OF_RUNS = {"first", "second", "until_decided", "as_json", "results", "attack", "data"}
@@ -109,10 +108,7 @@ def _refuse_ignored(context: click.Context) -> None:
 def _compare_runs(
     first: str, second: str, as_json: bool, results: Path, flags: dict[str, Any]
 ) -> None:
-    wanted = Selection(
-        data=tuple(filter(None, [flags["data"]])), attacks=tuple(filter(None, [flags["attack"]]))
-    )
-    table, text = api.compare_runs(results, first, second, wanted)
+    table, text = api.compare_runs(results, first, second, flags["data"], flags["attack"])
     if as_json:
         out.print(table.to_json(orient="records"), soft_wrap=True)
     else:

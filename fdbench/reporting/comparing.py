@@ -13,11 +13,11 @@ import numpy as np
 from pandas import DataFrame
 
 from fdbench.reporting.attack_columns import identity_at
-from fdbench.reporting.outcomes import WORST, RunAtBudget, Verdicts, at_budgets
+from fdbench.reporting.outcomes import WORST, RunAtBudget, at_budgets
 from fdbench.reporting.scoring import Line, conditions, contestant, fullest, network, rounded
 from fdbench.reporting.setting import THREAT, Setting, in_order
 from fdbench.specs import digest
-from fdbench.stats import LEVEL, Paired, corrected, images_needed, paired, paired_all
+from fdbench.stats import LEVEL, Paired, corrected, images_needed, paired_all
 from fdbench.store import Run
 
 MANY = 20  # networks; of more, each is compared with one only: pairs grow with the square
@@ -67,11 +67,6 @@ class _Compared:
     group: _Group
     both: Paired
     line: Line
-
-
-def paired_verdicts(one: Verdicts, two: Verdicts) -> Paired:
-    """Compares two networks, or one under two attacks, on the images that both have."""
-    return paired(*one.beside(two))
 
 
 def same_conditions(one: RunAtBudget) -> str:

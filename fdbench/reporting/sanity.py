@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from fdbench.reporting.attack_columns import stages
-from fdbench.reporting.comparing import paired_verdicts
 from fdbench.reporting.outcomes import (
     Verdicts,
     at_budgets,
@@ -19,7 +20,7 @@ from fdbench.reporting.outcomes import (
     clean_answers,
     right_when_clean,
 )
-from fdbench.stats import wilson
+from fdbench.stats import mcnemar, wilson
 from fdbench.store import Run
 from fdbench.threat import unusual, unusual_step
 
@@ -146,8 +147,11 @@ def _unusual_sizes(run: Run) -> str:
 
 def _gain(after: Verdicts, before: Verdicts) -> float | None:
     """The points by which accuracy rises from `before` to `after`, if that is more than noise."""
-    both = paired_verdicts(after, before)
-    return 100 * both.difference if both.difference > 0 and both.p < SUSPICIOUS else None
+    one, two = after.beside(before)
+    more, less = np.count_nonzero(one & ~two), np.count_nonzero(two & ~one)
+    if more <= less or float(mcnemar(int(more), int(less))) >= SUSPICIOUS:
+        return None
+    return 100 * float(more - less) / len(one)
 
 
 def _rises_with_iterations(run: Run) -> str:

@@ -5,7 +5,10 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
+import numpy as np
+
 from fdbench.errors import BadValue, unknown
+from fdbench.reporting.outcomes import places_of
 from fdbench.store import Run, RunInfo
 
 Name = Callable[[RunInfo], str]
@@ -49,11 +52,37 @@ def selected(runs: Sequence[Run], wanted: Selection) -> tuple[list[Run], list[st
     if left := [run for run in chosen if not (run.finished or wanted.unfinished)]:
         lines = [f"{len(left)} unfinished runs left out (--unfinished shows them)"]
         lines += [line for run in left for line in run.damaged]
+    shown, contradicting = _consistent(shown)
+    lines += contradicting
     if wanted.baseline is not None:
         shown_names = {wanted.labels.get(name, name) for name in (r.info.model.name for r in shown)}
         if wanted.baseline not in shown_names:
             raise unknown("model to compare with", wanted.baseline, shown_names)
     return _labelled(named(shown), wanted.labels), lines
+
+
+def _consistent(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """The runs without those that contradict one of the same data about an image's label.
+
+    The run with most images is believed, then the first begun; a line names each that is left out.
+    """
+    believed: dict[str, Run] = {}
+    for run in sorted(runs, key=lambda run: (-len(run.columns), run.info.started)):
+        believed.setdefault(run.info.data.fingerprint, run)
+    kept, lines = [], []
+    for run in runs:
+        other = believed[run.info.data.fingerprint]
+        place = places_of(run.columns.images, other.columns.images)
+        here = np.flatnonzero(place >= 0)
+        wrong = here[run.columns.label[here] != other.columns.label[place[here]]]
+        if len(wrong):
+            lines.append(
+                f"{run.name} is left out: it gives {len(wrong)} images, the first being "
+                f"{run.columns.images[wrong[0]]}, another label than {other.name}, on the same data"
+            )
+        else:
+            kept.append(run)
+    return kept, lines
 
 
 def _among(

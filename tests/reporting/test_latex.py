@@ -29,6 +29,7 @@ def test_an_interval_is_compact_and_the_longer_half_in_a_narrow_terminal() -> No
     assert compact("54.0 [50.9, 57.1]") == "$54.0^{+3.1}_{-3.1}$"
     assert compact("0.0 [0.0, 0.4]") == "$0.0^{+0.4}_{-0.0}$"
     assert compact("-") == "-"
+    assert (compact("-3.1"), compact("<0.001")) == ("$-3.1$", "$<0.001$")
     assert halved("0.0 [0.0, 0.4]") == "0.0 ±0.4"
     assert halved("pgd [0.0, 0.4]") == "pgd [0.0, 0.4]"
 

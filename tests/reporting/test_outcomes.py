@@ -12,7 +12,6 @@ import pytest
 from madeup import info, sealed, store
 
 from fdbench.randomness import ImageId
-from fdbench.reporting.comparing import paired_verdicts
 from fdbench.reporting.headline import headline
 from fdbench.reporting.outcomes import (
     WORST,
@@ -178,7 +177,7 @@ def test_two_runs_are_compared_on_the_images_that_both_have(runs: list[Run]) -> 
             mine, other = verdicts(one), verdicts(two)
             shared = [image for image in mine if image in other]
             expected = paired([mine[i] for i in shared], [other[i] for i in shared])
-            assert paired_verdicts(one.verdicts, two.verdicts) == expected
+            assert paired(*one.verdicts.beside(two.verdicts)) == expected
 
 
 def test_answers_that_differ_between_runs_are_counted_from_the_rows(runs: list[Run]) -> None:

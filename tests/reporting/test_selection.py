@@ -241,3 +241,16 @@ def test_patterns_select_runs_of_any_of_a_key_and_all_keys(tmp_path: Path) -> No
     ):  # fmt: skip
         with pytest.raises(BadValue, match=text):
             chosen(wrong)
+
+
+def test_a_run_that_contradicts_another_about_labels_is_named_and_left_out(
+    results: Path,
+) -> None:
+    before = write_report(results, None).tables["whitebox"]
+    run = info("liar", (10, 100), 4)
+    rows = [{**row(image, None, (10, 100)), "label": 7} for image in range(4)]
+    store(results, run, rows)
+    report = write_report(results, None)
+    assert report.tables["whitebox"].equals(before)
+    (line,) = [text for text in report.warnings if "another label" in text]
+    assert line.startswith(f"{run.name} is left out: it gives 4 images, the first being 0")

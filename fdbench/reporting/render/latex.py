@@ -14,6 +14,8 @@ _SPECIAL = {
 }  # fmt: skip
 _INTERVAL = re.compile(r"(\d+\.\d) \[(\d+\.\d), (\d+\.\d)\]")
 
+_NUMBER = re.compile(r"[+<-]\d+\.\d+")  # in text, a minus would be a hyphen
+
 
 def escaped(text: str) -> str:
     """Text of which LaTeX prints every character."""
@@ -25,7 +27,7 @@ def compact(text: str) -> str:
     """`$54.0^{+3.1}_{-3.1}$`, of `54.0 [50.9, 57.1]`; other text escaped."""
     match = _INTERVAL.fullmatch(text)
     if match is None:
-        return escaped(text)
+        return f"${text}$" if _NUMBER.fullmatch(text) else escaped(text)
     value, low, high = map(float, match.groups())
     return f"${value:.1f}^{{+{high - value:.1f}}}_{{-{value - low:.1f}}}$"
 
