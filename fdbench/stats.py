@@ -7,7 +7,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binom
+from scipy.stats import beta, binom
 
 Answers = Sequence[bool] | np.ndarray  # whether a network is right on each image
 LEVEL = 0.95  # of every interval in every table
@@ -63,6 +63,21 @@ def mcnemar(only_first: int, only_second: int) -> float:
     if 2 * few == n:
         return 1.0
     return min(1.0, float(binom.cdf(few, n, 0.5) + binom.sf(n - few - 1, n, 0.5)))
+
+
+def exceeds(k: int, n: int, rate: float) -> float:
+    """The exact p-value of `k` or more of `n`, if each comes with a probability of `rate`."""
+    return float(binom.sf(k - 1, n, rate))
+
+
+def visible(n: int, rate: float, level: float, power: float) -> float:
+    """The smallest true share that `exceeds` finds among `n` with this power, at this level.
+
+    1 where even n of n would not be found. From P(k or more of n) = I_share(k, n - k + 1), where k
+    is the fewest that it finds and I the distribution of a beta variable.
+    """
+    fewest = next((k for k in range(1, n + 1) if exceeds(k, n, rate) < level), None)
+    return 1.0 if fewest is None else float(beta.ppf(power, fewest, n - fewest + 1))
 
 
 def _correlation(both: int, first: int, second: int, neither: int) -> float:
