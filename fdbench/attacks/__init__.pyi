@@ -1,10 +1,12 @@
 from .apgd import APGD
-from .autoattack.attack import AutoAttack, square
+from .autoattack.attack import AutoAttack
 from .catalogue import ATTACKS, LOSSES, checked, parameters_of
+from .course import Course
 from .fast import Fast
 from .foolbox import Foolbox, check_foolbox, foolbox_attacks, foolbox_norm, parse_foolbox_settings
+from .gradient_free import square_alone
 from .losses import Loss, cross_entropy, dlr, margin, probability_margin
-from .pgd import PGD, gradient, last_iterate, random_start, trajectory
+from .pgd import PGD, Trajectory, gradient, last_iterate, random_start, trajectory
 from .protocol import DRAWS, Attack, Draws, Judge, NoScratch, Reading, Scratch, Subject, Tick
 from .replay import Replay
 from .targets import choose_targets, draw_targets, from_file, given
@@ -30,6 +32,7 @@ __all__ = [
     "PGD",
     "Attack",
     "AutoAttack",
+    "Course",
     "Draws",
     "Ensemble",
     "Fast",
@@ -45,6 +48,7 @@ __all__ = [
     "Scratch",
     "Subject",
     "Tick",
+    "Trajectory",
     "check_foolbox",
     "checked",
     "choose_targets",
@@ -68,6 +72,6 @@ __all__ = [
     "parse_foolbox_settings",
     "probability_margin",
     "random_start",
-    "square",
+    "square_alone",
     "trajectory",
 ]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fdbench import randomness
 from fdbench.attacks.catalogue import LOSSES
+from fdbench.attacks.course import Course
 from fdbench.attacks.differentiation import input_gradient
 from fdbench.attacks.losses import Loss, cross_entropy
 from fdbench.attacks.protocol import Attack, Judge, Reading, Subject, Tick
@@ -31,6 +32,7 @@ class Trajectory:
 
     iterates: dict[int, Images]
     first_wrong: Labels
+    course: Course
 
 
 @dataclass
@@ -47,6 +49,7 @@ class _Front:
     adv: Images
     settled: Images
     first_wrong: Labels
+    course: Course
 
     @property
     def share(self) -> float:
@@ -68,6 +71,7 @@ class _Front:
             positions = self.index[suspects]
             confirmed = judge(self.adv[suspects], positions) != self.label[suspects]
             self.first_wrong[positions[confirmed]] = step
+            self.course.disputed[positions[~confirmed]] = True
 
     def drop_broken(self, step: int) -> Bool[Tensor, " B"]:
         """Drops images whose iterates from `step` on add no information; returns the mask kept.
@@ -120,6 +124,22 @@ def gradient(
     return grad, logits
 
 
+def _front(
+    x: Images,
+    label: Labels,
+    target: Labels | None,
+    start: Images,
+    earlier: Trajectory | None,
+    last: int,
+) -> _Front:
+    """All images, before the first step; `earlier` says which are broken already."""
+    settled = x if earlier is None else earlier.iterates[last]
+    first_wrong = torch.zeros_like(label) if earlier is None else earlier.first_wrong.clone()
+    everything = torch.arange(len(label), device=label.device)
+    course = Course.of(label, last)
+    return _Front(everything, x, label, target, start, settled, first_wrong, course)
+
+
 def trajectory(
     net: nn.Module,
     x: Images,
@@ -149,15 +169,13 @@ def trajectory(
     """
     if judge is None and (stop_early or earlier):
         raise ValueError("only a judge can say which images stop early")
-    last, iterates = max(budgets), dict[int, Images]()
-    settled = x if earlier is None else earlier.iterates[last]
-    first_wrong = torch.zeros_like(label) if earlier is None else earlier.first_wrong.clone()
-    everything = torch.arange(len(label), device=label.device)
-    front = _Front(everything, x, label, target, start, settled, first_wrong)
+    budgets, last, iterates = sorted(budgets), max(budgets), dict[int, Images]()
+    front = _front(x, label, target, start, earlier, last)
     del start  # frees a batch of images before the passes, where memory peaks
     for step in range(1, last + 1):
         grad, logits = gradient(net, front.adv, front.label, front.target, loss, eot)
         tick(eot * front.share)
+        front.course.learn(step, front.index, loss(logits, front.label, front.target))
         if judge is not None and step > 1:
             front.note_wrong(step - 1, logits, judge)
         if stop_early:
@@ -168,7 +186,9 @@ def trajectory(
         del grad  # as above
         if step in budgets:
             iterates[step] = front.images
-    return Trajectory({b: iterates.get(b, front.settled) for b in sorted(budgets)}, first_wrong)
+    return Trajectory(
+        {b: iterates.get(b, front.settled) for b in budgets}, front.first_wrong, front.course
+    )
 
 
 def last_iterate(
@@ -258,7 +278,8 @@ class PGD(Attack):
                 if parameters.stop_early:
                     paths[alpha] = path
                 for budget, adv in path.iterates.items():
-                    yield Reading(str(budget), adv, _up_to(path.first_wrong, budget))
+                    first_wrong = _up_to(path.first_wrong, budget)
+                    yield Reading(str(budget), adv, first_wrong, course=path.course)
 
     def _path(
         self,

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from fdbench.attacks.course import Course
 from fdbench.randomness import ImageId
 from fdbench.specs import AttackSpec, Parameters
 from fdbench.threat import Threat
@@ -79,6 +80,7 @@ class Reading:
     notes: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # extra fields of the rows
     pred: Labels | None = None
     right: Labels | None = None
+    course: Course | None = None  # the losses on the way, where the attack followed them
 
 
 @dataclass(frozen=True)

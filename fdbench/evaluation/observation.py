@@ -116,6 +116,19 @@ def facts_of(
         "raised": int((rise > 0).sum()),
         "rise": float(rise.sum()),
         "in_unit_interval": int(((clean >= 0) & (clean <= 1)).all(1).sum()),
+        **_indicators(last, batch.label, clean),
+    }
+
+
+def _indicators(last: Worst, label: Labels, clean: Logits) -> Facts:
+    """Indicators of failure (attacks/course.py), on the images that stood the attack."""
+    if last.course is None:
+        return {}
+    standing = (last.pred == label) & (clean.argmax(1) == label)
+    return {
+        "standing": int(standing.sum()),
+        "incomplete": int((last.course.incomplete & standing).sum()),
+        "disputed": int((last.course.disputed & standing).sum()),
     }
 
 

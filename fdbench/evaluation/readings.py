@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from fdbench.attacks import DRAWS, Reading, margin
+from fdbench.attacks import DRAWS, Course, Reading, margin
 from fdbench.store import Row, add_fields
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images, Labels, Values
@@ -23,6 +23,7 @@ class Worst:
     first_wrong: Labels | None
     notes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     right: Labels | None = None  # as in Reading
+    course: Course | None = None  # of the first restart: images that stand were right in each
 
     def merge(self, other: "Worst", label: Labels, target: Labels | None) -> None:
         """Adopts `other` on the images where it is worse."""
@@ -72,7 +73,7 @@ def worst_of(
         logits = judge.logits(one.adv, everything)
         loss = margin(logits, label, target)
         pred = logits.argmax(1) if one.pred is None else one.pred
-        read = Worst(pred, one.adv, loss, one.first_wrong, one.notes, one.right)
+        read = Worst(pred, one.adv, loss, one.first_wrong, one.notes, one.right, one.course)
         if one.name in worst:
             worst[one.name].merge(read, label, target)
         else:

@@ -1,5 +1,6 @@
 from .document import Report
 from .figures.features import QUANTILES, Shown, distance_figure, maps_figure
+from .indicators import INDICATORS, Indicator
 from .page.progress import Watch
 from .pair import compared
 from .render.csv_tables import csv_table
@@ -12,8 +13,10 @@ from .selection import ALL, Selection
 
 __all__ = [
     "ALL",
+    "INDICATORS",
     "QUANTILES",
     "RENDERERS",
+    "Indicator",
     "Report",
     "Selection",
     "Shown",

@@ -41,6 +41,7 @@ _WHITEBOX: tuple[_Shown, ...] = (
     ("mean of draws", "mean_of_draws", numbers),
     ("worst of draws", "worst_of_draws", numbers),
     ("success", "success", intervals),
+    ("indicators", "indicators", words),
     ("published clean", "published_clean", numbers),
     ("published", "published", numbers),
     ("published success", "published_success", numbers),

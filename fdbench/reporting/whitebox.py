@@ -10,6 +10,7 @@ from pandas import DataFrame
 
 from fdbench.reporting import suspicions
 from fdbench.reporting.attack_columns import ATTACK, is_plain_pgd
+from fdbench.reporting.indicators import flagged
 from fdbench.reporting.outcomes import RunAtBudget, at_budgets
 from fdbench.reporting.scoring import (
     Line,
@@ -34,7 +35,8 @@ _PUBLISHED = ("published_clean", "published", "published_success", "difference")
 WHITEBOX = (
     *("model", "weights", "knowledge", "data", "split", "n", "planned", "norm", "eps", "targeted"),
     *(*ATTACK, "precision", "seed"),
-    *(*scored(_MEASURES), *_DRAWS, *_PUBLISHED, "note", "warnings", "run"),
+    *(*scored(_MEASURES), *_DRAWS, *_PUBLISHED, "indicators", "note", "warnings"),
+    "run",
 )
 
 
@@ -93,6 +95,7 @@ def _line(one: RunAtBudget, newest: dict[tuple[str, str], str]) -> Line:
         **conditions(one),
         **measured,
         **_published(one, measured["robust"]),
+        "indicators": flagged(one),
         "note": note(one.n, info, bool(warnings), older),
         "warnings": "; ".join(warnings),
         "run": one.run.name,

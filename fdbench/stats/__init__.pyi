@@ -1,3 +1,4 @@
+from .excess import exceeds, visible
 from .holm import corrected
 from .intervals import LEVEL, Interval, wilson
 from .paired import Paired, mcnemar, paired, paired_all, paired_interval
@@ -17,6 +18,7 @@ __all__ = [
     "decision",
     "detectable",
     "evidence",
+    "exceeds",
     "gap",
     "gathered",
     "images_needed",
@@ -26,5 +28,6 @@ __all__ = [
     "paired_interval",
     "seeds_needed",
     "spread",
+    "visible",
     "wilson",
 ]
