@@ -1,6 +1,7 @@
 """Attacks on models over data sets, recorded and resumable: `fdbench.evaluate` and its commands."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from fdbench.api.opening import (
 )
 from fdbench.api.requests import AttackRequest, Compute, DataRequest, RunRequest
 from fdbench.attacks import ATTACKS, Attack, parameters_of
-from fdbench.console import say
+from fdbench.console import say, warn
 from fdbench.data import Dataset
-from fdbench.evaluation import Evaluation
+from fdbench.evaluation import Evaluation, check_expected, suspicions
 from fdbench.evaluation import evaluate as run_evaluation
 from fdbench.machine import start_torch
 from fdbench.models import Model
@@ -131,8 +132,23 @@ def attack_models(
     folders = []
     for model in open_models(refs, workspace, download=data.download):
         images = open_images(model, data)
+        model = looked_at(model, images, run, device)
         folders += [_attack(model, one, images, run, workspace, device) for one in requests]
     return folders
+
+
+def looked_at(model: Model, images: Dataset, run: RunRequest, device: torch.device) -> Model:
+    """Returns the model with warnings of the classic mistakes that its answers point at.
+
+    Raises SanityFailed if its clean accuracy is not as expected.
+    """
+    positions = list(images.first(run.limit))
+    if run.expected is not None:
+        check_expected(model, images, positions, device, run.expected)
+    found = suspicions(model, images, positions, device)
+    for text in found:
+        warn(f"{model.name}: {text}")
+    return replace(model, warnings=(*model.warnings, *found))
 
 
 def _attack(

@@ -5,6 +5,7 @@ from .classify import Classification, Classified, classify_folder, side
 from .doctor import CHECKS, examine, gradients_per_image
 from .evaluation import Evaluation, check_fit, run_info
 from .loop import evaluate
+from .mistakes import check_expected, suspicions
 from .observation import Watched
 from .patient import Patient
 from .readings import worst_of
@@ -22,6 +23,7 @@ __all__ = [
     "announcement",
     "audit",
     "check_claim",
+    "check_expected",
     "check_fit",
     "classify_folder",
     "evaluate",
@@ -33,5 +35,6 @@ __all__ = [
     "seconds_per_gradient",
     "side",
     "step_of",
+    "suspicions",
     "worst_of",
 ]
