@@ -6,6 +6,7 @@ from .checkpoints import classify, import_release, read_release, release_facts, 
 from .claims import verify_images
 from .evaluation import attack_models, evaluate
 from .examination import doctor, doctor_models, run_folder, verify
+from .information import information
 from .names import (
     attack_parameters,
     attack_summaries,
@@ -54,6 +55,7 @@ __all__ = [
     "foolbox_list",
     "foolbox_parameters",
     "import_release",
+    "information",
     "judge",
     "layers",
     "load_model",

@@ -4,6 +4,7 @@ from .cli import COMMANDS, main
 from .doctor import doctor
 from .eval_ import eval_
 from .import_ import import_
+from .info import info
 from .list import list_group
 from .report import report
 from .runs import runs
@@ -19,6 +20,7 @@ __all__ = [
     "doctor",
     "eval_",
     "import_",
+    "info",
     "list_group",
     "main",
     "report",
