@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 DEMO := results/demo
 RUN = $(BIN)/fdbench
 
-.PHONY: help demo test test-gpu test-kill fuzz check clean
+.PHONY: help demo docs test test-gpu test-kill fuzz check clean
 
 help:
 	@echo "make demo   train two small networks on embedded images, attack them, report ($(DEMO)/)"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-kill  jobs killed at every KILL-th I/O call (KILL=4; 1: at all of them)"
 	@echo "make fuzz   damaged files to every reader (FUZZ=600 seconds for each)"
 	@echo "make check  style and types only"
+	@echo "make docs   the documentation as a site (build/site)"
 	@echo "make clean  remove .venv and the demo's results"
 
 $(INSTALLED): pyproject.toml
@@ -67,6 +68,12 @@ test-kill: $(INSTALLED)
 FUZZ ?= 600
 fuzz: $(INSTALLED)
 	FDBENCH_FUZZ_SECONDS=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/fuzz
+
+# Links and docstrings that lead nowhere are errors.
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 clean:
 	rm -rf .venv $(DEMO)

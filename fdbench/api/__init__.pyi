@@ -9,6 +9,7 @@ from .evaluation import attack_models, evaluate
 from .examination import doctor, doctor_models, run_folder, verify
 from .exporting import EXPORTS, export
 from .features import FeatureRequest, feature_figures
+from .information import information
 from .names import (
     attack_parameters,
     attack_summaries,
@@ -67,6 +68,7 @@ __all__ = [
     "foolbox_list",
     "foolbox_parameters",
     "import_release",
+    "information",
     "is_first_process",
     "judge",
     "layers",

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fdbench.api.evaluation import evaluation_of, run_announced
+from fdbench.api.evaluation import evaluation_of, looked_at, run_announced
 from fdbench.api.examination import examined, verified
 from fdbench.api.opening import open_images, open_models, workspace_at
 from fdbench.api.requests import (
@@ -79,6 +79,7 @@ def assess_models(
     run = replace(run, limit=run.limit or depth.limit, save_adv="float")
     for model in open_models(refs, workspace, download=data.download):
         images = open_images(model, data)
+        model = looked_at(model, images, run, device)
         model.net.to(device)
         evaluations = [
             evaluation_of(model, attack, images, run, workspace, device)

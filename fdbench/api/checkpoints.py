@@ -80,7 +80,7 @@ def release_facts(pack: Pack, name: str) -> dict[str, str]:
 
 def weights_behind(ref: str, results: Path) -> Path | None:
     """Returns the weights file of a model that can be opened; None for code, or with arguments."""
-    if "?" in ref or (":" in ref and not ref.endswith(".safetensors")):
+    if "?" in ref or "#" in ref or (":" in ref and not ref.endswith(".safetensors")):
         return None
     workspace = workspace_at(results)
     open_model(ref, workspace)

@@ -19,10 +19,10 @@ from fdbench.api.opening import (
 )
 from fdbench.api.requests import AttackRequest, Compute, DataRequest, RunRequest
 from fdbench.attacks import ATTACKS, Attack, parameters_of
-from fdbench.console import say
+from fdbench.console import say, warn
 from fdbench.data import Dataset
 from fdbench.errors import BadValue
-from fdbench.evaluation import Evaluation
+from fdbench.evaluation import Evaluation, check_expected, suspicions
 from fdbench.evaluation import evaluate as run_evaluation
 from fdbench.evaluation import evaluate_together as run_together
 from fdbench.machine import start_torch
@@ -127,9 +127,24 @@ def attack_models(
     folders = []
     for model in open_models(refs, workspace, download=data.download):
         images = open_images(model, data)
+        model = looked_at(model, images, run, device)
         for one in requests:
             folders += _attack(model, one, images, run, workspace, device)
     return folders
+
+
+def looked_at(model: Model, images: Dataset, run: RunRequest, device: torch.device) -> Model:
+    """Returns the model with warnings of the classic mistakes that its answers point at.
+
+    Raises SanityFailed if its clean accuracy is not as expected.
+    """
+    positions = list(images.first(run.limit))
+    if run.expected is not None:
+        check_expected(model, images, positions, device, run.expected)
+    found = suspicions(model, images, positions, device)
+    for text in found:
+        warn(f"{model.name}: {text}")
+    return replace(model, warnings=(*model.warnings, *found))
 
 
 def _attack(

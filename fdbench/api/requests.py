@@ -67,6 +67,7 @@ class RunRequest:
     seed: int = 0
     compile: bool = False
     save_adv: str | None = None  # one of specs.SAVE
+    expected: tuple[float, float] | None = None  # clean accuracy and its tolerance, in percent
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,9 @@ def train(
     Args:
         arch: an architecture such as "r20" or "timm:resnet18", or a whole ModelSpec; classes and
             image size are the data's.
+        data: a data set as for `--data`; None: the embedded images.
         model: in place of `arch`, a reference to a network of another package or file, whose
             weights are fine-tuned; its blocks are those of a ModelSpec given as `arch`.
-        data: a data set as for `--data`; None: the embedded images.
         denoise: kind of denoising block, as for `--denoise`.
         name: name of the weights; None: the network's.
         fresh: start over if a training of that name exists.

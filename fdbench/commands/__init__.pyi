@@ -7,6 +7,7 @@ from .eval_ import eval_
 from .export import export
 from .figures import figures
 from .import_ import import_
+from .info import info
 from .list import list_group
 from .report import report
 from .runs import runs
@@ -26,6 +27,7 @@ __all__ = [
     "export",
     "figures",
     "import_",
+    "info",
     "list_group",
     "main",
     "report",

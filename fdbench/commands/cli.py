@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import click
 
 from fdbench import commands
+from fdbench.commands.config import load_config, show_config
 from fdbench.commands.environment import check_environment
 from fdbench.commands.options import Named
 from fdbench.console import stoppable
@@ -28,6 +30,7 @@ COMMANDS: dict[str, Callable[[], click.Command]] = {  # imported when named or l
     "submission": lambda: commands.submission,
     "classify": lambda: commands.classify,
     "list": lambda: commands.list_group,
+    "info": lambda: commands.info,
 }
 
 
@@ -44,6 +47,9 @@ class _Table(Named):
 
     def invoke(self, ctx: click.Context) -> Any:
         with stoppable():
+            if ctx.params["show"]:
+                check_environment(self)
+                return show_config(self, ctx, [*ctx._protected_args, *ctx.args])
             return super().invoke(ctx)
 
 
@@ -57,7 +63,18 @@ SETTINGS: dict[str, Any] = {
 
 @click.group(cls=_Table, context_settings=SETTINGS)
 @click.version_option(version("fdbench"), prog_name="fdbench")
-def main() -> None:
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=load_config,
+    help="Take options from a TOML file: a table for each command, as [attack.pgd].",
+)
+@click.option(
+    "--show-config", "show", is_flag=True, help="Only print the command's options and their origin."
+)
+def main(show: bool) -> None:
     """How robust is this image classifier, and did the denoising block help?
 
     Train networks with and without denoising blocks, attack them, and compare: fdbench train, then

@@ -1,6 +1,5 @@
 """fdbench doctor."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import click
 
 from fdbench import api
 from fdbench.commands.checks import show_checks
+from fdbench.commands.expectation import expectation
 from fdbench.commands.options import (
     OneOf,
     compute_options,
@@ -22,21 +22,7 @@ from fdbench.commands.options import (
     taken,
 )
 from fdbench.console import out, stoppable
-from fdbench.errors import BadValue, SanityFailed
-
-
-def expectation(text: str | None) -> tuple[float, float] | None:
-    """Parses `65.3+-1` or `65.3`: a percentage and its tolerance (1 if left out)."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"\s*([0-9.]+)\s*(?:(?:±|\+-|\+/-)\s*([0-9.]+))?\s*%?\s*", text)
-    try:
-        wanted, give = float(match[1]), float(match[2] or 1)  # type: ignore[index]
-    except (TypeError, ValueError) as reason:
-        raise BadValue(f"--expect-clean {text!r} is not a percentage: 65.3 or 65.3+-1.") from reason
-    if not 0 <= wanted <= 100:
-        raise BadValue(f"--expect-clean {text!r} is not in 0 .. 100 %.")
-    return wanted, give
+from fdbench.errors import SanityFailed
 
 
 @click.command()

@@ -15,6 +15,7 @@ from fdbench.commands.options import (
     compute_options,
     data_options,
     eps_option,
+    expect_option,
     json_option,
     limit_option,
     models_option,
@@ -44,7 +45,7 @@ _options = all_of(
         "--batch-size", type=click.IntRange(min=1),
         help="Images per batch [default: 250, or what fits in memory].",
     ),
-    seed_option, strict_option, json_option, results_option, compute_options,
+    seed_option, expect_option, strict_option, json_option, results_option, compute_options,
 )  # fmt: skip
 
 

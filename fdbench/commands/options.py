@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from fdbench.commands.expectation import expectation
 from fdbench.commands.stating import stating
 from fdbench.errors import BadValue, unknown
 from fdbench.specs import SAVE
@@ -202,6 +203,12 @@ models_option = all_of(
     ),
     stating,
 )
+expect_option = click.option(
+    "--expect-clean",
+    "expected",
+    callback=lambda context, option, text: expectation(text),
+    help="Clean accuracy in percent, 65.3 or 65.3+-1: any other stops the run before its attack.",
+)
 run_options = all_of(
     models_option,
     data_options,
@@ -222,6 +229,7 @@ run_options = all_of(
         help="Keep the adversarial images, for fdbench verify; png: also in whole pixels.",
     ),
     seed_option,
+    expect_option,
     strict_option,
     json_option,
     results_option,

@@ -6,6 +6,7 @@ from .doctor import CHECKS, examine, gradients_per_image
 from .evaluation import Evaluation, check_fit, run_info
 from .features import MapPair, distances, in_order, map_pairs, places_of, signs
 from .loop import evaluate, evaluate_together
+from .mistakes import check_expected, suspicions
 from .observation import Watched
 from .patient import Patient
 from .readings import worst_of
@@ -25,6 +26,7 @@ __all__ = [
     "announcement",
     "audit",
     "check_claim",
+    "check_expected",
     "check_fit",
     "classify_folder",
     "distances",
@@ -42,6 +44,7 @@ __all__ = [
     "side",
     "signs",
     "step_of",
+    "suspicions",
     "until_decided",
     "worst_of",
 ]

@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import torch
@@ -60,6 +59,19 @@ def a_folder() -> Iterator[Path]:
         yield folder
 
 
+@contextlib.contextmanager
+def without(*packages: str) -> Iterator[None]:
+    """Makes packages fail to import; other modules stay as they are."""
+    kept = {name: sys.modules[name] for name in packages if name in sys.modules}
+    sys.modules.update(dict.fromkeys(packages))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in packages:
+            del sys.modules[name]
+        sys.modules.update(kept)
+
+
 def run(line: str) -> Result:
     return CliRunner().invoke(main, line.split(), prog_name="fdbench")
 
@@ -76,7 +88,7 @@ def ran() -> list[tuple[str, str, int, list[str]]]:
     # Names of timm are proposed where it is installed; the table is of an environment without.
     with (
         a_folder() as folder,
-        mock.patch.dict(sys.modules, {"timm": None, "huggingface_hub": None}),
+        without("timm", "huggingface_hub"),
     ):
         before = set(folder.rglob("*"))
         for line in INPUTS:
