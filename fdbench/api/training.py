@@ -82,29 +82,25 @@ def train(
     """
     workspace, source = workspace_at(results), _source(data)
     network, start = _network(arch, model, denoise, data, workspace)
+    file = Path(log) if log else None
     if nproc > 1:
-        if rank_and_world()[1] > 1:
-            raise BadValue("--nproc starts processes of its own: leave it out under torchrun.")
-        if start is not None:
-            raise BadValue("--nproc has no --model to fine-tune: start it with torchrun.")
+        _check_apart(start)
         return training.train_apart(
             nproc, network, source, workspace=workspace, device=device, threads=threads,
-            name=name, fresh=fresh, accumulate=accumulate, log=Path(log) if log else None,
-            **settings,
+            name=name, fresh=fresh, accumulate=accumulate, log=file, **settings,
         )  # fmt: skip
     return training.train_network(
-        network,
-        source,
-        workspace=workspace,
-        device=start_torch(device, threads),
-        say=say,
-        name=name,
-        fresh=fresh,
-        accumulate=accumulate,
-        log=Path(log) if log else None,
-        start=start,
-        **settings,
-    )
+        network, source, workspace=workspace, device=start_torch(device, threads), say=say,
+        name=name, fresh=fresh, accumulate=accumulate, log=file, start=start, **settings,
+    )  # fmt: skip
+
+
+def _check_apart(start: Mapping[str, Tensor] | None) -> None:
+    """Raises BadValue where this process can't start others that train in its place."""
+    if rank_and_world()[1] > 1:
+        raise BadValue("--nproc starts processes of its own: leave it out under torchrun.")
+    if start is not None:
+        raise BadValue("--nproc has no --model to fine-tune: start it with torchrun.")
 
 
 def _network(

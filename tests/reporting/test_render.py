@@ -12,6 +12,7 @@ from madeup import decaying, info, store
 from test_all_or_nothing import rows, run_info
 from test_gallery import stored
 
+from fdbench import console
 from fdbench.commands.report import report as command
 from fdbench.reporting.chapters import build
 from fdbench.reporting.document import Cells, Column, Report
@@ -57,7 +58,10 @@ def test_every_renderer_shows_the_numbers_of_the_one_report(report: Report, fmt:
 
 
 @pytest.mark.parametrize("fmt", ["table", "md", "html"])
-def test_renderers_of_cells_show_the_text_of_every_part(report: Report, fmt: str) -> None:
+def test_renderers_of_cells_show_the_text_of_every_part(
+    report: Report, fmt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console.out, "width", 200)  # a narrow terminal gets half-widths
     text = RENDERERS[fmt].load()(report)
     for chapter in report.chapters:
         assert chapter.reading.split(". ")[0] in " ".join(text.split())
