@@ -23,9 +23,8 @@ Say = Callable[[str], None]
 Pair = tuple[Evaluation, Evaluation]
 Right = Bool[np.ndarray, " n"]
 
-_GROWTH = (
-    10  # a step is a tenth of the images so far, at least a batch: opening a run costs seconds
-)
+# A step is a tenth of the images so far, at least a batch: opening a run costs seconds.
+_GROWTH = 10
 
 
 def check_pair(pair: Pair) -> None:
