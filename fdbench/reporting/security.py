@@ -104,16 +104,19 @@ def curves(runs: Sequence[Run]) -> DataFrame:
     return table
 
 
-def _median(line: Line) -> str:
-    """`2.1 [1.9, 2.4]`; an end beyond the largest radius is left open."""
-    norm, (middle, low, high) = str(line["norm"]), (line[name] for name in CURVES[-3:])
+def _median(points: DataFrame) -> str:
+    """`2.1 [1.9, 2.4]`; an end beyond the largest radius as `>8`."""
+    first, largest = points.iloc[0], str(points.iloc[-1]["eps"])
+    norm = str(first["norm"])
 
     def text(value: Value) -> str:
-        if value is None or value != value:
-            return ">"
-        return f"{255 * float(value):.1f}" if norm == "linf" else print_size(float(value), norm)
+        if missing(value):
+            return f">{_short(largest, norm)}"
+        size = float(value or 0)
+        return f"{255 * size:.1f}" if norm == "linf" else print_size(size, norm)
 
-    return NONE if text(middle) == ">" else f"{text(middle)} [{text(low)}, {text(high)}]"
+    middle, low, high = (text(first[name]) for name in CURVES[-3:])
+    return f"{middle} [{low}, {high}]"
 
 
 def curve_parts(table: DataFrame) -> Iterator[Part]:
@@ -131,7 +134,7 @@ def curve_parts(table: DataFrame) -> Iterator[Part]:
             column("n", numbers(DataFrame(first), "n")),
             column("clean", numbers(DataFrame(first), "clean")),
             *(column(_short(e, norm), [_at(points, e) for _, points in series]) for e in radii),
-            column("median", [_median(dict(one)) for one in first]),
+            column("median", [_median(points) for _, points in series]),
         ]
         unit = ", /255" if norm == "linf" else ""
         title = f"Against eps{unit}: {data} {split}, {norm}, {goal}"

@@ -79,6 +79,14 @@ def test_the_crossing_lies_on_the_line_between_two_points(
     assert crossing(points) == at
 
 
+def test_a_median_beyond_the_largest_radius_is_shown_as_such(tmp_path: Path) -> None:
+    for pixels in (1, 2, 3):
+        rows = [row(i, None if i < 80 else 1, (10,)) for i in range(100)]
+        store(tmp_path, info("r20", (10,), eps=pixels / 255), rows)
+    (part,) = curve_parts(curves(read_runs(tmp_path)))
+    assert part.cells["median"] == (">3 [>3, >3]",)
+
+
 def test_without_a_crossing_the_median_is_beyond_the_largest_radius() -> None:
     assert median_perturbation([1.0, 2.0], [90, 80], 100)[0] is None
     middle, low, high = median_perturbation([1.0, 2.0], [90, 48], 100)
