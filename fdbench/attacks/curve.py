@@ -1,4 +1,4 @@
-"""The fast verdict at several radii, for little more than the price of one.
+"""The fast verdict at several radii, for less than the price of two.
 
 An image that is wrong somewhere in a ball is wrong in every larger one, and where all stages fail,
 they are taken to fail in every smaller ball. So each image is attacked from the largest radius
