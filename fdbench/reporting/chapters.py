@@ -163,9 +163,6 @@ def curves_chapter(runs: Sequence[Run], table: DataFrame) -> Chapter:
         heading="Security curves",
         reading=_CURVES,
         accuracies=tuple(security.curve_parts(table)),
-        comparing="",
-        comparisons=(),
-        runs=Cells(()),
         warnings=tuple(suspicions.warnings(runs)),
         tables={"curves": table},
         alt="Robust accuracy against eps",
@@ -180,10 +177,6 @@ def paper_chapter(table: DataFrame) -> Chapter:
         heading="As in the paper",
         reading=exhibits.READING,
         accuracies=tuple(exhibits.exhibit_parts(table)),
-        comparing="",
-        comparisons=(),
-        runs=Cells(()),
-        warnings=(),
         tables={"paper": table},
     )
 
@@ -195,10 +188,6 @@ def recipes_chapter(table: DataFrame) -> Chapter:
         heading="Recipes",
         reading=recipes.READING,
         accuracies=tuple(recipes.recipe_parts(table)),
-        comparing="",
-        comparisons=(),
-        runs=Cells(()),
-        warnings=(),
         tables={"recipes": table},
     )
 
@@ -211,9 +200,6 @@ def headline_chapter(runs: Sequence[Run], doctor: Sequence[Findings]) -> Chapter
         heading="Headline",
         reading=_WORST,
         accuracies=tuple(headline.headline_parts(table)),
-        comparing="",
-        comparisons=(),
-        runs=Cells(()),
         warnings=tuple(suspicions.warnings(runs)),
         tables={"headline": table},
     )
@@ -226,10 +212,6 @@ def claims_chapter(table: DataFrame) -> Chapter:
         heading="Claims",
         reading=robustbench.READING,
         accuracies=tuple(robustbench.claim_parts(table)),
-        comparing="",
-        comparisons=(),
-        runs=Cells(()),
-        warnings=(),
         tables={"claims": table},
     )
 

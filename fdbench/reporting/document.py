@@ -111,11 +111,11 @@ class Chapter:
     heading: str
     reading: str  # how to read its accuracies
     accuracies: tuple[Part, ...]
-    comparing: str  # how to read its comparisons
-    comparisons: tuple[Part, ...]
-    runs: Cells  # how each run was made
-    warnings: tuple[str, ...]
     tables: Mapping[str, DataFrame]  # all numbers, by the name of their CSV; the main one first
+    comparing: str = ""  # how to read its comparisons
+    comparisons: tuple[Part, ...] = ()
+    runs: Cells = Cells(())  # how each run was made
+    warnings: tuple[str, ...] = ()
     alt: str = ""  # what the figure shows
     figure: Mapping[str, bytes] = field(default_factory=dict)  # by file ending
     pictures: Mapping[str, bytes] = field(default_factory=dict)  # by file name
