@@ -111,9 +111,17 @@ def _network(
     workspace: Workspace,
 ) -> tuple[ModelSpec, Mapping[str, Tensor] | None]:
     """Returns what to train, and the weights that it starts from; None: drawn."""
-    network, start = _named(arch, model, denoise, data, workspace)
     if isinstance(arch, ModelSpec) and denoise != NO_DENOISER:
         raise BadValue("a ModelSpec names its own denoising block: leave denoise out.")
+    start: Mapping[str, Tensor] | None = None
+    if model is None and arch is not None:
+        network = ModelSpec(arch, denoise) if isinstance(arch, str) else arch
+    elif model is None or isinstance(arch, str):
+        raise BadValue("what network? Give arch, or model to fine-tune its weights; not both.")
+    else:
+        shape = arch if arch is not None else ModelSpec(f"model:{model}", denoise)
+        download = isinstance(data, DataRequest) and data.download
+        network, start = fine_tuned(model, shape, workspace, download=download)
     if network.denoise not in denoise_choices():  # refused before anything slow happens
         raise unknown("denoiser", network.denoise, denoise_choices())
     return network, start
@@ -156,23 +164,6 @@ def estimate_training(
 def is_first_process() -> bool:
     """Returns whether this is the process that speaks for all that torchrun started."""
     return rank_and_world()[0] == 0
-
-
-def _named(
-    arch: str | ModelSpec | None,
-    model: str | None,
-    denoise: str,
-    data: DataRequest | str | None,
-    workspace: Workspace,
-) -> tuple[ModelSpec, Mapping[str, Tensor] | None]:
-    """Returns what to train, and the weights that it starts from; None: drawn."""
-    if model is None and arch is not None:
-        return (ModelSpec(arch, denoise) if isinstance(arch, str) else arch), None
-    if model is None or isinstance(arch, str):
-        raise BadValue("what network? Give arch, or model to fine-tune its weights; not both.")
-    shape = arch if arch is not None else ModelSpec(f"model:{model}", denoise)
-    download = isinstance(data, DataRequest) and data.download
-    return fine_tuned(model, shape, workspace, download=download)
 
 
 def train_attacker(

@@ -130,26 +130,19 @@ def _perturb(
     label: Labels,
     threat: Threat,
     seed: int,
+    *,
+    reference: bool = False,
 ) -> Images:
+    if not reference and _has_twin(stage, threat):
+        iters, targets = stage.effort.iters, stage.targets
+        return fab.fab_targeted(net, x, label, threat, iters=iters, targets=targets)
     adv: Tensor = _attacker(stage, net, threat, seed, x.device).perturb(x, label)
     return _legal(adv.detach(), x, threat)
 
 
-def _has_twin(stage: Stage, subject: Subject) -> bool:
-    """Whether our FAB stands in for the package's: without restarts it draws no random numbers."""
-    fits = stage.attack == "fab-t" and stage.restarts == 1 and subject.threat.norm in fab.NORMS
-    return fits and not subject.reference
-
-
-def _faster_fab(
-    stage: Stage,
-    net: Callable[[Tensor], Tensor],
-    x: Images,
-    label: Labels,
-    threat: Threat,
-    seed: int,
-) -> Images:
-    return fab.fab_targeted(net, x, label, threat, iters=stage.effort.iters, targets=stage.targets)
+def _has_twin(stage: Stage, threat: Threat) -> bool:
+    """Whether our FAB can stand in for the package's: without restarts it draws no numbers."""
+    return stage.attack == "fab-t" and stage.restarts == 1 and threat.norm in fab.NORMS
 
 
 def square(
@@ -241,8 +234,9 @@ def _after(
     left, later = state.left[: subject.most], state.left[subject.most :]
     label = subject.batch.label[left]
     with untouched(subject.net, subject.seed):
-        perturb = _faster_fab if _has_twin(stage, subject) else _perturb
-        attacked = perturb(stage, net, x[left], label, subject.threat, subject.seed)
+        attacked = _perturb(
+            stage, net, x[left], label, subject.threat, subject.seed, reference=subject.reference
+        )
         # Both see the attack's whole batch: at another batch size a convolution may round
         # differently and flip a verdict on the boundary.
         own, judged = net(attacked).argmax(1), subject.judge(attacked, left)
