@@ -12,7 +12,7 @@ help:
 	@echo "make test   style, types and tests"
 	@echo "make test-gpu  attacks, training, sharding and memory on this machine's GPU"
 	@echo "make test-kill  jobs killed at every KILL-th I/O call (KILL=4; 1: at all of them)"
-	@echo "make fuzz   damaged files to every reader (FUZZ=600 seconds for each)"
+	@echo "make fuzz   damaged files to every reader (FUZZ=600 seconds for each; build/fuzz.xml counts them)"
 	@echo "make check  style and types only"
 	@echo "make docs   the documentation as a site (build/site)"
 	@echo "make clean  remove .venv and the demo's results"
@@ -67,7 +67,7 @@ test-kill: $(INSTALLED)
 # Damaged files to every reader, FUZZ seconds for each of them.
 FUZZ ?= 600
 fuzz: $(INSTALLED)
-	FDBENCH_FUZZ_SECONDS=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/fuzz
+	FDBENCH_FUZZ_SECONDS=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --junit-xml build/fuzz.xml tests/fuzz
 
 # Links and docstrings that lead nowhere are errors.
 docs: $(INSTALLED)

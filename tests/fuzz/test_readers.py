@@ -14,7 +14,7 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ import numpy as np
 import pytest
 import torch
 from damage import BYTES, edited
+from given import GIVEN
 from madeup import examined, info, row, sealed
+from target import Target, json_file, resealed, text_file, toml
 from test_sets import INFO as SET
 from test_sets import stored
 
@@ -70,28 +72,6 @@ KNOWN = {
     "metadata.json": (138,),
 }
 
-Bytes = Callable[[random.Random], bytes]
-
-
-@dataclass(frozen=True)
-class Target:
-    """A file with valid content, how it is edited (None: by its bytes alone), how it is read."""
-
-    path: Path
-    read: Callable[[], object]
-    edit: Bytes | None = None
-
-
-def as_json(table: object) -> bytes:
-    return json.dumps(table, indent=2).encode("utf-8", "surrogatepass")
-
-
-def resealed(table: Any) -> bytes:
-    """A JSON file whose check fits what was edited."""
-    if isinstance(table, dict) and "check" in table:
-        table["check"] = digest({key: value for key, value in table.items() if key != "check"})
-    return as_json(table)
-
 
 def run_folder(folder: Path) -> Path:
     with RunFolder.open(Workspace(folder), RUN) as run:
@@ -135,12 +115,6 @@ def rows(folder: Path) -> Target:
         write_report(folder, None, Selection(unfinished=True))
 
     return Target(path / "rows-0.jsonl", read, edit)
-
-
-def json_file(path: Path, table: object, read: Callable[[], object]) -> Target:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(as_json(table))
-    return Target(path, read, lambda rng: resealed(edited(rng, table)))
 
 
 def notes(folder: Path) -> Target:
@@ -249,12 +223,6 @@ def generator(folder: Path) -> Target:
     return Target(path, lambda: load_painter(path), edit)
 
 
-def text_file(path: Path, text: str, read: Callable[[], object]) -> Target:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return Target(path, read)
-
-
 def targets_table(folder: Path) -> Target:
     path = folder / "targets.csv"
     return text_file(path, "image,target\n0,3\nb.png,4\n", lambda: from_file(path))
@@ -323,25 +291,6 @@ method = "momentum"
 [attacker.knobs]
 iters = 10
 """
-_TOML_VALUES = (
-    '""', '"x"', "[]", "[[]]", "[1, 2]", "true", "-1", "1e400", "nan", "inf", "0", "9" * 5000,
-    "9" * 23, "{}", '{ x = 1 }', '"../x"', '"\\u001b[31m"', "1979-05-27", '"1/0"', '"8"', '["x"]',
-)  # fmt: skip
-
-
-def toml(path: Path, text: str, read: Callable[[], object]) -> Target:
-    path.parent.mkdir()
-    path.write_text(text)
-
-    def edit(rng: random.Random) -> bytes:
-        lines = text.strip().splitlines()
-        for _ in range(rng.randint(1, 2)):
-            number = rng.randrange(len(lines))
-            key, equals, _ = lines[number].partition(" = ")
-            lines[number] = f"{key} = {rng.choice(_TOML_VALUES)}" if equals else ""
-        return "\n".join(lines).encode()
-
-    return Target(path, read, edit)
 
 
 def model_row(folder: Path) -> Target:
@@ -446,17 +395,21 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "released weights": released_weights,
     "a kept PNG": picture,
     "metadata.json": submission,
+    **GIVEN,
 }
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_damaged_file_is_read_or_named(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     target = TARGETS[name](tmp_path)
     valid, end = target.path.read_bytes(), time.monotonic() + SECONDS
-    for seed in chain(KNOWN.get(name, ()), count(FIRST)):
+    for cases, seed in enumerate(chain(KNOWN.get(name, ()), count(FIRST))):  # noqa: B007
         if time.monotonic() > end:
             break
         rng = random.Random(seed)
@@ -471,3 +424,4 @@ def test_a_damaged_file_is_read_or_named(
         except BaseException as reason:
             raise AssertionError(f"{name}, seed {seed}: {content[:300]!r}") from reason
         assert time.monotonic() - began < SLOW, f"{name}, seed {seed} takes long"
+    record_property("damaged files", cases)

@@ -19,7 +19,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from madeup import decaying, info, row, store
-from test_readers import resealed
+from target import resealed
 
 from fdbench.commands import main
 
