@@ -1,5 +1,6 @@
 """--config FILE.toml: options of any command, and --show-config: where each value comes from."""
 
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ def load_config(context: click.Context, option: click.Parameter, path: Path | No
         return None
     try:
         table = tomllib.loads(path.read_text())
-    except (OSError, ValueError) as reason:
+    except (OSError, ValueError, RecursionError) as reason:  # brackets, thousands deep
         raise FdbenchError(f"--config {path} is not a readable TOML file: {reason}") from reason
     context.default_map = _defaults(context.command, table, "")
     return path
@@ -72,11 +73,18 @@ def _option(command: click.Command, key: str, value: Any, words: str) -> tuple[s
     option, off = options[key]
     if off:
         raise BadValue(f"{key} in {where}: write {option.opts[0].removeprefix('--')} = false.")
+    if not all(map(_plain, value if isinstance(value, list) else [value])):
+        raise BadValue(f"{key} = {value} in {where}: give text, true, false or a finite number.")
     if option.multiple and not isinstance(value, list):
         value = [value]
     elif isinstance(value, list) and not option.multiple:
         value = ",".join(map(str, value))  # iters = [10, 100]
     return str(option.name), value
+
+
+def _plain(value: object) -> bool:
+    """Returns whether an option can be given such a value; dates, lists and infinity can't."""
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def show_config(group: click.Group, context: click.Context, args: list[str]) -> None:

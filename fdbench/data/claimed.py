@@ -3,7 +3,6 @@
 Nothing is unpickled but tensors, and no array is unpacked before its header was read.
 """
 
-import pickle
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Int64
 from torch import Tensor
@@ -25,10 +23,6 @@ from fdbench.types import Images
 
 _IMAGES = ("adv_complete", "x_adv", "adv", "images", "x")  # names in files, the first that is there
 _LABELS = ("y", "labels", "y_test")
-_UNREADABLE_PT = (
-    pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError,
-    AttributeError, zipfile.BadZipFile,
-)  # fmt: skip
 _FORMS = (
     "Images are (N, 3, H, W) or (N, H, W, 3): floats in [0, 1], or whole pixels 0 .. 255 as uint8."
 )
@@ -88,12 +82,14 @@ def _from_folder(path: Path, ids: Sequence[ImageId]) -> Claimed:
 def _torch_file(path: Path) -> Mapping[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE_PT as reason:
+    except Exception as reason:  # its unpickler raises anything on a damaged file
         raise FdbenchError(
             f"{path} is cut short, or holds more than tensors: it is not opened.\n"
             'Save the images alone: torch.save({"adv_complete": adv}, ...)'
         ) from reason
-    return content if isinstance(content, Mapping) else {_IMAGES[0]: content}
+    if not isinstance(content, Mapping):
+        return {_IMAGES[0]: content}
+    return {str(name): value for name, value in content.items()}
 
 
 def _numpy_file(path: Path) -> Mapping[str, Any]:
@@ -123,16 +119,19 @@ _READERS: dict[str, Callable[[Path], Mapping[str, Any]]] = {
 }
 
 
-def _as_tensor(path: Path, given: Tensor | npt.NDArray[Any]) -> Tensor:
+def _as_tensor(path: Path, given: object) -> Tensor:
+    """Returns numbers as a dense tensor on the CPU. Raises FdbenchError for anything else."""
     if isinstance(given, Tensor):
+        if given.layout != torch.strided or given.is_meta or given.is_quantized:
+            raise FdbenchError(f"{path} holds a tensor without plain values.\n{_FORMS}")
         return given.detach()
     if not isinstance(given, np.ndarray) or given.dtype.kind not in "iufb":
         kind = getattr(given, "dtype", type(given).__name__)
         raise FdbenchError(f"{path} holds {kind}, not numbers.\n{_FORMS}")
-    return torch.from_numpy(np.array(given))
+    return torch.from_numpy(given.astype(given.dtype.newbyteorder("=")))
 
 
-def _as_images(path: Path, given: Tensor | npt.NDArray[Any]) -> Images:
+def _as_images(path: Path, given: object) -> Images:
     images = _as_tensor(path, given)
     if images.ndim == 4 and images.shape[1] != 3 and images.shape[3] == 3:
         images = images.permute(0, 3, 1, 2)
@@ -145,10 +144,10 @@ def _as_images(path: Path, given: Tensor | npt.NDArray[Any]) -> Images:
     return images.float()
 
 
-def _as_labels(path: Path, given: Tensor | npt.NDArray[Any] | None) -> Int64[Tensor, " N"] | None:
+def _as_labels(path: Path, given: object) -> Int64[Tensor, " N"] | None:
     if given is None:
         return None
     labels = _as_tensor(path, given)
-    if labels.ndim != 1 or labels.is_floating_point():
+    if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
         raise FdbenchError(f"{path} holds labels {labels.dtype} {tuple(labels.shape)}.")
     return labels.long()

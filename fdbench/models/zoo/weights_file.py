@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fdbench.errors import FdbenchError
 from fdbench.models.zoo.archive import file_hash
 from fdbench.models.zoo.users_code import brief, users_code
-from fdbench.models.zoo.weights_only import found_weights, plain_content
+from fdbench.models.zoo.weights_only import found_weights, not_safetensors, plain_content
 
 # What counts steps in training and is read by no inference; files of old PyTorch lack it.
 _COUNTER = "num_batches_tracked"
@@ -89,7 +90,10 @@ def read_weights(path: Path) -> WeightsFile:
     is damaged, holds no weights, or holds objects whose opening can run code.
     """
     if path.suffix == ".safetensors":
-        return _weights_in(load_file(path), path)
+        try:
+            return _weights_in(load_file(path), path)
+        except SafetensorError as reason:
+            raise not_safetensors(path, reason) from reason
     return _weights_in(plain_content(path), path)
 
 

@@ -77,9 +77,12 @@ def has_card(path: Path) -> bool:
     except SafetensorError as reason:
         if path.suffix != ".safetensors":
             return False
-        raise FdbenchError(
-            f"{path} is truncated or not a safetensors file ({reason}).\n{_AGAIN}"
-        ) from reason
+        raise not_safetensors(path, reason) from reason
+
+
+def not_safetensors(path: Path, reason: SafetensorError) -> FdbenchError:
+    """Returns the error for a .safetensors file that is none, or cut short."""
+    return FdbenchError(f"{path} is truncated or not a safetensors file ({reason}).\n{_AGAIN}")
 
 
 def found_weights(content: object) -> tuple[tuple[str, ...], str, dict[str, Tensor]] | None:
