@@ -67,7 +67,7 @@ test-kill: $(INSTALLED)
 # Damaged files to every reader, FUZZ seconds for each of them.
 FUZZ ?= 600
 fuzz: $(INSTALLED)
-	FDBENCH_FUZZ_SECONDS=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --junit-xml build/fuzz.xml tests/fuzz
+	FDBENCH_FUZZ_SECONDS=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -o junit_family=xunit1 --junit-xml build/fuzz.xml tests/fuzz
 
 # Links and docstrings that lead nowhere are errors.
 docs: $(INSTALLED)

@@ -9,7 +9,7 @@ from itertools import product
 
 import torch
 
-from fdbench.attacks.ascent import climb_some, likeliest
+from fdbench.attacks.ascent import climb_some, likeliest, passes_of
 from fdbench.attacks.catalogue import LOSSES
 from fdbench.attacks.protocol import Attack, Reading, Subject
 from fdbench.specs import APGDParameters, AttackSpec
@@ -37,7 +37,7 @@ class APGD(Attack):
     def cost(self, spec: AttackSpec) -> int:
         """Returns the passes of an image that does not break."""
         one = _parameters_of(spec)
-        return one.restarts * max(one.classes, 1) * (one.iters + 1) * one.eot
+        return one.restarts * max(one.classes, 1) * passes_of(spec.norm, one.iters) * one.eot
 
     def trial(self, spec: AttackSpec) -> AttackSpec:
         """Returns one start of at most 20 iterations."""

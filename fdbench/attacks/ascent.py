@@ -7,22 +7,23 @@ iterate that the judge finds wrong, and the rest go on in a smaller batch.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
+from fdbench.attacks.front import Front, front_at, onto
 from fdbench.attacks.losses import Loss
 from fdbench.attacks.pgd import gradient, random_start
 from fdbench.attacks.protocol import Subject, Tick
 from fdbench.threat import Threat
 from fdbench.types import Images, Labels, Logits, Values
 
-_MOMENTUM = 0.75  # weight of the new step against the last one
-_RHO = 0.75  # of a checkpoint's iterations, the share that must raise the loss
-_FIRST, _SHORTER, _SHORTEST = 0.22, 0.03, 0.06  # checkpoints, as shares of all iterations
-_STEP = 2.0  # the first step, in eps
+# l1: radii in eps, and iterations at each (Croce and Hein 2021, Sec. 4.2)
+_LARGER = ((3.0, 0.3), (2.0, 0.3))
+_FEW = 10  # iterations below which there is one ball
 
 # Judges some of the images by their positions: (adversaries, positions) -> the predicted classes.
 JudgeAt = Callable[[Images, Labels], Labels]
@@ -45,84 +46,6 @@ class Climb:
     broken: Bool[Tensor, " B"]
     step: Labels
     passes: Labels
-
-
-@dataclass
-class _Front:
-    """The images still climbing; every field has one entry an image."""
-
-    index: Labels  # positions among all images
-    x: Images
-    label: Labels
-    target: Labels  # the label where there is none
-    adv: Images
-    previous: Images
-    best: Images
-    best_grad: Images
-    value: Values  # of the best point
-    last: Values  # the loss at the last iterate
-    step: Values  # length of the next step, in image units
-    rises: Labels  # iterations since the last checkpoint that raised the loss
-    halved: Bool[Tensor, " B"]  # at the last checkpoint
-    value_then: Values  # of the best point, at the last checkpoint
-
-    def take(self, keep: Tensor) -> "_Front":
-        """The images at some positions, or of a mask."""
-        return _Front(**{one.name: getattr(self, one.name)[keep] for one in fields(self)})
-
-    def learn(self, grad: Images, value: Values, first: bool) -> None:
-        """Records the loss and the gradient at the present iterate."""
-        if first:
-            self.value, self.value_then, self.best_grad = value.clone(), value.clone(), grad.clone()
-            return
-        self.rises += value > self.last
-        self.last = value
-        better = value > self.value
-        self.value = torch.where(better, value, self.value)
-        self.best = _where(better, self.adv, self.best)
-        self.best_grad = _where(better, grad, self.best_grad)
-
-    def check(self, period: int, grad: Images) -> Images:
-        """At a checkpoint: halves the step of images that stopped rising, and sends them back.
-
-        Returns the gradients to go on with.
-        """
-        stuck = ~self.halved & (self.value_then >= self.value)
-        self.halved = (self.rises <= _RHO * period) | stuck
-        self.value_then, self.rises = self.value, torch.zeros_like(self.rises)
-        self.step = torch.where(self.halved, self.step / 2, self.step)
-        self.adv = _where(self.halved, self.best, self.adv)
-        return _where(self.halved, self.best_grad, grad)
-
-    def move(self, threat: Threat, grad: Images, weight: float) -> None:
-        """Takes a step, mixed with the last one, and projects."""
-        ahead = threat.project(threat.move(self.adv, grad, self.step[:, None, None, None]), self.x)
-        mixed = self.adv + weight * (ahead - self.adv) + (1 - weight) * (self.adv - self.previous)
-        self.previous, self.adv = self.adv, threat.project(mixed, self.x)
-
-
-def _front(x: Images, label: Labels, target: Labels | None, start: Images, step: float) -> _Front:
-    """All images at their starts."""
-    nothing, never = torch.zeros(len(x), device=x.device), torch.zeros_like(label)
-    return _Front(
-        torch.arange(len(x), device=x.device), x, label, label if target is None else target,
-        start, start, start, torch.zeros_like(x), nothing, nothing, nothing + step, never,
-        never == 0, nothing,
-    )  # fmt: skip
-
-
-def _where(mask: Bool[Tensor, " B"], one: Images, other: Images) -> Images:
-    return torch.where(mask[:, None, None, None], one, other)
-
-
-def _checkpoints(iters: int) -> dict[int, int]:
-    """The length of the period that ends at each checkpoint, by its iteration (Sec. 3.2)."""
-    period, at, found = max(int(_FIRST * iters), 1), 0, {}
-    while at + period <= iters:
-        at += period
-        found[at] = period
-        period = max(period - max(int(_SHORTER * iters), 1), max(int(_SHORTEST * iters), 1))
-    return found
 
 
 def climb(
@@ -148,11 +71,11 @@ def climb(
         tick: called for each step's forward and backward passes, with the share still climbing.
         eot: passes that each gradient is averaged over.
     """
-    start, count = threat.project(start, x), len(x)
-    front = _front(x, label, target, start, _STEP * threat.eps)
+    start, count = onto(threat, start, x), len(x)
+    front = front_at(x, label, target, start, threat)
     never = torch.zeros_like(label)
     done = Climb(start.clone(), front.value - torch.inf, never > 0, never + iters, never.clone())
-    ends = _checkpoints(iters)
+    ends = front.checkpoints(iters)
     for step in range(iters + 1):
         aim, last = None if target is None else front.target, step == iters
         grad, logits = _pass(net, front, aim, loss, eot, last=last)
@@ -169,8 +92,8 @@ def climb(
         if last:
             break
         if step in ends:
-            grad = front.check(ends[step], grad)
-        front.move(threat, grad, _MOMENTUM if step else 1.0)
+            grad = front.check(ends[step], grad, threat)
+        front.move(threat, grad, step)
     done.adv[front.index], done.value[front.index] = front.best, front.value
     return done
 
@@ -188,18 +111,37 @@ def climb_some(
 ) -> Climb:
     """Climbs with the images at some positions of a batch, from random starts of their own.
 
+    In l1 it begins in balls three and two times as large, from whose best points it goes on.
+
     Args:
         stream: names the starts' random numbers.
         target: the class of each of these images; None: away from their labels.
     """
-    batch = subject.batch
+    batch, threat = subject.batch, subject.threat
+    x, label = batch.x[at], batch.label[at]
     ids = [batch.ids[position] for position in at.tolist()]
-    return climb(
-        subject.net, batch.x[at], batch.label[at], subject.threat,
-        start=random_start(ids, batch.x[at], subject.threat, stream, subject.seed),
-        iters=iters, loss=loss, target=target, tick=tick, eot=eot,
-        judge=lambda adv, index: subject.judge(adv, at[index]),
-    )  # fmt: skip
+    phases = _phases(threat, iters)
+    start = random_start(ids, x, phases[0][0] if phases else threat, stream, subject.seed)
+    ascend = partial(climb, subject.net, x, label, loss=loss, target=target, tick=tick, eot=eot)
+    spent = torch.zeros_like(label)
+    for larger, some in phases:
+        first = ascend(larger, start=start, iters=some)
+        start, spent, iters = first.adv, spent + first.passes, iters - some
+    judge: JudgeAt = lambda adv, index: subject.judge(adv, at[index])  # noqa: E731
+    result = ascend(threat, start=start, iters=iters, judge=judge)
+    return replace(result, passes=result.passes + spent)
+
+
+def _phases(threat: Threat, iters: int) -> list[tuple[Threat, int]]:
+    """The larger balls that a climb begins in, with its iterations there."""
+    if threat.norm != "l1" or iters < _FEW:
+        return []
+    return [(Threat("l1", times * threat.eps), int(share * iters)) for times, share in _LARGER]
+
+
+def passes_of(norm: str, iters: int) -> int:
+    """The forward and backward passes of a climb, counted as one each pair."""
+    return iters + 1 + len(_phases(Threat(norm, 1.0), iters))
 
 
 def likeliest(subject: Subject, count: int) -> Int64[Tensor, "B K"]:
@@ -211,7 +153,7 @@ def likeliest(subject: Subject, count: int) -> Int64[Tensor, "B K"]:
 
 
 def _pass(
-    net: nn.Module, front: _Front, target: Labels | None, loss: Loss, eot: int, *, last: bool
+    net: nn.Module, front: Front, target: Labels | None, loss: Loss, eot: int, *, last: bool
 ) -> tuple[Images, Logits]:
     """Gradients and logits, means over `eot` passes; no new gradients at the last iterate."""
     if not last:
@@ -221,7 +163,7 @@ def _pass(
 
 
 def _leave(
-    front: _Front, wrong: Bool[Tensor, " B"], step: int, judge: JudgeAt, done: Climb
+    front: Front, wrong: Bool[Tensor, " B"], step: int, judge: JudgeAt, done: Climb
 ) -> Bool[Tensor, " B"]:
     """Records the images that the judge finds wrong too; returns which ones stay."""
     stays = torch.ones_like(wrong)

@@ -5,6 +5,7 @@ What its stages do is in attacks/sweep.py; several radii at once, in attacks/cur
 
 from collections.abc import Iterator
 
+from fdbench.attacks.ascent import passes_of
 from fdbench.attacks.curve import readings_at
 from fdbench.attacks.protocol import Attack, Reading, Subject
 from fdbench.attacks.sweep import FIRST, attack_left, begin
@@ -33,9 +34,10 @@ class Fast(Attack):
     def cost(self, spec: AttackSpec) -> int:
         """Returns the most gradients that an image can cost which is not near to breaking."""
         parameters = _parameters_of(spec)
-        sweep = parameters.classes * (FIRST + 1)
+        climb = passes_of(spec.norm, FIRST[spec.norm])
+        sweep = parameters.classes * climb
         guard = sweep + parameters.queries // 2 if parameters.guard else 0
-        once = (FIRST + 1 + sweep) * parameters.eot + guard
+        once = (climb + sweep) * parameters.eot + guard
         return once * (_CURVE if parameters.radii else 1)
 
     def trial(self, spec: AttackSpec) -> AttackSpec:

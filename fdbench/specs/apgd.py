@@ -22,7 +22,7 @@ class APGDParameters(Parameters):
     summary: ClassVar[str] = (
         "Auto-PGD: momentum, and a step that adapts to each image (Croce & Hein 2020)."
     )
-    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     goals: ClassVar[tuple[str, ...]] = ("untargeted",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "reference", "bf16")
 
@@ -58,7 +58,7 @@ class FastParameters(Parameters):
         "A quick verdict close to AutoAttack's: targeted Auto-PGD where it pays, and a guard "
         "against masked gradients."
     )
-    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     goals: ClassVar[tuple[str, ...]] = ("untargeted",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "reference", "bf16")
 

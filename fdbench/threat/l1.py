@@ -17,8 +17,35 @@ def _clip(delta: Tensor, eps: float) -> Tensor:
     return delta.sign() * (size - threshold).clamp(min=0.0).reshape(delta.shape).to(delta.dtype)
 
 
+def onto_ball_in_box(delta: Tensor, x: Tensor, eps: float) -> Tensor:
+    """Returns the nearest image to x + delta that is in the ball and in [0, 1] at once.
+
+    Source: Croce and Hein 2021, "Mind the box", Proposition 2.1. Every value moves back towards x
+    by the same amount, but at least into the box and not beyond x: the length of what is left falls
+    piecewise linearly with that amount, in pieces between points where a value starts or stops.
+    """
+    size, start = delta.abs().flatten(1).double(), x.flatten(1).double()
+    up = delta.flatten(1) > 0
+    room = torch.minimum(size, torch.where(up, 1 - start, start))
+    point, order = torch.cat((size - room, size), 1).sort(dim=1)
+    moving = torch.where(order < size.shape[1], 1, -1).cumsum(1)  # after each point
+    fallen = (moving[:, :-1] * point.diff(dim=1)).cumsum(1)
+    length = room.sum(1, keepdim=True)
+    piece = (length - fallen > eps).sum(1, keepdim=True)  # where it falls to eps
+    before = torch.cat((torch.zeros_like(length), fallen), 1).gather(1, piece)
+    rest = (length - before - eps) / moving.gather(1, piece).clamp(min=1)
+    amount = torch.where(length > eps, point.gather(1, piece) + rest, 0.0)
+    kept = torch.minimum((size - amount).clamp(min=0), room)
+    return (start + torch.where(up, kept, -kept)).to(x.dtype).view_as(x)
+
+
+def _noise(unit: Tensor, radius: Tensor, eps: float) -> Tensor:
+    """A normal direction, projected: sparse (Croce and Hein 2021, Sec. 4.2)."""
+    return _clip(torch.special.ndtri(unit.clamp(1e-7, 1 - 1e-7)), eps)
+
+
 def _length(delta: Tensor) -> Tensor:
     return delta.abs().flatten(1).sum(1)
 
 
-L1 = Norm(_clip, _length)
+L1 = Norm(_clip, _length, noise=_noise)

@@ -205,6 +205,8 @@ ATTACKS: dict[str, tuple[Attack, AttackSpec]] = {
             "apgd", "l2", 0.2, parameters=APGDParameters(iters=6, classes=3, loss="dlr", restarts=2)
         ),
     ),
+    "apgd in l1": (APGD(), AttackSpec("apgd", "l1", 2.0, parameters=APGDParameters(iters=12))),
+    "fast in l1": (Fast(), AttackSpec("fast", "l1", 1.0, parameters=FastParameters(classes=2))),
 }
 
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fdbench.errors import BadValue
-from fdbench.threat import NORMS, Threat
+from fdbench.threat import NORMS, Threat, onto_ball_in_box
 
 
 def images(seed: int, count: int = 6) -> torch.Tensor:
@@ -56,7 +56,7 @@ def test_pgd_has_no_step_in_other_norms(norm: str) -> None:
     with pytest.raises(BadValue, match="linf or l2"):
         threat.move(x, x, 0.1)
     with pytest.raises(BadValue, match="linf or l2"):
-        threat.start(x, torch.rand(6, 76))
+        threat.check_steps()
 
 
 def test_a_linf_step_moves_every_pixel_by_alpha_and_an_l2_step_the_image() -> None:
@@ -83,3 +83,24 @@ def test_a_random_start_lies_in_the_ball_and_fills_it(norm: str) -> None:
 def test_an_unknown_norm_is_refused() -> None:
     with pytest.raises(BadValue, match="no norm 'l3'"):
         Threat("l3", 0.1)
+
+
+@settings(deadline=None)  # the package is imported
+@given(st.floats(1e-2, 30), st.floats(0, 4), st.integers(0, 99))
+@example(5.0, 0.0, 3)  # nothing to project
+def test_the_l1_projection_into_the_box_is_the_packages(eps: float, far: float, seed: int) -> None:
+    from pyautoattack.autopgd_base import L1_projection
+
+    x = images(seed)
+    delta = far * (images(seed + 1) - 0.5)
+    got = onto_ball_in_box(delta, x, eps)
+    assert Threat("l1", eps).distance(got, x).max() <= eps + 1e-5
+    torch.testing.assert_close(got, x + delta + L1_projection(x, delta, eps), atol=1e-5, rtol=0)
+
+
+def test_the_l1_projection_into_the_box_is_nearer_than_onto_ball_then_box() -> None:
+    x, eps = images(0), 3.0
+    adv = x + 2 * (images(1) - 0.5)
+    nearest, clipped = onto_ball_in_box(adv - x, x, eps), Threat("l1", eps).project(adv, x)
+    far, farther = ((one - adv).flatten(1).norm(dim=1) for one in (nearest, clipped))
+    assert (far < farther).all()
