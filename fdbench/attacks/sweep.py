@@ -13,6 +13,8 @@ depends on no other image:
 4. the guard, since gradients may be masked: stages 2 and 3 with the identity as the gradient of
    operations that mask it, stage 2 on the network without its denoising blocks, whose images are
    tried on the network itself (attacks/way_back.py), then Square Attack's random search (linf).
+   Images whose margin no query raised have scores that say nothing: RayS asks for their predicted
+   classes alone (attacks/rays.py).
 """
 
 from collections.abc import Callable
@@ -25,16 +27,27 @@ from torch import Tensor
 from fdbench.attacks.ascent import Climb, climb_some, likeliest
 from fdbench.attacks.losses import Loss, dlr, margin
 from fdbench.attacks.protocol import Subject
+from fdbench.attacks.rays import rays_search
 from fdbench.attacks.square import square_search
 from fdbench.attacks.way_back import BlockFree, identity_back, masking_operations, probes
 from fdbench.errors import NoGradient
-from fdbench.specs import BLOCK_FREE, IDENTITY, NEAR, SQUARE, TARGETED, UNTARGETED, FastParameters
+from fdbench.specs import (
+    BLOCK_FREE,
+    IDENTITY,
+    NEAR,
+    RAYS,
+    SQUARE,
+    TARGETED,
+    UNTARGETED,
+    FastParameters,
+)
 from fdbench.types import Images, Labels, Logits, Values
 
 # Iterations of the first two stages; in l1 most of them are spent in larger balls.
 FIRST = {"linf": 10, "l2": 10, "l1": 20}
 CLOSE = 0.1  # DLR below breaking, from which stage 3 tries an image
 PATIENCE = 4
+LABELS = 2000  # queries of RayS
 ROUNDS = (25, 50, 100, 200)  # iterations towards each class of stage 3
 BEST = 3  # classes of stage 3
 
@@ -57,10 +70,12 @@ class Pool:
     broken_by: list[str | None]
     order: Int64[Tensor, "B K"]  # wrong classes, likeliest first
     value: Float32[Tensor, "B K"] = field(init=False)  # the highest loss towards each
+    flat: Int64[Tensor, " F"] = field(init=False)  # images whose scores led Square nowhere
     stage: str = ""  # shown as progress
 
     def __post_init__(self) -> None:
         self.value = torch.full(self.order.shape, -torch.inf, device=self.adv.device)
+        self.flat = self.left[:0]
 
     @property
     def loss(self) -> Loss:
@@ -91,8 +106,8 @@ class Pool:
         )  # fmt: skip
 
     def tick(self, share: float = 1.0, stage: str = "") -> None:
-        """Reports passes as progress; those of few images that are near come on top of the cost."""
-        self.subject.tick(0.0 if self.stage == NEAR else share, self.stage)
+        """Reports passes as progress; those that few images need come on top of the cost."""
+        self.subject.tick(0.0 if self.stage in (NEAR, RAYS) else share, self.stage)
 
 
 def _aim(pool: Pool, at: Tensor, ranks: Labels, stream: str, iters: int, name: str) -> None:
@@ -167,7 +182,22 @@ def _square(pool: Pool) -> None:
         subject.threat, queries=pool.spec.queries, seed=subject.seed,
         judge=lambda adv, index: subject.judge(adv, at[index]), tick=pool.tick,
     )  # fmt: skip
+    with torch.no_grad():
+        clean = margin(subject.net(batch.x[at]), batch.label[at], None)
+    pool.passes[at] += 1
     pool.take(at, result, SQUARE)
+    pool.flat = at[(result.value <= clean) & ~result.broken]
+
+
+def _rays(pool: Pool) -> None:
+    subject, at = pool.subject, pool.flat
+    if not len(at):
+        return
+    result = rays_search(
+        subject.net, subject.batch.x[at], subject.batch.label[at], subject.threat,
+        queries=LABELS, judge=lambda adv, index: subject.judge(adv, at[index]), tick=pool.tick,
+    )  # fmt: skip
+    pool.take(at, result, RAYS)
 
 
 _STAGES: dict[str, Callable[[Pool], None]] = {
@@ -177,6 +207,7 @@ _STAGES: dict[str, Callable[[Pool], None]] = {
     IDENTITY: _identity,
     BLOCK_FREE: _block_free,
     SQUARE: _square,
+    RAYS: _rays,
 }
 
 

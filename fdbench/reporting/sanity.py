@@ -181,9 +181,18 @@ _WITHOUT_GRADIENT = {
         "gradients are masked, or these attacks are too weak here; for more of Square: "
         "fdbench attack autoattack --only square",
     ),
+    "rays": (
+        "RayS, which asks for predicted classes alone,",
+        "the network's scores do not move with its images: quote no robust accuracy from attacks "
+        "that follow them",
+    ),
     "identity": (
         "the identity as the gradient of the network's own operations",
         "these operations mask gradients: quote no robust accuracy from attacks without it",
+    ),
+    "block-free": (
+        "the network without its denoising blocks, as a surrogate,",
+        "the blocks mask gradients: quote no robust accuracy from attacks through them alone",
     ),
 }
 

@@ -8,11 +8,9 @@ from fdbench.errors import BadValue
 from fdbench.specs.parameters import Parameters, ThreatAndGoal, parameter
 from fdbench.units import check_size
 
-# The stages of the fast verdict, in order; the last three are its guard.
-UNTARGETED, TARGETED, NEAR, IDENTITY, BLOCK_FREE, SQUARE = (
-    *("untargeted", "targeted", "near"),
-    *("identity", "block-free", "square"),
-)
+# The stages of the fast verdict, in order; the second line is its guard.
+UNTARGETED, TARGETED, NEAR = "untargeted", "targeted", "near"
+IDENTITY, BLOCK_FREE, SQUARE, RAYS = GUARD = ("identity", "block-free", "square", "rays")
 
 
 @dataclass(frozen=True)
@@ -120,4 +118,4 @@ class FastParameters(Parameters):
     @property
     def stages(self) -> tuple[str, ...]:
         """Its stages in the order in which they run, each on the images still robust."""
-        return (UNTARGETED, TARGETED, NEAR, *((IDENTITY, BLOCK_FREE, SQUARE) if self.guard else ()))
+        return (UNTARGETED, TARGETED, NEAR, *(GUARD if self.guard else ()))
