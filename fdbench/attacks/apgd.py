@@ -11,6 +11,7 @@ import torch
 
 from fdbench.attacks.ascent import climb_some, likeliest, passes_of
 from fdbench.attacks.catalogue import LOSSES
+from fdbench.attacks.course import Course
 from fdbench.attacks.protocol import Attack, Reading, Subject
 from fdbench.specs import APGDParameters, AttackSpec
 
@@ -52,6 +53,7 @@ class APGD(Attack):
         adv, passes = batch.x.clone(), torch.ones_like(batch.label)
         order = likeliest(subject, one.classes) if one.classes else None
         aims = 1 if order is None else order.shape[1]
+        course = Course.of(batch.label, one.iters)
         for restart, rank in product(range(one.restarts), range(aims)):
             if len(left):
                 result = climb_some(
@@ -61,5 +63,6 @@ class APGD(Attack):
                 )  # fmt: skip
                 adv[left] = result.adv
                 passes[left] += result.passes
+                course.put(left, result.course)
                 left = left[~result.broken]
-        yield Reading(self.name, adv, notes={"passes": passes.tolist()})
+        yield Reading(self.name, adv, notes={"passes": passes.tolist()}, course=course)

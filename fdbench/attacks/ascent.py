@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
+from fdbench.attacks.course import Course
 from fdbench.attacks.front import Front, front_at, onto
 from fdbench.attacks.losses import Loss
 from fdbench.attacks.pgd import gradient, random_start
@@ -39,6 +40,7 @@ class Climb:
         broken: which images the judge found wrong.
         step: the iterate that broke the image, 0 for the start; the last one if none did.
         passes: forward and backward passes spent, each counted once.
+        course: the losses on the way, of attacks that follow them.
     """
 
     adv: Images
@@ -46,6 +48,7 @@ class Climb:
     broken: Bool[Tensor, " B"]
     step: Labels
     passes: Labels
+    course: Course
 
 
 def climb(
@@ -74,7 +77,8 @@ def climb(
     start, count = onto(threat, start, x), len(x)
     front = front_at(x, label, target, start, threat)
     never = torch.zeros_like(label)
-    done = Climb(start.clone(), front.value - torch.inf, never > 0, never + iters, never.clone())
+    low, course = front.value - torch.inf, Course.of(label, iters)
+    done = Climb(start.clone(), low, never > 0, never + iters, never.clone(), course)
     ends = front.checkpoints(iters)
     for step in range(iters + 1):
         aim, last = None if target is None else front.target, step == iters
@@ -82,7 +86,9 @@ def climb(
         cost = eot * (1 if last else 2)
         tick(cost / 2 * len(front.index) / count)
         done.passes[front.index] += cost
-        front.learn(grad, loss(logits, front.label, aim), first=step == 0)
+        value = loss(logits, front.label, aim)
+        course.learn(step + 1, front.index, value)
+        front.learn(grad, value, first=step == 0)
         if judge is not None:
             stays = _leave(front, logits.argmax(1) != front.label, step, judge, done)
             if not stays.all():
@@ -173,6 +179,7 @@ def _leave(
         done.passes[positions] += 1
         broken = judge(front.adv[suspects], positions) != front.label[suspects]
         gone, at = suspects[broken], positions[broken]
+        done.course.disputed[positions[~broken]] = True
         done.adv[at], done.value[at] = front.adv[gone], front.value[gone]
         done.broken[at], done.step[at] = True, step
         stays[gone] = False

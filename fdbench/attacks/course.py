@@ -47,6 +47,17 @@ class Course:
         if step <= self.last - max(round(TAIL * self.last), 1):
             self.then[index] = self.best[index]
 
+    def put(self, at: Labels, other: "Course") -> None:
+        """Takes another course of the images at some positions in place of theirs.
+
+        What was disputed stays so.
+        """
+        for mine, theirs in (
+            (self.first, other.first), (self.best, other.best), (self.then, other.then),
+        ):  # fmt: skip
+            mine[at] = theirs
+        self.disputed[at] |= other.disputed
+
     @property
     def incomplete(self) -> Bool[Tensor, " B"]:
         """Whether an image's loss still rose in the last tenth of the steps (Pintor's fourth).

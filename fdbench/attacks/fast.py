@@ -6,9 +6,10 @@ What its stages do is in attacks/sweep.py; several radii at once, in attacks/cur
 from collections.abc import Iterator
 
 from fdbench.attacks.ascent import passes_of
+from fdbench.attacks.course import Course
 from fdbench.attacks.curve import readings_at
 from fdbench.attacks.protocol import Attack, Reading, Subject
-from fdbench.attacks.sweep import FIRST, attack_left, begin
+from fdbench.attacks.sweep import FIRST, Pool, attack_left, begin
 from fdbench.errors import BadValue
 from fdbench.randomness import ImageId
 from fdbench.specs import AttackSpec, FastParameters
@@ -57,7 +58,7 @@ class Fast(Attack):
         pool = begin(subject, parameters)
         attack_left(pool)
         notes = {"broken_by": pool.broken_by, "passes": pool.passes.tolist()}
-        yield Reading(self.name, pool.adv, notes=notes)
+        yield Reading(self.name, pool.adv, notes=notes, course=_course_of(pool))
 
     def _one_of(self, subject: Subject, spec: AttackSpec, radii: tuple[float, ...]) -> Reading:
         """The reading at the spec's radius; at the largest, all are made."""
@@ -67,6 +68,13 @@ class Fast(Attack):
         elif subject.batch.ids != self._ids:
             raise BadValue("the largest of several radii is attacked first: its run has the rest.")
         return self._readings[spec.eps]
+
+
+def _course_of(pool: Pool) -> Course:
+    """What the stages saw of copies that mislead them; that each climb is short is their design."""
+    course = Course.of(pool.passes, FIRST[pool.subject.threat.norm])
+    course.disputed[:] = pool.disputed
+    return course
 
 
 def _parameters_of(spec: AttackSpec) -> FastParameters:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fdbench import randomness
 from fdbench.attacks.ascent import Climb, JudgeAt
+from fdbench.attacks.course import Course
 from fdbench.attacks.losses import margin
 from fdbench.attacks.protocol import Tick
 from fdbench.randomness import ImageId
@@ -64,7 +65,8 @@ def square_search(
     unit = torch.from_numpy(randomness.uniform(seed, "square", ids, (queries, 5))).to(x.device)
     best, never = _stripes(x, ids, threat, seed), torch.zeros_like(label)
     lowest = torch.full((len(x),), -torch.inf, device=x.device)
-    done = Climb(best, lowest, never > 0, never + queries, never)
+    course = Course.of(label, queries)
+    done = Climb(best, lowest, never > 0, never + queries, never, course)
     left = torch.arange(len(x), device=x.device)
     for query in range(queries):
         tried = best[left]

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 from fdbench.attacks.ascent import Climb, climb_some, likeliest
@@ -70,12 +70,14 @@ class Pool:
     broken_by: list[str | None]
     order: Int64[Tensor, "B K"]  # wrong classes, likeliest first
     value: Float32[Tensor, "B K"] = field(init=False)  # the highest loss towards each
+    disputed: Bool[Tensor, " B"] = field(init=False)  # the attacked copy was wrong, the judge right
     flat: Int64[Tensor, " F"] = field(init=False)  # images whose scores led Square nowhere
     stage: str = ""  # shown as progress
 
     def __post_init__(self) -> None:
         self.value = torch.full(self.order.shape, -torch.inf, device=self.adv.device)
         self.flat = self.left[:0]
+        self.disputed = torch.zeros_like(self.passes, dtype=torch.bool)
 
     @property
     def loss(self) -> Loss:
@@ -90,6 +92,7 @@ class Pool:
     def take(self, at: Int64[Tensor, " L"], result: Climb, name: str) -> None:
         """Records an attack on the images at some positions; broken ones leave."""
         self.passes[at] += result.passes
+        self.disputed[at] |= result.course.disputed
         gone = at[result.broken]
         self.adv[gone] = result.adv[result.broken]
         for position in gone.tolist():
@@ -165,11 +168,12 @@ def _block_free(pool: Pool) -> None:
     if not copy.blocks:
         return
     pool.value.fill_(-torch.inf)
-    pool.subject = replace(subject, net=copy)
+    pool.subject, disputed = replace(subject, net=copy), pool.disputed.clone()
     try:
         _targeted(pool, BLOCK_FREE)
     finally:
         pool.subject = subject
+        pool.disputed = disputed  # a surrogate may differ from the judge
 
 
 def _square(pool: Pool) -> None:

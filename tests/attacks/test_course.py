@@ -5,9 +5,11 @@ import torch
 from conftest import Linear, frozen
 from torch import Tensor, nn
 
-from fdbench.attacks import Course, cross_entropy, trajectory
+from fdbench.attacks import ATTACKS, Course, cross_entropy, trajectory
+from fdbench.attacks.protocol import NoScratch, Subject
+from fdbench.specs import APGDParameters, AttackSpec, FastParameters
 from fdbench.threat import Threat
-from fdbench.types import Images, Labels
+from fdbench.types import Batch, Images, Labels
 
 
 def course(losses: list[float]) -> Course:
@@ -70,3 +72,24 @@ def test_images_that_only_the_attacked_copy_has_wrong_are_disputed(differs: bool
     )  # fmt: skip
     assert path.course.disputed.tolist() == [differs] * 12
     assert path.first_wrong.tolist() == [0] * 12
+
+
+@pytest.mark.parametrize("differs", [False, True])
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("apgd", APGDParameters(iters=4)), ("fast", FastParameters(classes=2, queries=0))],
+)
+def test_auto_pgd_and_the_fast_verdict_see_it_too(
+    name: str, parameters: APGDParameters | FastParameters, differs: bool
+) -> None:
+    net = frozen(Linear(5, 8, seed=0))
+    x = torch.rand((12, 3, 8, 8), generator=torch.Generator().manual_seed(1))
+    batch, threat = Batch(x, net(x).argmax(1), tuple(range(12))), Threat("linf", 1e-4)
+    attacked = Other(net) if differs else net
+    subject = Subject(
+        attacked, batch, None, threat, 0, lambda adv, index: net(adv).argmax(1),
+        lambda share=1.0, stage="": None, 5, NoScratch(), 250,
+    )  # fmt: skip
+    (reading,) = ATTACKS[name].run(subject, AttackSpec(name, eps=1e-4, parameters=parameters))
+    assert reading.course is not None
+    assert reading.course.disputed.tolist() == [differs] * 12

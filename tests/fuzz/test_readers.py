@@ -70,7 +70,7 @@ KNOWN = {
     "attackers": (1,),
     "released weights": (1780,),
     "metadata.json": (138,),
-    "weights.pt": (53,),
+    "weights.pt": (53, 2000469),
     "weights.safetensors": (0,),
     "images.pt": (11, 17, 41, 179),
     "images.npz": (99,),
