@@ -18,6 +18,11 @@ _AGAIN = "Copy it again from where it came from, or train again; keep this one u
 _NO_FILE = "{path} is truncated or not a file of torch.save ({reason}).\n" + _AGAIN
 # DataParallel, torch.compile, and what a LightningModule usually calls its network.
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")
+# The format before PyTorch 1.6, or damage: the error does without the names of classes.
+_NO_NAMES = (
+    pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, LookupError, OSError,
+    RuntimeError, TypeError, ValueError,
+)  # fmt: skip
 _DEEPEST = 3  # mappings inside mappings, in checkpoints of training scripts
 
 
@@ -176,5 +181,5 @@ def plain_content(path: Path) -> object:
 def _classes_in(path: Path) -> list[Any]:
     try:
         return torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # the format before PyTorch 1.6, or damaged: the error goes without names
+    except _NO_NAMES:
         return []
