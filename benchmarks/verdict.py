@@ -4,7 +4,8 @@
         [--limit 200] [--contestants fast autoattack package ...] [--results FOLDER]
 
 Each contestant is a process of its own with one thread, one after the other on each network; a
-stopped benchmark continues. `package` is pyautoattack's own run, without fdbench. Verdicts are
+stopped benchmark continues. `package` is pyautoattack's own run, `pma` a quick attack of others
+(rivals.py), both without fdbench's records. Verdicts are
 compared image by image with AutoAttack's (`autoattack`). Passes are forward and backward passes of
 one image in the attacked network, each counted once, divided by the images that were right before;
 seconds are those of the run, with the judge, without the start of the process.
@@ -20,7 +21,9 @@ from pathlib import Path
 
 import torch
 from pandas import DataFrame
+from rivals import pma_alone
 from table import TABLES, show, write
+from torch import nn
 
 from fdbench.console import say
 from fdbench.data import Dataset, open_data
@@ -29,6 +32,7 @@ from fdbench.evaluation import Watched
 from fdbench.models import Model, open_model
 from fdbench.stats import wilson
 from fdbench.store import Workspace, read_run
+from fdbench.types import Batch, Images
 from fdbench.units import parse_size
 
 REFERENCE = "autoattack"
@@ -40,7 +44,6 @@ CONTESTANTS = {  # the words after `fdbench attack`
     "pgd-100x10": ("pgd", "--iters", "100", "--restarts", "10", "--stop-early"),
     "apgd-t": ("apgd", "--classes", "9", "--loss", "dlr"),
 }
-PACKAGE = "package"
 
 
 @dataclass(frozen=True)
@@ -92,19 +95,30 @@ def by_fdbench(task: Task, words: tuple[str, ...]) -> Outcome:
     return Outcome(robust, right, passes, info.seconds, info.model.name)
 
 
-def by_package(task: Task) -> Outcome:
-    """Runs the package alone, in this process; its outcome is kept, as it can't be continued."""
+def package_alone(net: nn.Module, batch: Batch, eps: float) -> Images:
+    """pyautoattack's standard evaluation, without fdbench."""
     from pyautoattack import AutoAttack
 
-    name = f"package-{Path(task.model).stem}-{task.eps.replace('/', '-')}-{task.limit}.json"
-    kept = task.results / name
+    attack = AutoAttack(net, norm="Linf", eps=eps, seed=0)
+    adv: Images
+    adv, _ = attack.run_standard_evaluation(batch.x, batch.label, batch_size=250)
+    return adv
+
+
+# Contestants that run in this process, without fdbench's records.
+ALONE = {"package": package_alone, "pma": pma_alone}
+
+
+def alone(task: Task, name: str) -> Outcome:
+    """Runs a contestant in this process; its outcome is kept, as it can't be continued."""
+    file = f"{name}-{Path(task.model).stem}-{task.eps.replace('/', '-')}-{task.limit}.json"
+    kept = task.results / file
     if not kept.is_file():
         model, images = task.opened()
         batch, net = images.fetch(range(task.limit)), Watched(model.net.requires_grad_(False))
         torch.set_num_threads(1)
-        attack = AutoAttack(net, norm="Linf", eps=parse_size(task.eps, "linf"), seed=0)
         began = time.perf_counter()
-        adv, _ = attack.run_standard_evaluation(batch.x, batch.label, batch_size=250)
+        adv = ALONE[name](net, batch, parse_size(task.eps, "linf"))
         seconds, passes = time.perf_counter() - began, net.facts()["passes"]
         robust = (model.net(adv).argmax(1) == batch.label).tolist()
         right = int((model.net(batch.x).argmax(1) == batch.label).sum())
@@ -144,8 +158,7 @@ def compared(task: Task, names: list[str]) -> list[dict[str, str | int | float]]
     outcomes = {}
     for name in dict.fromkeys([REFERENCE, *names]):
         say(f"{task.model} at {task.eps}: {name}")
-        words = CONTESTANTS.get(name)
-        outcomes[name] = by_package(task) if words is None else by_fdbench(task, words)
+        outcomes[name] = alone(task, name) if name in ALONE else by_fdbench(task, CONTESTANTS[name])
     lines = [line(task, name, outcomes[name], outcomes[REFERENCE]) for name in outcomes]
     for one in lines:
         show(one)
@@ -158,12 +171,15 @@ def main() -> None:
     parser.add_argument("--model", action="append", required=True, metavar="MODEL[=EPS]")
     parser.add_argument("--data", required=True)
     parser.add_argument("--limit", type=int, default=200)
-    parser.add_argument("--contestants", nargs="+", default=["fast", PACKAGE, "pgd-100x10"])
+    parser.add_argument(
+        "--contestants", nargs="+", default=["fast", "package", "pma", "pgd-100x10"]
+    )
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--table", type=Path, default=TABLES / "verdict.csv")
     given = parser.parse_args()
-    if unknown := set(given.contestants) - {*CONTESTANTS, PACKAGE}:
-        raise FdbenchError(f"no contestant {', '.join(unknown)}: {', '.join(CONTESTANTS)}, package")
+    if unknown := set(given.contestants) - {*CONTESTANTS, *ALONE}:
+        known = ", ".join([*CONTESTANTS, *ALONE])
+        raise FdbenchError(f"no contestant {', '.join(unknown)}: {known}")
     lines = []
     for text in given.model:
         model, _, eps = text.rpartition("=") if "=" in text else (text, "", "")
