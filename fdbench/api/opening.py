@@ -95,7 +95,8 @@ def _introduction(model: Model) -> list[str]:
     uncropped = model.net.uncropped if isinstance(model.net, Preprocessed) else ""
     card = model.card
     source = f"{card.source}, licence {card.licence}" if card and card.source else ""
-    return [line for line in (model.preprocessing, uncropped, model.account, source) if line]
+    account = model.account.removeprefix(f"{model.name}: ")
+    return [line for line in (model.preprocessing, uncropped, account, source) if line]
 
 
 def open_images(model: Model, request: DataRequest) -> Dataset:
