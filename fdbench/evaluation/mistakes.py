@@ -24,6 +24,7 @@ from fdbench.verdict import relative_difference
 
 LOOKED = 64  # images on which remedies are tried
 MORE = 256  # and where none of them helps much, those that cost little
+SMALL = 64  # px: images that cost next to nothing
 ENOUGH = 0.9  # a network right on so many has no mistake worth looking for
 GAIN = 0.05  # least gain that names a mistake: a small network loses about that by BGR
 CHANCE = 0.001  # and largest p of it: nine remedies are tried
@@ -143,8 +144,12 @@ def _named(
 def _named_on_more(
     net: nn.Module, data: Dataset, positions: Sequence[int], device: torch.device
 ) -> str:
-    """As `_named`, of more images, for mistakes that cost few points."""
-    batch = data.fetch(list(positions[:MORE])).to(device)
+    """As `_named`, of more images, for mistakes that cost few points.
+
+    Of small images also of those that the run leaves out: a run of 50 can't tell six points.
+    """
+    others = range(0, len(data), max(1, len(data) // MORE)) if data.px <= SMALL else ()
+    batch = data.fetch(list(dict.fromkeys([*positions, *others]))[:MORE]).to(device)
     right = _right(net, batch.x, batch)
     cheap = [*REMEDIES, *_in_place_of_its_own(net)]
     return "" if right is None else _named(net, batch, right, cheap)
