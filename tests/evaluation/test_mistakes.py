@@ -91,7 +91,7 @@ def test_a_mistake_is_named_with_what_to_type(net: nn.Module, mistake: str, type
 def test_a_short_run_of_small_images_is_judged_by_more_than_its_own() -> None:
     """Two of a run's twelve images are wrong by BGR: too few to tell, but not of the 80."""
     net = in_memory_model(Changed(lambda x: x.flip(1)).eval())
-    run = [image for image in range(24) if image % 4 > 1][:10] + [0, 1]
+    run = [*[image for image in range(24) if image % 4 > 1][:10], 0, 1]
     assert "--order bgr" in "".join(suspicions(net, images(), run, CPU))
 
 
