@@ -74,3 +74,20 @@ def test_the_site_complains_of_nothing_asks_nobody_else_and_fits(
     context.close()
     assert complaints == []
     assert [one for one in requests if not one.startswith((site, "data:"))] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_code_and_links_have_enough_contrast(
+    browser: Any,
+    site: str,
+    scheme: str,
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs `browser`")
+    context = browser.new_context(viewport=DESK, color_scheme=scheme)
+    page = context.new_page()
+    rules = {"runOnly": ["color-contrast", "link-in-text-block"]}
+    for path in ("start/", "python/", "settings/"):
+        page.goto(f"{site}{path}")
+        found = axe.Axe().run(page, options=rules).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == [], path
+    context.close()
