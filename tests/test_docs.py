@@ -34,9 +34,10 @@ STARTS = {
 ELSEWHERE = {"fdbench attack corners": ROOT / "tests" / "test_plugin.py"}
 
 
-def blocks(page: Path, kinds: str) -> list[str]:
-    """The page's blocks of these kinds."""
-    return re.findall(rf"^```(?:{kinds})\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+def blocks(page: Path, *kinds: str) -> list[str]:
+    """The page's blocks of these kinds; "" is a block that says none."""
+    every = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [text for kind, text in every if kind in kinds]
 
 
 def typed(text: str) -> Iterator[str]:
@@ -49,7 +50,7 @@ def typed(text: str) -> Iterator[str]:
 
 def lines(page: Path) -> list[str]:
     """The command lines in a page's blocks."""
-    return [line for block in blocks(page, "sh|bash|text|") for line in typed(block)]
+    return [line for block in blocks(page, "", "sh", "bash", "text") for line in typed(block)]
 
 
 def inline(page: Path) -> list[str]:
