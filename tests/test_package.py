@@ -1,5 +1,7 @@
-"""What users get: the wheel, and a README that fits the commands."""
+"""What users get: the wheel, a README that fits the commands, and what else a release has."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +19,9 @@ from fdbench.commands import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+# What people write; commands.md is written from the program and has every command anyway.
+PAGES = [page for page in (ROOT / "docs").glob("*.md") if page.name != "commands.md"]
+WRITTEN = " ".join([README, *(page.read_text() for page in PAGES)])
 
 
 def commands(group: click.Group, words: str) -> Iterator[str]:
@@ -31,8 +36,27 @@ def commands(group: click.Group, words: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("command", list(commands(main, "fdbench")))
-def test_every_command_is_in_the_readme(command: str) -> None:
-    assert command in " ".join(README.split())
+def test_every_command_is_in_the_readme_or_a_page(command: str) -> None:
+    assert command in " ".join(WRITTEN.split())
+
+
+def test_the_readme_is_read_in_a_minute_and_has_the_first_three_lines() -> None:
+    assert len(README.splitlines()) <= 110
+    for line in (
+        "make demo",
+        "make test",
+        "fdbench train --arch r152 --denoise nonlocal-gauss",
+        "fdbench attack pgd --iters 100",
+        "fdbench report",
+    ):
+        assert re.search(rf"^{line}\b", README, re.MULTILINE), line
+
+
+def test_the_readmes_table_is_one_that_the_report_wrote() -> None:
+    made = (ROOT / "results" / "cifar10" / "whitebox.md").read_text().splitlines()
+    table = [line for line in README.splitlines() if line.startswith("|")]
+    assert len(table) >= 6
+    assert set(table) <= set(made)
 
 
 def test_every_option_in_the_readme_exists() -> None:
@@ -111,20 +135,51 @@ def test_the_wheel_runs_in_an_environment_of_its_own(wheel: Path, tmp_path: Path
     theirs = next((tmp_path / "venv").glob("lib/python*/site-packages"))
     (theirs / "lent.pth").write_text(mine)  # a .pth's paths are not searched for further .pth files
     say = "import fdbench; print(fdbench.__file__)"
-    imported = subprocess.run([python, "-c", say], capture_output=True, text=True, cwd=tmp_path)
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    imported = subprocess.run(
+        [python, "-c", say], capture_output=True, text=True, cwd=tmp_path, env=alone
+    )
     assert imported.stdout.startswith(str(theirs)), imported.stderr
 
     def fdbench(line: str) -> str:
         return subprocess.run(
             [tmp_path / "venv" / "bin" / "fdbench", *line.split()],
-            check=True, cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+            check=True, cwd=tmp_path, env=alone, stdout=subprocess.PIPE, text=True,
         ).stdout  # fmt: skip
 
+    assert "fdbench 0" in " ".join(fdbench("info").split())
     fdbench("train --arch r20 --width 2 --epochs 1 --batch-size 500 --clean")
     fdbench("attack pgd --iters 2 --limit 10")
     fdbench("report")
     assert (tmp_path / "results" / "whitebox.md").is_file()
     assert "r152-nonlocal-gauss" in fdbench("list models")
+
+
+def test_the_dockerfile_copies_and_starts_what_there_is() -> None:
+    """It can't be built everywhere: what it names must exist."""
+    import tomllib
+
+    steps: dict[str, list[str]] = {}
+    text = (ROOT / "Dockerfile").read_text()
+    for line in text.splitlines():
+        word, _, rest = line.partition(" ")
+        steps.setdefault(word, []).append(rest)
+    for copied in steps["COPY"]:
+        *sources, target = copied.split()
+        assert all((ROOT / source).exists() for source in sources)
+        assert f"pip install --no-cache-dir {target}" in steps["RUN"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (entry,) = steps["ENTRYPOINT"]
+    assert [json.loads(entry)[0]] == list(project["scripts"])
+    (base,) = steps["FROM"]
+    least = re.search(r">=3\.(\d+)", project["requires-python"])
+    version = re.search(r"python:3\.(\d+)", base)
+    assert least
+    assert version
+    assert int(version[1]) >= int(least[1])
+    usage = re.search(r"fdbench (attack \w+ --help)", text)
+    assert usage
+    assert CliRunner().invoke(main, usage[1].split()).exit_code == 0
 
 
 def test_the_commands_of_the_table_are_the_commands_of_the_help() -> None:

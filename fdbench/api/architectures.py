@@ -67,6 +67,8 @@ def _inputs(model: Model) -> tuple[Preprocessed, str]:
     elif prefix == "tv":
         made = f"tv:{rest.partition(':')[0]}"
     net = model.net if isinstance(model.net, Preprocessed) else Preprocessed(model.net)
+    if net.crop_from:
+        raise BadValue("--crop: training takes whole images, cropped when they are read (--px).")
     return net, made
 
 

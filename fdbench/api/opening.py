@@ -13,7 +13,7 @@ from fdbench.attacks import checked
 from fdbench.console import say, warn
 from fdbench.data import DATA, Dataset, open_data, sampled
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.models import Model, in_memory_model, open_model
+from fdbench.models import Model, Preprocessed, in_memory_model, open_model
 from fdbench.specs import AttackSpec, default_eps, default_targeted
 from fdbench.store import Workspace
 from fdbench.units import usual_sizes
@@ -85,13 +85,18 @@ def open_models(
         model = open_model(ref, workspace, download=download)
         for warning in model.warnings:
             warn(f"{model.name}: {warning}")
-        if model.preprocessing:
-            say(f"{model.name}: {model.preprocessing}")
-        if model.account:
-            say(f"{model.name}: {model.account}")
-        if model.card and model.card.source:
-            say(f"{model.name}: {model.card.source}, licence {model.card.licence}")
+        for line in _introduction(model):
+            say(f"{model.name}: {line}")
         yield model
+
+
+def _introduction(model: Model) -> list[str]:
+    """What is printed of a network before it is used: its images, its file, its authors."""
+    uncropped = model.net.uncropped if isinstance(model.net, Preprocessed) else ""
+    card = model.card
+    source = f"{card.source}, licence {card.licence}" if card and card.source else ""
+    account = model.account.removeprefix(f"{model.name}: ")
+    return [line for line in (model.preprocessing, uncropped, account, source) if line]
 
 
 def open_images(model: Model, request: DataRequest) -> Dataset:
@@ -130,7 +135,7 @@ def _outputs(net: nn.Module, px: int) -> int | None:
 
 def trained_on(model: Model) -> str | None:
     """Returns the data set that a model's card names."""
-    return model.card.data["name"] if model.card else None
+    return model.card.data.get("name") if model.card else None
 
 
 def open_requested(

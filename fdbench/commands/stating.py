@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from fdbench.errors import BadValue
-from fdbench.specs import ORDERS, RANGES, Stated, numbers
+from fdbench.specs import ORDERS, RANGES, Stated, crop, numbers
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,6 +23,11 @@ _FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
     "px": (
         "--net-px",
         {"type": click.IntRange(min=1), "help": "Side to which the network resizes the images."},
+    ),
+    "crop": (
+        "--crop",
+        {"help": "Side to which it resizes images of another size before it takes the central "
+         "--net-px, as 256; source: as its weights' metadata say [default: no crop]."},
     ),
     "order": ("--order", {"type": click.Choice(ORDERS), "help": "Its channels' order."}),
     "range": (
@@ -51,6 +56,8 @@ def _stated(flags: dict[str, Any]) -> Stated:
     for name in ("mean", "std"):
         if given[name] is not None:
             given[name] = numbers(given[name], name)
+    if given["crop"] is not None:
+        given["crop"] = crop(given["crop"])
     if given["range"] is not None:
         given["range"] = int(given["range"])
     return Stated(**given)

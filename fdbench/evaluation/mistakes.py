@@ -24,6 +24,7 @@ from fdbench.verdict import relative_difference
 
 LOOKED = 64  # images on which remedies are tried
 MORE = 256  # and where none of them helps much, those that cost little
+SMALL = 64  # px: images that cost next to nothing
 ENOUGH = 0.9  # a network right on so many has no mistake worth looking for
 GAIN = 0.05  # least gain that names a mistake: a small network loses about that by BGR
 CHANCE = 0.001  # and largest p of it: nine remedies are tried
@@ -39,6 +40,7 @@ class Remedy:
     mistake: str
     typed: str
     mend: Callable[[Images], Tensor]
+    of: str = ""  # whose normalisation it is
 
 
 def _normal(mean: Sequence[float], std: Sequence[float]) -> Callable[[Images], Tensor]:
@@ -53,16 +55,19 @@ def _normalised(of: str, mean: Sequence[float], std: Sequence[float]) -> Remedy:
     means, stds = (",".join(f"{value:g}" for value in values) for values in (mean, std))
     return Remedy(
         f"it was trained on normalised images ({of}), and gets none",
-        f"--mean {means} --std {stds}", _normal(mean, std),
+        f"--mean {means} --std {stds}", _normal(mean, std), of,
     )  # fmt: skip
 
 
 _CAFFE = (104 / 255, 117 / 255, 123 / 255)  # BGR, of ImageNet
 
-REMEDIES: tuple[Remedy, ...] = (
+_NORMALISATIONS = (
     _normalised("ImageNet's mean and std", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     _normalised("CIFAR-10's", (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)),
     _normalised("to [-1, 1]", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+)
+REMEDIES: tuple[Remedy, ...] = (
+    *_NORMALISATIONS,
     Remedy("it was trained on pixels of 0 .. 255", "--range 255", lambda x: 255 * x),
     Remedy(
         "it was trained on BGR images, as OpenCV reads them", "--order bgr", lambda x: x.flip(1)
@@ -86,9 +91,25 @@ def _remedies(net: nn.Module, px: int) -> Iterator[Remedy]:
     """Yields each remedy for a network that gets images of px x px."""
     yield from REMEDIES
     yield from (_resized(size) for size in SIZES if size != px)
-    if isinstance(net, Preprocessed) and (net.mean.any() or (net.std != 1).any()):
-        twice = "its images are normalised twice: it does so by itself"
-        yield Remedy(twice, "--mean 0 --std 1", lambda x: x * net.std + net.mean)
+    yield from _in_place_of_its_own(net)
+
+
+def _in_place_of_its_own(net: nn.Module) -> Iterator[Remedy]:
+    """Yields what mends a network whose own normalisation is not the one of its training."""
+    if not isinstance(net, Preprocessed) or not (net.mean.any() or (net.std != 1).any()):
+        return
+
+    def undone(x: Tensor) -> Tensor:
+        return x * net.std + net.mean
+
+    def replaced(mend: Callable[[Images], Tensor]) -> Callable[[Images], Tensor]:
+        return lambda x: undone(mend(x))
+
+    twice = "its images are normalised twice: it does so by itself"
+    yield Remedy(twice, "--mean 0 --std 1", undone)
+    for other in _NORMALISATIONS if net.order == "rgb" else ():
+        wrong = f"its normalisation is not the one it was trained with ({other.of})"
+        yield Remedy(wrong, other.typed, replaced(other.mend), other.of)
 
 
 @torch.no_grad()
@@ -123,10 +144,15 @@ def _named(
 def _named_on_more(
     net: nn.Module, data: Dataset, positions: Sequence[int], device: torch.device
 ) -> str:
-    """As `_named`, of more images, for mistakes that cost few points."""
-    batch = data.fetch(list(positions[:MORE])).to(device)
+    """As `_named`, of more images, for mistakes that cost few points.
+
+    Of small images also of those that the run leaves out: a run of 50 can't tell six points.
+    """
+    others = range(0, len(data), max(1, len(data) // MORE)) if data.px <= SMALL else ()
+    batch = data.fetch(list(dict.fromkeys([*positions, *others]))[:MORE]).to(device)
     right = _right(net, batch.x, batch)
-    return "" if right is None else _named(net, batch, right, REMEDIES)
+    cheap = [*REMEDIES, *_in_place_of_its_own(net)]
+    return "" if right is None else _named(net, batch, right, cheap)
 
 
 def _mode(net: nn.Module, x: Images) -> str:

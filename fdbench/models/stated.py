@@ -13,7 +13,7 @@ from fdbench.models.zoo.robustbench import CONSTANTS, robustbench_network
 from fdbench.models.zoo.timm import timm_network
 from fdbench.models.zoo.torchvision import torchvision_names, torchvision_network
 from fdbench.models.zoo.weights_file import WeightsFile
-from fdbench.specs import Stated
+from fdbench.specs import SOURCE, Stated
 
 _CLASSES = 1000  # where a file does not show its own: ImageNet's
 
@@ -83,11 +83,28 @@ def restated(net: nn.Module, stated: Stated) -> Preprocessed:
         own = {
             "px": net.px, "mean": _values(net.mean), "std": _values(net.std),
             "interpolation": net.interpolation, "antialias": net.antialias,
-            "order": net.order, "range": net.range,
+            "order": net.order, "range": net.range, "crop_from": net.crop_from,
+            "source_crop": net.source_crop,
         }  # fmt: skip
         net = net.net
     given = {name: getattr(stated, name) for name in ("px", "mean", "std", "order", "range")}
+    given["crop_from"] = _crop_from(stated, own)
     return Preprocessed(net, **{**own, **{k: v for k, v in given.items() if v is not None}})
+
+
+def _crop_from(stated: Stated, own: dict[str, Any]) -> int | None:
+    """The shortest edge before the crop. Raises BadValue if it does not fit, or is not known."""
+    px = stated.px or own.get("px")
+    if stated.crop == SOURCE:
+        if own.get("source_crop") is None:
+            raise BadValue("--crop source: the network's source states no crop. Give its size: 256")
+        return int(own["source_crop"])
+    if isinstance(stated.crop, int) and (px is None or stated.crop < px):
+        raise BadValue(
+            f"--crop {stated.crop} is the side that images are resized to before the central "
+            f"--net-px are taken: {'give that too' if px is None else f'that is {px} here'}."
+        )
+    return stated.crop if isinstance(stated.crop, int) else None
 
 
 def _values(buffer: Tensor) -> list[float]:

@@ -38,7 +38,7 @@ from .recipes import (
     training_recipe,
     training_recipes,
 )
-from .stated import RANGES, Stated, numbers, split
+from .stated import RANGES, SOURCE, Stated, crop, numbers, split
 from .training import MAKERS, SCHEDULES, SMALL, TRAIN_PRECISIONS, TrainSpec, refuse_idle
 from .transfer import TransferParameters
 
@@ -61,6 +61,7 @@ __all__ = [
     "SAVE",
     "SCHEDULES",
     "SMALL",
+    "SOURCE",
     "SQUARE",
     "TARGETED",
     "TARGETS",
@@ -90,6 +91,7 @@ __all__ = [
     "battery",
     "bytes_digest",
     "check_of",
+    "crop",
     "default_eps",
     "default_targeted",
     "digest",

@@ -15,6 +15,7 @@ from fdbench.specs.model import ORDERS
 from fdbench.specs.plain import pick
 
 RANGES = (1, 255)  # the largest value of a pixel
+SOURCE = "source"  # --crop as the metadata of the network's weights say
 
 _FRAGMENT = re.compile(r"(?P<ref>.+)#(?P<pairs>[a-z-]+=[^#]*)")
 _MAKERS = ("arch", "factory")
@@ -30,6 +31,7 @@ class Stated:
     mean: tuple[float, ...] | None = None  # per channel, in image units
     std: tuple[float, ...] | None = None
     px: int | None = None  # the side to which the network's images are resized
+    crop: int | str | None = None  # the shortest edge before their central px x px, or "source"
     order: str | None = None
     range: int | None = None
     arch: str | None = None  # tv:NAME, timm:NAME or rb:...: whose weights a file holds
@@ -54,7 +56,8 @@ class Stated:
     def preprocesses(self) -> bool:
         """Whether anything is said about the images that the network takes."""
         return any(
-            getattr(self, one) is not None for one in ("mean", "std", "px", "order", "range")
+            getattr(self, one) is not None
+            for one in ("mean", "std", "px", "crop", "order", "range")
         )
 
     @property
@@ -112,6 +115,18 @@ def _whole(text: str, name: str) -> int:
     return int(text)
 
 
+def crop(text: str, name: str = "crop") -> int | str:
+    """Parses `256` or `source`. Raises BadValue for anything else."""
+    if text == SOURCE:
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise BadValue(
+            f"--crop {text!r} is neither the side that images are resized to before the crop, as "
+            f"256, nor {SOURCE}."
+        )
+    return int(text)
+
+
 def _as_is(text: str, name: str) -> str:
     return text
 
@@ -120,6 +135,7 @@ _READ: dict[str, Callable[[str, str], Any]] = {
     "mean": numbers,
     "std": numbers,
     "px": _whole,
+    "crop": crop,
     "range": _whole,
     "trust-pickle": lambda text, _: text == "true",
 }

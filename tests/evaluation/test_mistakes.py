@@ -71,16 +71,28 @@ def test_a_network_that_is_right_is_not_suspected() -> None:
     [
         (Changed(scaled), "normalised images", "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"),
         (Preprocessed(Colours(), None, MEAN, STD), "normalised twice", "--mean 0 --std 1"),
+        (
+            Preprocessed(Changed(scaled), None, (0.2, 0.5, 0.8), (0.5, 0.5, 0.5)),
+            "not the one it was trained with (ImageNet's",
+            "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
+        ),
         (Changed(lambda x: x / 255), "pixels of 0 .. 255", "--range 255"),
         (Changed(lambda x: x.flip(1)), "BGR images, as OpenCV", "--order bgr"),
         (Colours(px=64), "images of 64 px", "--net-px 64"),
     ],
-    ids=["not normalised", "twice", "255", "bgr", "size"],
+    ids=["not normalised", "twice", "other", "255", "bgr", "size"],
 )
 def test_a_mistake_is_named_with_what_to_type(net: nn.Module, mistake: str, typed: str) -> None:
     text = said(net)
     assert mistake in text
     assert f"on 64 with {typed}" in text
+
+
+def test_a_short_run_of_small_images_is_judged_by_more_than_its_own() -> None:
+    """Two of a run's twelve images are wrong by BGR: too few to tell, but not of the 80."""
+    net = in_memory_model(Changed(lambda x: x.flip(1)).eval())
+    run = [*[image for image in range(24) if image % 4 > 1][:10], 0, 1]
+    assert "--order bgr" in "".join(suspicions(net, images(), run, CPU))
 
 
 class Stubborn(Colours):

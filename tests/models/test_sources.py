@@ -78,6 +78,8 @@ class Evil:
     [
         Stated(),
         Stated(mean=MEAN, std=STD, px=32, order="bgr", range=255),
+        Stated(px=32, crop=40),
+        Stated(crop="source"),
         Stated(mean=(0.5,), factory="a b/net.py:load?ckpt=x&width=2"),
         Stated(arch="rb:cifar10/Linf/X", trust_pickle=True),
     ],
@@ -102,6 +104,8 @@ def test_a_file_may_have_a_hash_in_its_name() -> None:
         ("a.pt#order=gbr", "no channel order 'gbr'"),
         ("a.pt#range=7", "is 1 or 255"),
         ("a.pt#px=-1", "is a whole number"),
+        ("a.pt#crop=sauce", "nor source"),
+        ("a.pt#crop=0", "is neither the side"),
         ("a.pt#arch=tv:x&factory=y:z", "give one of them"),
     ],
 )
@@ -142,6 +146,31 @@ def test_a_statement_replaces_what_a_network_says_of_itself(folder: Path) -> Non
         "resize to 8x8 (bicubic, antialias), mean 0.5 0.5 0.5, std 0.5 0.5 0.5"
     )
     assert model.name == "own.py:wrapped#std=0.5,0.5,0.5"
+
+
+@pytest.mark.parametrize(
+    ("fragment", "message"),
+    [
+        ("crop=9", "give that too"),
+        ("crop=5&px=6", "that is 6 here"),
+        ("crop=source", "states no crop"),
+    ],
+)
+def test_a_crop_that_does_not_fit_is_refused(fragment: str, message: str, folder: Path) -> None:
+    save_file(weights(), folder / "w.safetensors")
+    with pytest.raises(BadValue, match=message):
+        opened(f"w.safetensors#factory=nets.py:Net&mean=0&std=1&{fragment}", folder)
+
+
+def test_a_crop_is_printed_recorded_and_opened_again(folder: Path) -> None:
+    save_file(weights(), folder / "w.safetensors")
+    model = opened("w.safetensors#factory=nets.py:Net&mean=0&std=1&px=4&crop=6", folder)
+    assert model.preprocessing.startswith("resize to 6, central 4x4")
+    assert model.ref.endswith("&px=4&crop=6") or "crop=6" in model.ref
+    again = opened(model.ref, folder)
+    assert (again.weights, again.preprocessing) == (model.weights, model.preprocessing)
+    resized = nn.functional.interpolate(images(), (6, 6), mode="bicubic", antialias=True)
+    torch.testing.assert_close(model.net(images()), again.net(resized[:, :, 1:5, 1:5]))
 
 
 # --- bare weights

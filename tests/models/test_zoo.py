@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.models.checkpoint import weights_hash
 from fdbench.models.defences.preprocessed import INTERPOLATIONS, Preprocessed
-from fdbench.models.zoo.timm import from_timm
+from fdbench.models.load import open_model
+from fdbench.models.zoo.timm import crop_of, from_timm
 from fdbench.models.zoo.torchvision import from_torchvision
+from fdbench.store import Workspace
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -43,6 +45,19 @@ def test_resizing_is_torchvisions_of_the_whole_image(
     net = Preprocessed(nn.Flatten(), 16, MEAN, STD, kind, antialias=antialias)
     theirs = resize(x, [16, 16], InterpolationMode(kind), antialias=antialias)
     torch.testing.assert_close(net(x), normalize(theirs, list(MEAN), list(STD)).flatten(1))
+
+
+@pytest.mark.parametrize("size", [(40, 40), (30, 50), (61, 33), (16, 16)])
+def test_a_crop_is_torchvisions(size: tuple[int, int]) -> None:
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.functional import center_crop, resize
+
+    x = images(2, 3, *size)
+    net = Preprocessed(nn.Flatten(), 16, interpolation="bilinear", crop_from=21)
+    theirs = center_crop(resize(x, [21], InterpolationMode.BILINEAR, antialias=True), [16])
+    wanted = x if size == (16, 16) else theirs  # what was cropped is not cropped again
+    torch.testing.assert_close(net(x), wanted.flatten(1))
+    assert net.description.startswith("resize to 21, central 16x16 (bilinear, antialias), mean")
 
 
 def scaled(x: Tensor) -> Tensor:
@@ -111,6 +126,8 @@ def test_another_scale_is_another_network_by_its_hash() -> None:
     [
         ({"interpolation": "bicubik"}, "Did you mean 'bicubic'"),
         ({"px": 0}, "px must be 1 or more"),
+        ({"crop_from": 7}, "crop_from must be px or more"),
+        ({"px": None, "crop_from": 7}, "and px given"),
         ({"std": (0.2, 0.0, 0.2)}, "std above 0"),
         ({"std": (0.2, float("nan"), 0.2)}, "std above 0"),
         ({"mean": (0.5,)}, "three values"),
@@ -182,6 +199,22 @@ def test_a_torchvision_network_computes_with_the_stored_weights(
     x = images(2, 3, 224, 224)
     torch.testing.assert_close(loaded.net.eval()(x), trained(scaled(x)))
     assert "get_state_dict" not in vars(weights), "torchvision is unchanged"
+
+
+@pytest.mark.parametrize("size", [(300, 260), (240, 240)])
+def test_the_crop_of_torchvisions_weights_is_its_own_transform(
+    size: tuple[int, int], hub: Path, weights: Any, trained: nn.Module
+) -> None:
+    store(hub, weights, trained.state_dict())
+    model = open_model(f"tv:{NAME}#crop=source", Workspace(hub))
+    assert "resize to 256, central 224x224" in model.preprocessing
+    x = images(2, 3, *size)
+    torch.testing.assert_close(model.net(x), trained(weights.transforms()(x)))
+    plain = open_model(f"tv:{NAME}", Workspace(hub))
+    assert isinstance(plain.net, Preprocessed)
+    assert "resizes to 256" in plain.net.uncropped, "it is said where it is not done"
+    assert isinstance(model.net, Preprocessed)
+    assert model.net.uncropped == ""
 
 
 def test_weights_may_be_named(hub: Path, weights: Any, trained: nn.Module) -> None:
@@ -292,6 +325,7 @@ class FakeTimm(ModuleType):
             "architecture": "tiny", "tag": "a1", "hf_hub_id": "timm/tiny.a1",
             "hf_hub_filename": None, "num_classes": 4, "input_size": (3, 12, 12),
             "interpolation": "bilinear", "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6),
+            "crop_pct": 0.75, "crop_mode": "center",
         }  # fmt: skip
         self.arguments: dict[str, Any] = {}
 
@@ -338,6 +372,7 @@ def test_a_timm_network_has_the_preprocessing_of_its_cfg(name: str, timm: FakeTi
     assert timm.arguments["pretrained"] is True
     overlay = timm.arguments["pretrained_cfg_overlay"]
     assert overlay["custom_load"] is False, "the Hub's file is not in the authors' own format"
+    assert loaded.net.source_crop == 16
 
 
 def test_timm_weights_come_from_the_local_cache_only(
@@ -394,3 +429,10 @@ def test_without_timm_its_installation_is_proposed(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(FdbenchError, match=r"pip install 'fdbench\[timm\]'"):
         from_timm("resnet50")
+
+
+def test_timms_crops_are_those_of_its_transforms() -> None:
+    assert crop_of(224, 0.875, "center") == 256
+    assert crop_of(288, 1.0, None) == 288
+    assert crop_of(224, 0.9, "border") is None, "it pads"
+    assert crop_of(224, None, "center") is None

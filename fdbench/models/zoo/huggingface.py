@@ -17,7 +17,7 @@ from fdbench.errors import FdbenchError
 from fdbench.models.defences.preprocessed import Preprocessed
 from fdbench.models.zoo.foreign import Foreign
 from fdbench.models.zoo.hub import hub_file, package
-from fdbench.models.zoo.timm import timm_package
+from fdbench.models.zoo.timm import crop_of, timm_package
 from fdbench.models.zoo.users_code import users_code
 from fdbench.models.zoo.weights_file import WeightsFile, read_weights
 
@@ -89,9 +89,10 @@ def _of_timm(repo: str, config: dict[str, Any]) -> Preprocessed:
             name, pretrained=False, num_classes=classes, **config.get("model_args", {})
         )
     _weights(repo).fill(net)
-    return Preprocessed(
-        net, cfg["input_size"][-1], cfg["mean"], cfg["std"], cfg.get("interpolation", "bicubic")
-    )
+    px = cfg["input_size"][-1]
+    edge = crop_of(px, cfg.get("crop_pct"), cfg.get("crop_mode"))
+    kind = cfg.get("interpolation", "bicubic")
+    return Preprocessed(net, px, cfg["mean"], cfg["std"], kind, source_crop=edge)
 
 
 def _unknown_inputs(repo: str, missing: list[str]) -> FdbenchError:
@@ -162,8 +163,14 @@ def _inputs(repo: str) -> dict[str, Any]:
         "mean": [value / factor for value in mean],
         "std": [value / factor for value in std],
         "interpolation": _RESAMPLING.get(said.get("resample", 2), "bilinear"),
+        "source_crop": _shortest(said.get("size")) if said.get("do_center_crop") else None,
         "order": "bgr" if said.get("do_flip_channel_order") else "rgb",
     }
+
+
+def _shortest(size: int | dict[str, int] | None) -> int | None:
+    """Returns the shortest edge that a repository's `size` means."""
+    return size if isinstance(size, int) or size is None else size.get("shortest_edge")
 
 
 _NORMAL = ("image_mean", "image_std")

@@ -1,5 +1,6 @@
 """`timm:NAME[:TAG]`: timm's classifiers, with the preprocessing of their weights."""
 
+import math
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def _cached(cfg: Any) -> Path:
 def from_timm(name: str) -> Foreign:
     """Returns the timm classifier of a reference `timm:NAME`, `timm:NAME.TAG` or `timm:NAME:TAG`.
 
-    Size, interpolation, mean and std are those of its `pretrained_cfg`, without its crop. Raises
+    Size, interpolation, mean and std are those of its `pretrained_cfg`; its crop is noted. Raises
     BadValue for unknown names, FdbenchError if package or weights are missing or unfit.
     """
     timm, name = timm_package(), name.replace(":", ".", 1)
@@ -87,4 +88,12 @@ def from_timm(name: str) -> Foreign:
             net = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     except (SafetensorError, RuntimeError) as reason:
         raise FdbenchError(f"{path} does not hold the weights of {full}:\n{reason}") from reason
-    return Foreign(full, Preprocessed(net, width, cfg.mean, cfg.std, cfg.interpolation))
+    edge = crop_of(width, cfg.crop_pct, cfg.crop_mode)
+    return Foreign(
+        full, Preprocessed(net, width, cfg.mean, cfg.std, cfg.interpolation, source_crop=edge)
+    )
+
+
+def crop_of(px: int, share: float | None, mode: str | None) -> int | None:
+    """Returns the edge that timm resizes to before a crop of px; None if it crops otherwise."""
+    return math.floor(px / share) if share and mode in (None, "center") else None

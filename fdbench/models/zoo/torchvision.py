@@ -92,7 +92,7 @@ def _fetch(url: str, path: Path) -> Path:
 def from_torchvision(rest: str) -> Foreign:
     """Returns the torchvision classifier of `tv:NAME[:WEIGHTS]`; `rest` follows the `tv:`.
 
-    Resizing, mean and std are those of the weights' own `transforms()`, without its crop. Raises
+    Size, mean and std are those of the weights' own `transforms()`; its crop is noted. Raises
     BadValue for unknown names, FdbenchError if the weights file is missing or damaged.
     """
     from torchvision import models
@@ -107,5 +107,8 @@ def from_torchvision(rest: str) -> Foreign:
     preset = weights.transforms()
     px, kind = preset.crop_size[0], preset.interpolation.value
     antialias = bool(preset.antialias)
-    wrapped = Preprocessed(net, px, preset.mean, preset.std, kind, antialias=antialias)
+    edge = preset.resize_size[0]
+    wrapped = Preprocessed(
+        net, px, preset.mean, preset.std, kind, antialias=antialias, source_crop=edge
+    )
     return Foreign(f"tv:{name}:{weights.name}", wrapped)
