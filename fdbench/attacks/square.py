@@ -1,10 +1,11 @@
 """Square Attack: random squares that lower the margin; no gradients.
 
-Source: Andriushchenko et al. 2020, Sec. 3 and Algorithm 2 (linf). Unlike the package's, each image
-has its own random numbers, and leaves as soon as the judge finds it wrong.
+Source: Andriushchenko et al. 2020, Sec. 3, Algorithm 2 (linf; l2 in square_l2.py). Unlike the
+package's, each image has its own random numbers, and leaves as soon as the judge finds it wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import sqrt
 
 import torch
@@ -16,6 +17,7 @@ from fdbench.attacks.ascent import Climb, JudgeAt
 from fdbench.attacks.course import Course
 from fdbench.attacks.losses import margin
 from fdbench.attacks.protocol import Tick
+from fdbench.attacks.square_l2 import moved, tiles
 from fdbench.randomness import ImageId
 from fdbench.threat import Threat
 from fdbench.types import Images, Labels, Values
@@ -29,23 +31,40 @@ def _side(query: int, px: int) -> int:
     return max(round(sqrt(share) * px), 1)
 
 
-def _squares(unit: Tensor, query: int, x: Images) -> tuple[Tensor, Tensor]:
-    """A square of each image, as a mask (B, 1, H, W), and a sign for each of its channels."""
+def _squared(best: Images, x: Images, threat: Threat, unit: Tensor, side: int) -> Images:
+    """Moves a square of each image to the ends of the ball, each channel to its own."""
     height, width = x.shape[2:]
-    side = min(_side(query, min(height, width)), height, width)
+    side = min(side, height, width)
     top = (unit[:, 0] * (height - side + 1)).long()[:, None]
     left = (unit[:, 1] * (width - side + 1)).long()[:, None]
     rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
     tall = (rows >= top) & (rows < top + side)
     wide = (columns >= left) & (columns < left + side)
-    sign = torch.where(unit[:, 2:5] < 0.5, -1.0, 1.0)
-    return (tall[:, :, None] & wide[:, None, :])[:, None], sign[:, :, None, None]
+    sign = torch.where(unit[:, 2:5] < 0.5, -1.0, 1.0)[:, :, None, None]
+    mask = (tall[:, :, None] & wide[:, None, :])[:, None]
+    return threat.project(torch.where(mask, x + threat.eps * sign, best), x)
 
 
 def _stripes(x: Images, ids: Sequence[ImageId], threat: Threat, seed: int) -> Images:
     """The first query: columns of both ends of the ball, by channel."""
     unit = torch.from_numpy(randomness.uniform(seed, "stripes", ids, (3, 1, x.shape[-1])))
     return threat.project(x + threat.eps * (unit - 0.5).sign().to(x.device), x)
+
+
+@dataclass(frozen=True)
+class _Proposals:
+    """What the search tries in a norm, and how many random numbers that takes each time."""
+
+    first: Callable[[Images, Sequence[ImageId], Threat, int], Images]
+    moved: Callable[[Images, Images, Threat, Tensor, int], Images]
+    draws: int
+
+
+_NORMS = {
+    "linf": _Proposals(_stripes, _squared, draws=5),
+    "l2": _Proposals(tiles, moved, draws=8),
+}
+SEARCHED = tuple(_NORMS)
 
 
 @torch.no_grad()
@@ -61,9 +80,11 @@ def square_search(
     judge: JudgeAt,
     tick: Tick,
 ) -> Climb:
-    """Searches within the linf ball by at most `queries` forward passes an image."""
-    unit = torch.from_numpy(randomness.uniform(seed, "square", ids, (queries, 5))).to(x.device)
-    best, never = _stripes(x, ids, threat, seed), torch.zeros_like(label)
+    """Searches within the ball by at most `queries` forward passes an image; norms of SEARCHED."""
+    rule = _NORMS[threat.norm]
+    drawn = randomness.uniform(seed, "square", ids, (queries, rule.draws))
+    unit, px = torch.from_numpy(drawn).to(x.device), min(x.shape[2:])
+    best, never = rule.first(x, ids, threat, seed), torch.zeros_like(label)
     lowest = torch.full((len(x),), -torch.inf, device=x.device)
     course = Course.of(label, queries)
     done = Climb(best, lowest, never > 0, never + queries, never, course)
@@ -71,9 +92,8 @@ def square_search(
     for query in range(queries):
         tried = best[left]
         if query:
-            mask, sign = _squares(unit[left, query], query, x)
-            moved = torch.where(mask, x[left] + threat.eps * sign, tried)
-            tried = threat.project(moved, x[left])
+            side = _side(query, px)
+            tried = rule.moved(tried, x[left], threat, unit[left, query], side)
         tick(len(left) / len(x) / 2)
         left = _keep(done, tried, margin(net(tried), label[left], None), left, query, judge, label)
         if not len(left):

@@ -12,9 +12,9 @@ depends on no other image:
    gain what its last one gained would break it.
 4. the guard, since gradients may be masked: stages 2 and 3 with the identity as the gradient of
    operations that mask it, stage 2 on the network without its denoising blocks, whose images are
-   tried on the network itself (attacks/way_back.py), then Square Attack's random search (linf).
+   tried on the network itself (attacks/way_back.py), then Square Attack's random search (linf, l2).
    Images whose margin no query raised have scores that say nothing: RayS asks for their predicted
-   classes alone (attacks/rays.py).
+   classes alone (attacks/rays.py, linf).
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from fdbench.attacks.ascent import Climb, climb_some, likeliest
 from fdbench.attacks.losses import Loss, dlr, margin
 from fdbench.attacks.protocol import Subject
 from fdbench.attacks.rays import rays_search
-from fdbench.attacks.square import square_search
+from fdbench.attacks.square import SEARCHED, square_search
 from fdbench.attacks.way_back import BlockFree, identity_back, masking_operations, probes
 from fdbench.errors import NoGradient
 from fdbench.specs import (
@@ -178,7 +178,7 @@ def _block_free(pool: Pool) -> None:
 
 def _square(pool: Pool) -> None:
     subject, at = pool.subject, pool.left
-    if subject.threat.norm != "linf" or not pool.spec.queries:
+    if subject.threat.norm not in SEARCHED or not pool.spec.queries:
         return
     batch = subject.batch
     result = square_search(
@@ -195,7 +195,7 @@ def _square(pool: Pool) -> None:
 
 def _rays(pool: Pool) -> None:
     subject, at = pool.subject, pool.flat
-    if not len(at):
+    if subject.threat.norm != "linf" or not len(at):
         return
     result = rays_search(
         subject.net, subject.batch.x[at], subject.batch.label[at], subject.threat,

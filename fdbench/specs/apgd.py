@@ -62,7 +62,7 @@ class FastParameters(Parameters):
 
     classes: int = parameter(9, "Wrong classes to aim at, likeliest first.", least=1)
     queries: int = parameter(
-        QUERIES, "Queries of the guard's search without gradients, linf only; 0: none.", least=0
+        QUERIES, "Queries of the guard's search without gradients, not in l1; 0: none.", least=0
     )
     guard: bool = parameter(
         True,
@@ -89,8 +89,8 @@ class FastParameters(Parameters):
         super().check(spec)
         if self.radii is not None:
             self._check_radii(spec, self.radii)
-        if spec.norm != "linf" and self.queries != QUERIES:
-            raise BadValue(f"--queries is for linf: Square does not search in {spec.norm}.")
+        if spec.norm == "l1" and self.queries != QUERIES:
+            raise BadValue("--queries is for linf and l2: Square does not search in l1.")
 
     @property
     def alone(self) -> "FastParameters":

@@ -171,6 +171,13 @@ def test_the_guard_breaks_what_masked_gradients_leave(kind: str) -> None:
         assert stages.count(None) <= plain.count(None) + 1, "as weak as the network without it"
 
 
+def test_the_guard_searches_without_gradients_in_l2() -> None:
+    net = frozen(Rounding(Bent(nn.Identity())))
+    batch = labelled(net)
+    stages = reading(net, batch, L2).notes["broken_by"]
+    assert stages.count("square") >= len(stages) / 5
+
+
 def test_adversaries_of_the_block_free_copy_count_only_where_the_network_itself_is_wrong() -> None:
     """Attacked as it is, the network is also the one that judges: it keeps its blocks."""
     block = DenoiseBlock(6, Largest(), DESIGNS["full"])
