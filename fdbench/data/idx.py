@@ -56,4 +56,6 @@ def read_part(folder: Path, part: str) -> tuple[npt.NDArray[np.uint8], npt.NDArr
         raise FdbenchError(
             f"{folder}: images {x.shape} and labels {y.shape} don't belong together."
         )
+    if not x.size:
+        raise FdbenchError(f"{folder}: its images {x.shape} have no pixels.")
     return x, y

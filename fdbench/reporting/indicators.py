@@ -40,7 +40,8 @@ def _counts(one: RunAtBudget) -> Iterator[tuple[str, int, int]]:
     always = one.always_right
     if always is not None:
         yield "silent success", one.verdicts.total - always, one.verdicts.total
-    if one.iters is not None and one.iters != max(map(int, one.run.columns.pred), default=None):
+    budgets = [int(name) for name in one.run.columns.pred if name.isdecimal()]
+    if one.iters is not None and one.iters != max(budgets, default=None):
         return  # what follows is about the last iterate
     seen: Mapping[str, Any] = one.run.info.found.get("observed", {})
     yield "unavailable gradients", seen.get("zero_gradient", 0), seen.get("differentiated", 0)

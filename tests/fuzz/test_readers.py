@@ -60,7 +60,7 @@ RUN = info(images=3)
 KNOWN = {
     "run.json": (114, 2646),
     "run.json in a report": (701102,),
-    "rows-0.jsonl": (0, 29, 700295),
+    "rows-0.jsonl": (0, 29, 700295, 1000004),
     "notes-1.json": (3,),
     "targets.json": (33,),
     "set.json": (64,),
@@ -70,6 +70,8 @@ KNOWN = {
     "attackers": (1,),
     "released weights": (1780,),
     "metadata.json": (138,),
+    "an idx data set": (1043648,),
+    "images.npy": (1005726,),
     "weights.pt": (53, 2000469),
     "weights.safetensors": (0,),
     "images.pt": (11, 17, 41, 179),
