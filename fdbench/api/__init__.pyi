@@ -5,7 +5,7 @@ from .black_box import OpenedSet, judge, make_set, use_set
 from .checkpoints import classify, import_release, read_release, release_facts, weights_behind
 from .claims import verify_images
 from .comparison import Decision, attack_settings, compare_runs, compare_until_decided
-from .evaluation import attack_models, evaluate
+from .evaluation import attack_models, evaluate, security_curve
 from .examination import doctor, doctor_models, run_folder, verify
 from .exporting import EXPORTS, export
 from .features import FeatureRequest, feature_figures
@@ -83,6 +83,7 @@ __all__ = [
     "results_of",
     "run_attack",
     "run_folder",
+    "security_curve",
     "targets_named",
     "train",
     "train_attacker",

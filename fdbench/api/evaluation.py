@@ -87,16 +87,92 @@ def evaluate(
         >>> len(run.rows)
         20
     """
+    request = _request(attack, eps, norm, targeted, precision, parameters)
+    run = RunRequest(limit, batch_size, seed, save_adv=save_adv)
+    part = DataRequest(split=split, sample=sample)
+    return _recorded(model, data, part, request, run, results, device)[0]
+
+
+def security_curve(
+    model: str | nn.Module,
+    data: str | Dataset,
+    radii: Sequence[float | str],
+    *,
+    norm: str = "linf",
+    split: str = "test",
+    sample: str | None = None,
+    limit: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    precision: str = "fp32",
+    save_adv: str | None = None,
+    results: Path | str = "results",
+    device: str = "auto",
+    **parameters: Any,
+) -> list[Run]:
+    """Attacks a network at several radii at once by the fast verdict; the same call resumes.
+
+    Each image is attacked from the largest radius down, so all radii together cost less than two
+    verdicts, and robust accuracy falls with the radius by construction.
+
+    Args:
+        model: a reference as for `--model`, or a network as for `evaluate`.
+        data: a data set as for `--data`, or one that `open_data` returned.
+        radii: in image units, or strings such as "8/255"; at least two.
+        norm: "linf", "l2" or "l1".
+        split: "test", "held-out" or "train".
+        sample: the order that `limit` cuts.
+        limit: attack only the first `limit` images; a larger limit continues the runs.
+        batch_size: images per forward pass; None: 250, or what fits in memory.
+        seed: seed of starts, which depend on (seed, image).
+        precision: "fp32" or "bf16" for the attack's gradients; verdicts are float32.
+        save_adv: "float" or "png" to keep the adversarial images for `verify`.
+        results: the results folder; the runs are kept in its runs/.
+        device: "auto", "cpu" or "cuda".
+        parameters: the fast verdict's, such as queries=1000.
+
+    Returns:
+        A run for each radius, in ascending order.
+
+    Raises:
+        BadValue: if a setting is invalid, or there are fewer than two radii.
+        IllegalAdversary: if the attack leaves its threat model; that batch is not recorded.
+
+    Example:
+        >>> runs = fdbench.security_curve(net, "fashion-mini", ["1/255", "2/255"], limit=20)
+        >>> [len(run.rows) for run in runs]
+        [20, 20]
+    """
+    sizes = [parse_size(one, norm) if isinstance(one, str) else float(one) for one in radii]
+    if len(set(sizes)) < 2:
+        raise BadValue(f"a curve has at least two different radii, not {list(radii)}.")
+    settings = parameters_of("fast").of(parameters, "the parameters of fast")
+    request = AttackRequest(
+        "fast", settings, norm, None, False, precision=precision, radii=tuple(sizes)
+    )
+    run = RunRequest(limit, batch_size, seed, save_adv=save_adv)
+    part = DataRequest(split=split, sample=sample)
+    return _recorded(model, data, part, request, run, results, device)[::-1]
+
+
+def _recorded(
+    model: str | nn.Module,
+    data: str | Dataset,
+    part: DataRequest,
+    request: AttackRequest,
+    run: RunRequest,
+    results: Path | str,
+    device: str,
+) -> list[Run]:
+    """The runs of an attack; `part` says which images of the data."""
     workspace, where = workspace_at(results), start_torch(device, None)
     opened = model_of(model, workspace)
-    request = _request(attack, eps, norm, targeted, precision, parameters)
     inputs.data(data)
     if isinstance(data, Dataset):
-        images = data if data.sample != "first" else in_order(data, sample)
+        images = data if data.sample != "first" else in_order(data, part.sample)
     else:
-        images = open_images(opened, DataRequest(data, split, sample=sample))
-    run = RunRequest(limit, batch_size, seed, save_adv=save_adv)
-    return read_run(run_announced(evaluation_of(opened, request, images, run, workspace, where)))
+        images = open_images(opened, replace(part, data=data))
+    return [read_run(path) for path in _attack(opened, request, images, run, workspace, where)]
 
 
 def _request(

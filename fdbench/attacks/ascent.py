@@ -50,6 +50,14 @@ class Climb:
     passes: Labels
     course: Course
 
+    @classmethod
+    def begun(cls, adv: Images, label: Labels, last: int) -> "Climb":
+        """Nothing spent and nothing broken yet; `last` iterations are to come."""
+        never = torch.zeros_like(label)
+        low = torch.full(label.shape, -torch.inf, device=adv.device)
+        course = Course.of(label, last)
+        return cls(adv.clone(), low, never > 0, never + last, never.clone(), course)
+
 
 def climb(
     net: nn.Module,
@@ -76,10 +84,7 @@ def climb(
     """
     start, count = onto(threat, start, x), len(x)
     front = front_at(x, label, target, start, threat)
-    never = torch.zeros_like(label)
-    low, course = front.value - torch.inf, Course.of(label, iters)
-    done = Climb(start.clone(), low, never > 0, never + iters, never.clone(), course)
-    ends = front.checkpoints(iters)
+    done, ends = Climb.begun(start, label, iters), front.checkpoints(iters)
     for step in range(iters + 1):
         aim, last = None if target is None else front.target, step == iters
         grad, logits = _pass(net, front, aim, loss, eot, last=last)
@@ -87,7 +92,7 @@ def climb(
         tick(cost / 2 * len(front.index) / count)
         done.passes[front.index] += cost
         value = loss(logits, front.label, aim)
-        course.learn(step + 1, front.index, value)
+        done.course.learn(step + 1, front.index, value)
         front.learn(grad, value, first=step == 0)
         if judge is not None:
             stays = _leave(front, logits.argmax(1) != front.label, step, judge, done)

@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float32
 from torch import Tensor, nn
 
 from fdbench.attacks.ascent import Climb, JudgeAt
-from fdbench.attacks.course import Course
 from fdbench.attacks.protocol import Tick
 from fdbench.threat import Threat
 from fdbench.types import Images, Labels, Values
@@ -82,8 +81,7 @@ def rays_search(
 ) -> Climb:
     """Searches for a boundary within the linf ball by at most `queries` predictions an image."""
     never, nothing = torch.zeros_like(label), torch.zeros(len(x), device=x.device)
-    low, course = nothing - torch.inf, Course.of(label, queries)
-    done = Climb(x.clone(), low, never > 0, never + queries, never.clone(), course)
+    done = Climb.begun(x, label, queries)
     rays = _Rays(
         torch.arange(len(x), device=x.device), x, label, torch.ones_like(x).flatten(1),
         nothing + 1, never + 1, never - 1, nothing.clone(), nothing + 1, never > 0,

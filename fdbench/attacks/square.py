@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from fdbench import randomness
 from fdbench.attacks.ascent import Climb, JudgeAt
-from fdbench.attacks.course import Course
 from fdbench.attacks.losses import margin
 from fdbench.attacks.protocol import Tick
 from fdbench.attacks.square_l2 import moved, tiles
@@ -84,13 +83,10 @@ def square_search(
     rule = _NORMS[threat.norm]
     drawn = randomness.uniform(seed, "square", ids, (queries, rule.draws))
     unit, px = torch.from_numpy(drawn).to(x.device), min(x.shape[2:])
-    best, never = rule.first(x, ids, threat, seed), torch.zeros_like(label)
-    lowest = torch.full((len(x),), -torch.inf, device=x.device)
-    course = Course.of(label, queries)
-    done = Climb(best, lowest, never > 0, never + queries, never, course)
+    done = Climb.begun(rule.first(x, ids, threat, seed), label, queries)
     left = torch.arange(len(x), device=x.device)
     for query in range(queries):
-        tried = best[left]
+        tried = done.adv[left]
         if query:
             side = _side(query, px)
             tried = rule.moved(tried, x[left], threat, unit[left, query], side)
