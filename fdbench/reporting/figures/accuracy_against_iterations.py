@@ -208,8 +208,8 @@ def _label(axes: Axes, curves: Sequence[Curve], places: Places, height: float) -
     edge, longest = axes.get_xlim()[1], max(places.end(curve)[0] for curve in curves)
     only_points = all(len(curve.points) == 1 for curve in curves)
     named = [curve for curve in curves if _iterated(curve)] or list(curves)
-    networks = {curve.colour for curve in named}
-    named += [c for c in curves if c.colour not in networks]
+    networks = set(map(_network, named))
+    named += [curve for curve in curves if _network(curve) not in networks]
     labels = []
     for curve in named:
         x, y = places.end(curve)
