@@ -16,6 +16,7 @@ from fdbench.reporting.chapters import build
 from fdbench.reporting.headline import headline
 from fdbench.reporting.page import charts, fates, leaderboard, pictures, training
 from fdbench.reporting.page.trials import Trial, trials
+from fdbench.reporting.render import html_page
 from fdbench.reporting.render.html_page import page_text
 from fdbench.store import Check, Run, Workspace, read_runs, write_findings
 
@@ -141,7 +142,6 @@ def test_images_one_by_one_are_those_of_the_rows(tmp_path: Path) -> None:
     assert network["masks"].split(",")[39:41] + network["masks"].split(",")[59:61] == [
         "", "2", "2", "3"
     ]  # fmt: skip
-    assert network["first"].split(",")[59:61] == ["1", "0"]
     assert network["when"].split(",")[39:41] == ["", "100"]
 
 
@@ -152,6 +152,44 @@ def test_the_page_holds_a_part_of_many_images_and_says_so(
     decaying(tmp_path, "r20", ROBUST)
     page = page_text(build(tmp_path, read_runs(tmp_path)))
     assert "the first 20 of 100 images" in page
+
+
+def large(results: Path, models: int = 20, attacks: int = 10, images: int = 150) -> None:
+    """Many networks under many attacks, which differ in their seeds."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(10, size=images).tolist()
+    for model in range(models):
+        for seed in range(attacks):
+            falls = rng.integers(0, 160, size=images).tolist()
+            name = f"r152-denoised-{model:02}"
+            command = f"fdbench attack pgd --iters 10,100 --data imagenet --seed {seed} " + 70 * "-"
+            run = replace(info(name, images=images, eps=4 / 255), seed=seed, command=command)
+            rows = [row(i, fall, (10, 100), clean=fall > 9) for i, fall in enumerate(falls)]
+            store(results, run, [{**one, "label": n} for one, n in zip(rows, labels, strict=True)])
+
+
+def test_twenty_networks_under_ten_attacks_leave_room_on_the_page(tmp_path: Path) -> None:
+    large(tmp_path)
+    page = page_text(build(tmp_path, read_runs(tmp_path)))
+    assert len(page.encode()) < 600_000
+
+
+def test_pictures_take_no_more_than_their_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = decaying(tmp_path, "r20", ROBUST)
+    kept(folder)
+    (run,) = read_runs(tmp_path)
+    saved = replace(run, info=replace(run.info, found={"save_adv": "float"}))
+    (all_of_them,) = pictures.galleries([saved], [], tmp_path, pictures.nowhere)
+    first = all_of_them.pictures[0].size
+    (some,) = pictures.galleries([saved], [], tmp_path, pictures.nowhere, first + 1)
+    assert len(some.pictures) == 1
+    assert not list(pictures.galleries([saved], [], tmp_path, pictures.nowhere, first))
+    report = replace(build(tmp_path, read_runs(tmp_path)), runs=(saved,))
+    bare = len(page_text(replace(report, runs=(run,))))
+    monkeypatch.setattr(html_page, "_SIZE", bare)
+    assert "data:image/png" not in page_text(report)
 
 
 def kept(folder: Path) -> dict[str, Any]:
@@ -189,9 +227,7 @@ def test_training_curves_are_those_of_the_reports_networks(tmp_path: Path) -> No
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     for name, owner in (("r20", weights), ("other", "0" * 64)):
-        (folder / f"{name}.safetensors").touch()
         (folder / f"{name}.json").write_text(json.dumps({"weights": owner, "log": log}))
-    (folder / "broken.safetensors").touch()
     (folder / "broken.json").write_text("[]")
     accuracy, loss = training.training_curves(Workspace(tmp_path), read_runs(tmp_path))
     assert [one.label for one in accuracy.series] == ["r20, clean", "r20, PGD"]

@@ -30,8 +30,8 @@ def _logs(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Log]:
     """The logs of the report's networks, by name; those trained here."""
     names = {run.info.model.weights: run.info.model.name for run in runs}
     found: dict[str, Log] = {}
-    for path in workspace.weights().values():
-        read = _log(path.with_suffix(".json"))
+    for path in workspace.cards():
+        read = _log(path)
         if read and read[0] in names:
             found.setdefault(names[read[0]], read[1])
     return dict(sorted(found.items()))

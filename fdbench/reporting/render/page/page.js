@@ -312,12 +312,16 @@ const has = (mask, bit) => { // masks are hexadecimal and may have more bits tha
   const digit = mask[mask.length - 1 - (bit >> 2)];
   return digit !== undefined && ((parseInt(digit, 16) >> (bit & 3)) & 1) === 1;
 };
+const lowest = (mask) => { // the place of its lowest bit, -1 of an empty one
+  for (let place = 0; place < 4 * mask.length; place++) if (has(mask, place)) return place;
+  return -1;
+};
 function unpack(set, network) { // once for each network: what became of each image
   if (network.images) return network.images;
   const absent = new Set(network.absent);
-  const [clean, masks, first, answer, when] = ["clean", "masks", "first", "answer", "when"].map((name) => network[name].split(","));
+  const [clean, masks, answer, when] = ["clean", "masks", "answer", "when"].map((name) => network[name].split(","));
   network.images = set.ids.map((_, i) => {
-    const label = set.labels[i], by = first[i] === "" ? -1 : Number(first[i]);
+    const label = set.labels[i], by = lowest(masks[i]);
     const cleanAnswer = clean[i] === "" ? label : Number(clean[i]);
     const wrong = cleanAnswer !== label;
     return { absent: absent.has(i), mask: masks[i], by: wrong ? -1 : by, wrong, clean: cleanAnswer, holds: !wrong && by < 0,
