@@ -227,11 +227,14 @@ def test_training_curves_are_those_of_the_reports_networks(tmp_path: Path) -> No
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     for name, owner in (("r20", weights), ("other", "0" * 64)):
-        (folder / f"{name}.json").write_text(json.dumps({"weights": owner, "log": log}))
+        (folder / f"{name}.json").write_text(
+            json.dumps({"weights": owner, "log": log, "train": {"data": "cifar10"}})
+        )
     (folder / "broken.json").write_text("[]")
-    accuracy, loss = training.training_curves(Workspace(tmp_path), read_runs(tmp_path))
-    assert [one.label for one in accuracy.series] == ["r20, clean", "r20, PGD"]
-    assert [one.points[0].y for one in (*accuracy.series, *loss.series)] == [30.0, 25.0, 2.0]
+    charts = training.training_curves(Workspace(tmp_path), read_runs(tmp_path))
+    assert [one.title.partition(": ")[0] for one in charts] == ["cifar10"] * 3
+    assert [[series.label for series in one.series] for one in charts] == [["r20"]] * 3
+    assert [one.series[0].points[0].y for one in charts] == [30.0, 25.0, 2.0]
 
 
 class Tags(HTMLParser):

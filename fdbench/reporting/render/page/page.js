@@ -257,7 +257,7 @@ function barColours(labels) {
   return labels.map((label) => {
     if (label === "wrong when clean") return "var(--never)";
     if (label === "never broken") return "var(--held)";
-    const part = attempts.length > 1 ? attempts.indexOf(label) / (attempts.length - 1) : 1;
+    const part = attempts.length > 1 ? attempts.indexOf(label) / (attempts.length - 1) : 0;
     return `color-mix(in oklab, var(--dear) ${Math.round(100 * part)}%, var(--cheap))`;
   });
 }
