@@ -228,11 +228,21 @@ def test_the_view_shows_the_jobs_and_complains_of_nothing(browser: Any, path: Pa
         server.shutdown()
 
 
-def test_the_page_opens_within_a_second(desk: Opened) -> None:
-    took = desk.page.evaluate(
-        "(t => t.loadEventEnd - t.startTime)(performance.getEntriesByType('navigation')[0])"
-    )
-    assert took < 1000
+def opening(browser: Any, path: Path) -> float:
+    """Seconds of the page's own thread until its charts are there: other processes don't count."""
+    context = browser.new_context(viewport=DESK)
+    page = context.new_page()
+    metrics = context.new_cdp_session(page)
+    metrics.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.goto(path.as_uri())
+    page.wait_for_selector("#iterations .chart svg")
+    found = {one["name"]: one["value"] for one in metrics.send("Performance.getMetrics")["metrics"]}
+    context.close()
+    return float(found["TaskDuration"])
+
+
+def test_the_page_opens_within_a_second(browser: Any, path: Path) -> None:
+    assert 0 < opening(browser, path) < 1
 
 
 def test_twenty_networks_under_ten_attacks_open_within_a_second(
@@ -241,13 +251,4 @@ def test_twenty_networks_under_ten_attacks_open_within_a_second(
     large(tmp_path)
     path = tmp_path / "report.html"
     path.write_text(page_text(build(tmp_path, read_runs(tmp_path))))
-    context = browser.new_context(viewport=DESK)
-    page = context.new_page()
-    metrics = context.new_cdp_session(page)
-    # Of the page's own thread: other processes of this machine don't count.
-    metrics.send("Performance.enable", {"timeDomain": "threadTicks"})
-    page.goto(path.as_uri())
-    page.wait_for_selector("#iterations .chart svg")
-    found = {one["name"]: one["value"] for one in metrics.send("Performance.getMetrics")["metrics"]}
-    context.close()
-    assert 0 < found["TaskDuration"] < 1
+    assert 0 < opening(browser, path) < 1
