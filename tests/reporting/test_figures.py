@@ -193,3 +193,13 @@ def test_labels_keep_within_the_axis_while_there_is_room_for_all() -> None:
     assert spread([1.0, 0.0, 90.0], 10.0, (0.0, 100.0)) == [10, 0, 90]
     assert spread([99.0, 100.0, 50.0], 20.0, (0.0, 100.0)) == [80, 100, 50]
     assert spread([0.0, 0.0], 20.0, (0.0, 10.0)) == [-10, 10], "no room: around their places"
+
+
+def test_the_smaller_radii_of_a_security_curve_have_no_panels_of_their_own(tmp_path: Path) -> None:
+    for pixels in (1, 2, 4, 8):
+        rows = [{**row(0, None, ()), "pred": {"autoattack": 3}}]
+        run = info(iters=(), images=1, attack="autoattack", eps=pixels / 255)
+        store(tmp_path, run, rows)
+    assert [setting.eps for setting in panels(lines(tmp_path))] == ["8/255"]
+    decaying(tmp_path, "r20-mean", ROBUST, eps=2 / 255, targeted=False)
+    assert [setting.eps for setting in panels(lines(tmp_path))] == ["2/255", "8/255"]

@@ -15,7 +15,7 @@ from test_all_or_nothing import rows, run_info
 from fdbench.reporting.chapters import build
 from fdbench.reporting.headline import headline
 from fdbench.reporting.page import charts, fates, leaderboard, pictures, training
-from fdbench.reporting.page.trials import Trial, trials
+from fdbench.reporting.page.trials import Trial, apart_from_curves, trials
 from fdbench.reporting.render import html_page
 from fdbench.reporting.render.html_page import page_text
 from fdbench.store import Check, Run, Workspace, read_runs, write_findings
@@ -130,6 +130,19 @@ def test_accuracy_against_eps_needs_one_attack_at_two_sizes(tmp_path: Path) -> N
         ("4/255", 40.0),
         ("8/255", 20.0),
     ]
+
+
+def test_smaller_radii_of_a_curve_have_no_leaderboards_of_their_own(tmp_path: Path) -> None:
+    radii = [pixels / 255 for pixels in (1, 2, 4)]
+    for eps in radii:
+        run = info("r20", (), images=1, attack="fast", eps=eps, radii=radii, targeted=False)
+        store(tmp_path, run, [{**row(0, None, ()), "pred": {"fast": 3}}])
+    every = trials(read_runs(tmp_path))
+    assert [one.setting.eps for one in every] == ["1/255", "2/255", "4/255"]
+    assert [one.setting.eps for one in apart_from_curves(every)] == ["4/255"]
+    decaying(tmp_path, "r20", ROBUST, eps=1 / 255, targeted=False)
+    shown = apart_from_curves(trials(read_runs(tmp_path)))
+    assert [one.setting.eps for one in shown] == ["1/255", "4/255"]
 
 
 def test_images_one_by_one_are_those_of_the_rows(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from fdbench.reporting.page.leaderboard import leaderboards
 from fdbench.reporting.page.pictures import Gallery, galleries, nowhere
 from fdbench.reporting.page.provenance import provenance
 from fdbench.reporting.page.training import training_curves
-from fdbench.reporting.page.trials import trials
+from fdbench.reporting.page.trials import apart_from_curves, trials
 from fdbench.store import Workspace
 
 _FOLDER = Path(__file__).with_name("page")
@@ -168,8 +168,8 @@ def _rendered(content: dict[str, Any], report: Report, shown: Sequence[Gallery])
 
 def _content(report: Report) -> dict[str, Any]:
     """What the template shows beside pictures."""
-    watched = trials(report.runs)
-    images = one_by_one(watched)
+    every = trials(report.runs)
+    watched, images = apart_from_curves(every), one_by_one(every)
     return {
         "summary": _summary(report),
         "warnings": report.warnings,
