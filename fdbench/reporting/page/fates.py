@@ -117,8 +117,13 @@ def one_by_one(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     for one in trials:
         data = one.fullest.info.data
         groups.setdefault((data.name, data.split, data.fingerprint), []).append(one)
-    part = _BYTES // max(1, len(groups))
-    return [_data_set(f"{name} {split}", ones, part) for (name, split, _), ones in groups.items()]
+    found, left = dict[tuple[str, str, str], dict[str, Any]](), _BYTES
+    order = sorted(groups, key=lambda key: max(len(one.ids) for one in groups[key]))
+    for done, key in enumerate(order):  # what small data sets leave is for the larger ones
+        part = left // (len(order) - done)
+        found[key] = _data_set(f"{key[0]} {key[1]}", groups[key], part)
+        left -= len(json.dumps(found[key]["networks"]))
+    return [found[key] for key in groups]
 
 
 def _data_set(title: str, trials: Sequence[Trial], most_bytes: int) -> dict[str, Any]:

@@ -168,9 +168,11 @@ function directLabels(drawn, series, rows, box) {
   const ends = named.map((one) => rows.filter((row) => row.series === one).reduce((a, b) => (b.at >= a.at ? b : a)));
   const [sx, sy] = [drawn.scale("x"), drawn.scale("y")];
   const places = spread(ends.map((row) => sy.apply(row.y)), 15, box.top, box.bottom);
+  // Leaders of single points begin at the edge, to cross no point.
+  const single = named.every((one) => one.points.length === 2 && one.points[0].x === "clean");
   ends.forEach((row, i) => {
     drawn.append(
-      svg("path", { d: `M${sx.apply(row.at) + 4},${sy.apply(row.y)}L${box.right + 4},${places[i]}h4`, fill: "none",
+      svg("path", { d: `M${single ? box.right - 6 : sx.apply(row.at) + 4},${sy.apply(row.y)}L${box.right + 4},${places[i]}h4`, fill: "none",
         stroke: row.colour, "stroke-opacity": 0.6, "stroke-dasharray": row.series.dash }),
       svg("text", { class: "name", x: box.right + 11, y: places[i], dy: "0.34em", "text-anchor": "start" }, cut(row.series.label, 30)));
   });
@@ -287,7 +289,8 @@ function drawBars(figure, rows, labels, colours) {
 }
 for (const figure of all("figure.bars")) {
   const rows = readBars(figure);
-  const labels = [...new Set(rows.map((row) => row.label))];
+  const present = rows.filter((row) => row.first > 0 || row.label === "never broken");
+  const labels = [...new Set(present.map((row) => row.label))];
   labels.push(labels.splice(labels.indexOf("never broken"), 1)[0]);
   const colours = barColours(labels);
   const list = make("ul", { class: "legend", "aria-label": "Colours" });
