@@ -1,5 +1,7 @@
 """The committed report is what fdbench makes of the committed rows, file by file, byte for byte.
 
+After a change of the report, in results/report: tar xf runs.tar.xz && fdbench report --results .
+
 Pictures follow matplotlib's version, which an SVG names: with another one they are still the same
 size and say the same. A PNG's bytes follow the compression library too, so its pixels are compared.
 """
@@ -54,7 +56,7 @@ def test_the_committed_text_is_made_of_the_committed_rows(made: dict[str, Path])
         for name, path in committed.items()
         if path.suffix not in PICTURES and path.read_bytes() != made[name].read_bytes()
     ]
-    assert different == []
+    assert different == [], "in results/report: tar xf runs.tar.xz && fdbench report --results ."
 
 
 def test_the_committed_pictures_are_made_of_the_committed_rows(made: dict[str, Path]) -> None:
