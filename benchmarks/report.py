@@ -43,6 +43,8 @@ def info(network: int, seed: int, rows: int) -> RunInfo:
         limit=None,
         batch_size=50,
         environment={"device": "cpu"},
+        command="fdbench attack pgd --iters 10,20,50,100 --data imagenet --data-dir imagenet "
+        f"--split val --eps 4/255 --seed {seed} --batch-size 50 --model net-{network:03}",
     )
 
 

@@ -92,6 +92,8 @@ def until_decided(pair: Pair, say: Say) -> Evidence:
     found, both = evidence_so_far(pair)
     names = " and ".join(one.model.name for one in pair)
     say(f"{names}: {both} of {total} images are known, {run_info(pair[0]).attack.title}")
+    if found.verdict != "undecided" or both >= total:
+        _tidied(pair, both)
     with progress("compared", total, "images", both) as advance:
         while found.verdict == "undecided" and both < total:
             limit = _next(both, batch, total)
@@ -106,6 +108,12 @@ def until_decided(pair: Pair, say: Say) -> Evidence:
             say(f"{now} images: " + ", ".join(f"{k} {v}" for k, v in _status(found).items()))
             both = now
     return found
+
+
+def _tidied(pair: Pair, both: int) -> None:
+    """Opens the runs of a comparison that is over: a kill may have left their last write undone."""
+    for one in pair:
+        evaluate(replace(one, limit=both), _quiet)
 
 
 def _status(found: Evidence) -> dict[str, str]:

@@ -68,6 +68,12 @@ def marked(name: str, spec: AttackSpec) -> str:
     return f"{name} ({marks})" if marks else name
 
 
+def inside_curve(spec: AttackSpec) -> bool:
+    """Whether this is one of the smaller radii of an attack at several."""
+    radii = getattr(spec.parameters, "radii", None) or ()
+    return any(radius > spec.eps and not same_size(radius, spec.eps) for radius in radii)
+
+
 def identity_at(spec: AttackSpec, budget: str, iters: int | None) -> dict[str, object]:
     """Everything in the attack that can change a verdict at one budget, as plain data.
 

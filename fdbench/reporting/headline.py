@@ -87,6 +87,17 @@ def headline(runs: Sequence[Run], doctor: Sequence[Findings]) -> DataFrame:
     return in_order(table, keys)
 
 
+def best_known(table: DataFrame) -> Iterator[str]:
+    """A line for each data set, threat and goal: every network's worst case over all its runs."""
+    for setting, lines in by_setting(table, THREAT):
+        scores = intervals(lines, "worst_case")
+        known = [
+            f"{line['model']} {score} of {line['n']}, set by {line['set_by']}"
+            for line, score in zip(lines.to_dict("records"), scores, strict=True)
+        ]
+        yield f"best known, {setting.title}: {'; '.join(known)}."
+
+
 def headline_parts(table: DataFrame) -> Iterator[Part]:
     """A part for each data set, threat and goal."""
     for setting, lines in by_setting(table, THREAT):

@@ -11,10 +11,16 @@ from fdbench.reporting import all_or_nothing
 from fdbench.reporting.attack_columns import sees_network
 from fdbench.reporting.chapters import how_to_compare
 from fdbench.reporting.comparing import comparisons
+from fdbench.reporting.headline import best_known, headline
 from fdbench.reporting.parts import comparison_parts
 from fdbench.reporting.render.terminal import parts_text
 from fdbench.reporting.selection import ALL, Selection, selected
 from fdbench.store import Workspace, read_runs
+
+_ALL_RUNS = (
+    "Each one's worst case over every run, in percent [95 %]: its images and attacks may not be "
+    "the other's."
+)
 
 
 def compared(
@@ -22,8 +28,10 @@ def compared(
 ) -> tuple[DataFrame, str]:
     """Every comparison of the two in the columns of comparing.PAIRED, and the text to print.
 
-    Differences are the first's accuracy less that of the second. Raises BadValue if there is no run
-    of one of them, or no attack on images that both have; FdbenchError without any runs.
+    Differences are the first's accuracy less that of the second. Each one's worst case over all its
+    runs, also those that the other has not, is a line of the text.
+    Raises BadValue if there is no run of one of them, or no attack on images that both have;
+    FdbenchError without any runs.
     """
     runs = read_runs(results)
     if not runs:
@@ -41,4 +49,7 @@ def compared(
             f"fdbench compare {first} {second} --until-decided attacks both."
         )
     parts = [part for table in tables for part in comparison_parts(table, "")]
-    return pd.concat(tables, ignore_index=True), parts_text(parts, how_to_compare(second))
+    every, _ = selected(runs, replace(both, attacks=()))
+    worst = "\n".join(best_known(headline(every, ())))
+    text = parts_text(parts, how_to_compare(second), f"{worst}\n{_ALL_RUNS}")
+    return pd.concat(tables, ignore_index=True), text

@@ -18,7 +18,11 @@ from fdbench.files import is_entry, parse_json, write_atomically
 from fdbench.reporting.attack_columns import sees_network
 from fdbench.reporting.chapters import build
 from fdbench.reporting.document import Report
-from fdbench.reporting.figures import accuracy_against_attackers, accuracy_against_iterations
+from fdbench.reporting.figures import (
+    accuracy_against_attackers,
+    accuracy_against_eps,
+    accuracy_against_iterations,
+)
 from fdbench.reporting.figures.panels import PAPER
 from fdbench.reporting.headline import headline
 from fdbench.reporting.page.pictures import Clean
@@ -82,6 +86,7 @@ def _for_paper(report: Report) -> Report:
         "blackbox": lambda: accuracy_against_attackers.render(
             tables["blackbox-curve"], tables["blackbox"], PAPER
         ),
+        "curves": lambda: accuracy_against_eps.render(tables["curves"], PAPER),
     }
     chapters = (
         replace(one, figure=drawn[one.name]()) if one.figure else one for one in report.chapters

@@ -25,7 +25,7 @@ SETTING = tuple(name for name in THREAT if name != "eps")
 _ATTACK = ("attack", "loss", "restarts", "iters", "precision", "seed", "n")
 SERIES = ("model", "weights", *SETTING, *_ATTACK)  # the columns that name a curve
 CURVES = (*SERIES, "eps", *scored(("clean", "robust")), "median", "median_low", "median_high")
-_FEWEST = 3  # radii of a curve
+FEWEST = 3  # radii of a curve
 
 Points = Sequence[tuple[float, float]]  # radii in ascending order, and shares of images
 
@@ -96,7 +96,7 @@ def curves(runs: Sequence[Run]) -> DataFrame:
     lines = [
         line
         for points in groups.values()
-        if len(points) >= _FEWEST
+        if len(points) >= FEWEST
         for line in _lines(list(points.values()))
     ]
     table = DataFrame(lines, columns=list(CURVES))

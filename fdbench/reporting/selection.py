@@ -1,16 +1,20 @@
 """Which runs a report is about, and what it calls their models and data. Free of torch."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from pathlib import Path, PurePath
 
 import numpy as np
+from jaxtyping import Int
 
 from fdbench.errors import BadValue, unknown
 from fdbench.reporting.outcomes import places_of
 from fdbench.store import Run, RunInfo
 
+_NAMED = 10  # unfinished runs
+Places = Int[np.ndarray, "..."]
 Name = Callable[[RunInfo], str]
 
 
@@ -48,10 +52,7 @@ def selected(runs: Sequence[Run], wanted: Selection) -> tuple[list[Run], list[st
     chosen = _matching(chosen, wanted.select)
     chosen = _latest(chosen) if wanted.latest else chosen
     shown = [run for run in chosen if run.finished or wanted.unfinished]
-    lines = []
-    if left := [run for run in chosen if not (run.finished or wanted.unfinished)]:
-        lines = [f"{len(left)} unfinished runs left out (--unfinished shows them)"]
-        lines += [line for run in left for line in run.damaged]
+    lines = list(_left_out([run for run in chosen if not (run.finished or wanted.unfinished)]))
     shown, contradicting = _consistent(shown)
     lines += contradicting
     if wanted.baseline is not None:
@@ -61,20 +62,61 @@ def selected(runs: Sequence[Run], wanted: Selection) -> tuple[list[Run], list[st
     return _labelled(named(shown), wanted.labels), lines
 
 
-def _consistent(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """The runs without those that contradict one of the same data about an image's label.
+def _left_out(runs: Sequence[Run]) -> Iterator[str]:
+    """A line for each unfinished run, and its damaged rows; of many runs how many there are."""
+    for run in runs[:_NAMED]:
+        yield (
+            f"{run.name} is left out: {len(run.columns)} of its {run.info.images} images are there "
+            "(--unfinished shows it)"
+        )
+        yield from run.damaged
+    if (more := len(runs) - _NAMED) > 0:
+        yield f"{more} further unfinished runs are left out (--unfinished shows them)"
 
-    The run with most images is believed, then the first begun; a line names each that is left out.
+
+def _alike(one: Run, other: Run) -> bool:
+    """Whether no image has one label here and another there."""
+    return not len(_contradicted(one, other))
+
+
+def _contradicted(run: Run, other: Run) -> Places:
+    """The places of the run's images to which the other gives another label."""
+    place = places_of(run.columns.images, other.columns.images)
+    here = np.flatnonzero(place >= 0)
+    return here[run.columns.label[here] != other.columns.label[place[here]]]
+
+
+def _believed(runs: Sequence[Run]) -> Run:
+    """Of runs of the same data the one that most agree with; then of most images, then the first.
+
+    Nearly all runs have the same images and labels: only those that differ are compared.
     """
-    believed: dict[str, Run] = {}
-    for run in sorted(runs, key=lambda run: (-len(run.columns), run.info.started)):
-        believed.setdefault(run.info.data.fingerprint, run)
+    same: dict[bytes, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.info.started):
+        labels = run.columns.images.tobytes() + run.columns.label.tobytes()
+        same.setdefault(sha256(labels).digest(), []).append(run)
+    votes = {
+        one[0].name: sum(len(other) for other in same.values() if _alike(one[0], other[0]))
+        for one in same.values()
+    }
+    return max(
+        (one[0] for one in same.values()), key=lambda run: (votes[run.name], len(run.columns))
+    )
+
+
+def _consistent(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """The runs without those that contradict the others of the same data about an image's label.
+
+    A line names each that is left out.
+    """
+    of_data: dict[str, list[Run]] = {}
+    for run in runs:
+        of_data.setdefault(run.info.data.fingerprint, []).append(run)
+    believed = {data: _believed(ones) for data, ones in of_data.items()}
     kept, lines = [], []
     for run in runs:
         other = believed[run.info.data.fingerprint]
-        place = places_of(run.columns.images, other.columns.images)
-        here = np.flatnonzero(place >= 0)
-        wrong = here[run.columns.label[here] != other.columns.label[place[here]]]
+        wrong = _contradicted(run, other)
         if len(wrong):
             lines.append(
                 f"{run.name} is left out: it gives {len(wrong)} images, the first being "

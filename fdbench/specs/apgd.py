@@ -110,10 +110,9 @@ class FastParameters(Parameters):
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """As for every attack, with the radii as people write them."""
+        """As for every attack, with the number of radii; each has a run of its own."""
         named = [mark for mark in super().marks if not mark.startswith("radii ")]
-        radii = ",".join(f"{255 * radius:.4g}" for radius in self.radii or ())
-        return (*named, *([f"radii {radii} /255"] if radii else []))
+        return (*named, *([f"{len(self.radii)} radii"] if self.radii else []))
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from fdbench.store.workspace import Workspace
 from fdbench.units import print_size
 
 VERDICTS = ("pass", "fail", "skipped")
+_LONGEST = 100  # characters of a file's name before threat and hash
 _SAME_EPS = 1e-6  # relative: 8/255 and its decimals as typed
 NOT_SEEN = "doctor has not seen this threat"
 
@@ -76,7 +77,8 @@ class Findings:
         about = [self.weights, self.preprocessing, self.fingerprint, self.norm, self.eps]
         about += [self.images, self.sample, self.seed, self.eot]
         size = self.threat.replace(" ", "-").split("/")[0]
-        return f"{safe(self.model)}-{safe(self.data)}-{size}-{digest(about)[:8]}"
+        subject = f"{safe(self.model)}-{safe(self.data)}"[:_LONGEST]
+        return f"{subject}-{size}-{digest(about)[:8]}"
 
     def concerns(self, run: RunInfo) -> bool:
         """Whether a run has this network, these data and this threat."""

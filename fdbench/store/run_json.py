@@ -110,6 +110,11 @@ class RunInfo:
         return f"{'-'.join(parts)[:_LONGEST]}-{digest(self.identity)}"
 
 
+def _wrong(reason: Exception) -> str:
+    """What is wrong with a table that can't be read."""
+    return f"it has no {reason}" if isinstance(reason, KeyError) else str(reason)
+
+
 def read_info(path: Path) -> RunInfo:
     """The RunInfo in a run.json.
 
@@ -122,7 +127,7 @@ def read_info(path: Path) -> RunInfo:
         del table["name"]  # derived
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as reason:
         raise FdbenchError(
-            f"{path} is not a run's description: {reason!r}.\n"
+            f"{path} is not a run's description: {_wrong(reason)}.\n"
             f"Move {path.parent} away and run the attack again."
         ) from reason
     if version not in _READABLE:

@@ -27,6 +27,8 @@ from fdbench.store.rows import Row, encode_row, row_digest
 from fdbench.store.run_json import RunInfo, read_info, write_info
 from fdbench.store.workspace import RunPaths, Workspace
 
+# How the names of what a run may have before its run.json begin; hidden files are temporary.
+_OURS = (".", "rows-", "notes-", "scratch-", "behaviour", "targets", "adv", "png")
 _SAVE_SECONDS = 30.0  # between writes of run.json: the wall time that `kill -9` may lose
 
 
@@ -206,7 +208,9 @@ def read_infos(workspace: Workspace | Path) -> dict[Path, RunInfo]:
     for path in Workspace.of(workspace).all_runs():
         paths = RunPaths(path)
         if not paths.description.is_file() and not any(f.stat().st_size for f in paths.all_rows()):
-            continue  # stopped before it described itself
+            if strange := sorted(f.name for f in path.iterdir() if not f.name.startswith(_OURS)):
+                warn(f"{path.name} is left out: it has no run.json, but {strange[0]}")
+            continue  # else stopped before it described itself
         try:
             infos[path] = _info(path)
         except FdbenchError as reason:

@@ -199,6 +199,10 @@ class Workspace:
         """The weights of all networks in this workspace, by name."""
         return {path.stem: path for path in sorted(self.checkpoints.glob(f"*{WEIGHTS}"))}
 
+    def cards(self) -> list[Path]:
+        """The cards of networks trained or imported here, also of those whose weights are gone."""
+        return sorted(self.checkpoints.glob("*.json"))
+
     def all_runs(self) -> list[Path]:
         """The folders of all runs, by name; a new one may not have a run.json yet."""
         return sorted(path for path in self.runs.glob("*/"))

@@ -16,6 +16,7 @@ import pytest
 from madeup import decaying, examined, info, row, store
 from test_all_or_nothing import rows, run_info
 from test_gallery import stored
+from test_page import large
 
 from fdbench.api import viewer
 from fdbench.reporting.chapters import build
@@ -46,7 +47,6 @@ def made(results: Path) -> Path:
         for i in range(1, 9)
     ]
     (results / "checkpoints").mkdir()
-    (results / "checkpoints" / "r20.safetensors").touch()
     card = {"weights": info("r20").model.weights, "log": log}
     (results / "checkpoints" / "r20.json").write_text(json.dumps(card))
     path = results / "report.html"
@@ -228,8 +228,27 @@ def test_the_view_shows_the_jobs_and_complains_of_nothing(browser: Any, path: Pa
         server.shutdown()
 
 
-def test_the_page_opens_within_a_second(desk: Opened) -> None:
-    took = desk.page.evaluate(
-        "(t => t.loadEventEnd - t.startTime)(performance.getEntriesByType('navigation')[0])"
-    )
-    assert took < 1000
+def opening(browser: Any, path: Path) -> float:
+    """Seconds of the page's own thread until its charts are there: other processes don't count."""
+    context = browser.new_context(viewport=DESK)
+    page = context.new_page()
+    metrics = context.new_cdp_session(page)
+    metrics.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.goto(path.as_uri())
+    page.wait_for_selector("#iterations .chart svg")
+    found = {one["name"]: one["value"] for one in metrics.send("Performance.getMetrics")["metrics"]}
+    context.close()
+    return float(found["TaskDuration"])
+
+
+def test_the_page_opens_within_a_second(browser: Any, path: Path) -> None:
+    assert 0 < opening(browser, path) < 1
+
+
+def test_twenty_networks_under_ten_attacks_open_within_a_second(
+    browser: Any, tmp_path: Path
+) -> None:
+    large(tmp_path)
+    path = tmp_path / "report.html"
+    path.write_text(page_text(build(tmp_path, read_runs(tmp_path))))
+    assert 0 < opening(browser, path) < 1

@@ -116,6 +116,10 @@ JOBS = {
         f"--make S {_ATTACK} --limit 4",
         _entries,
     ),
+    "compare": Job(
+        "compare nets.py:load nets.py:load?seed=1 --until-decided --attack pgd --set iters=2 "
+        f"--eps 8/255 --batch-size 3 --limit 6 {_ON}"
+    ),
     "set": Job(
         f"attack transfer --surrogate nets.py:load?seed=1 --attackers one --make S {_ATTACK}",
         _entries,

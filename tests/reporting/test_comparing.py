@@ -8,7 +8,7 @@ import pytest
 from madeup import decaying, info, row, store
 
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.reporting import compared
+from fdbench.reporting import Selection, compared
 from fdbench.reporting.comparing import BETTER, POINT, UNDECIDED, WORSE, comparisons
 from fdbench.reporting.parts import comparison_parts
 from fdbench.stats import corrected, images_needed
@@ -91,6 +91,17 @@ def test_two_models_are_compared_by_the_runs_that_both_have(three: Path) -> None
     assert WORSE in text
     assert "Only those with a" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_worst_case_over_all_runs_of_each_is_a_line_of_its_own(three: Path) -> None:
+    eps = read_runs(three)[0].info.attack.eps
+    rows = [{**row(i, None, ()), "pred": {"autoattack": 3 if i < 2 else 5}} for i in range(100)]
+    store(three, info("c", (), attack="autoattack", eps=eps), rows)
+    _, text = compared(three, "c", "a", Selection(attacks=("pgd",)))
+    (line,) = (part for part in " ".join(text.split()).split("best known, ")[1:])
+    assert "c 2.0 [0.6, 7.0] of 100, set by autoattack." in line
+    assert "a 40.0" in line
+    assert "set by pgd 10, 100" in line
 
 
 def test_models_that_cannot_be_compared_are_named(three: Path, tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from madeup import decaying, info, row, store
 from pandas import DataFrame
+from test_all_or_nothing import rows, run_info
+from test_security import falling
 
+from fdbench.reporting.figures import panels as drawing
 from fdbench.reporting.figures.accuracy_against_iterations import (
     MANY,
     Network,
@@ -91,6 +95,47 @@ def test_a_name_of_300_characters_leaves_room_for_the_axes(tmp_path: Path) -> No
     assert set(render(lines(tmp_path))) == {"png", "svg"}
 
 
+MANY_NETWORKS = 23  # more than colours times dashes
+
+
+def everything(results: Path) -> None:
+    """So many networks against iterations, radii and attackers."""
+    for i in range(MANY_NETWORKS):
+        name = f"network-{i:02}"
+        decaying(results, name, {0: 90, 10: 60 - i, 100: 40 - i}, eps=16 / 255)
+        falling(results, name, targeted=False)
+        store(results, run_info(name), rows())
+
+
+@pytest.mark.draws
+@pytest.mark.parametrize("paper", [False, True], ids=["screen", "paper"])
+def test_labels_of_many_networks_neither_collide_nor_leave_the_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paper: bool
+) -> None:
+    figures = []
+    draw_file = drawing.as_bytes
+
+    def seen(figure: Any, kind: str, dpi: int = 160) -> bytes:
+        figures.append(figure)
+        return draw_file(figure, kind, dpi)
+
+    monkeypatch.setattr(drawing, "as_bytes", seen)
+    everything(tmp_path)
+    write_report(tmp_path, None, paper=paper)
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        "whitebox.png", "blackbox.png", "curves.png",
+    }  # fmt: skip
+    for figure in figures:
+        figure.canvas.draw()
+        height = figure.get_window_extent().height
+        for axes in figure.axes:
+            boxes = [one.get_window_extent() for one in axes.texts if "network" in one.get_text()]
+            assert len(boxes) in (0, MANY_NETWORKS)
+            boxes.sort(key=lambda box: box.y0)
+            assert all(box.y0 >= 0 and box.y1 <= height for box in boxes)
+            assert all(low.y1 <= high.y0 + 1 for low, high in pairwise(boxes)), "of a pixel's line"
+
+
 @pytest.mark.draws
 def test_two_panels_for_a_paper_are_as_wide_as_its_text(tmp_path: Path) -> None:
     for eps in (8 / 255, 16 / 255):
@@ -142,3 +187,19 @@ def test_labels_keep_their_distance_their_order_and_their_mean(
 
 def test_labels_far_apart_stay_where_they_are() -> None:
     assert spread([30.0, 10.0, 20.0], 5.0) == [30, 10, 20]
+
+
+def test_labels_keep_within_the_axis_while_there_is_room_for_all() -> None:
+    assert spread([1.0, 0.0, 90.0], 10.0, (0.0, 100.0)) == [10, 0, 90]
+    assert spread([99.0, 100.0, 50.0], 20.0, (0.0, 100.0)) == [80, 100, 50]
+    assert spread([0.0, 0.0], 20.0, (0.0, 10.0)) == [-10, 10], "no room: around their places"
+
+
+def test_the_smaller_radii_of_a_security_curve_have_no_panels_of_their_own(tmp_path: Path) -> None:
+    for pixels in (1, 2, 4, 8):
+        rows = [{**row(0, None, ()), "pred": {"autoattack": 3}}]
+        run = info(iters=(), images=1, attack="autoattack", eps=pixels / 255)
+        store(tmp_path, run, rows)
+    assert [setting.eps for setting in panels(lines(tmp_path))] == ["8/255"]
+    decaying(tmp_path, "r20-mean", ROBUST, eps=2 / 255, targeted=False)
+    assert [setting.eps for setting in panels(lines(tmp_path))] == ["2/255", "8/255"]

@@ -3,6 +3,8 @@
 Nothing outside it changes, each file is named, and the honest rest is reported.
 """
 
+import csv
+import html
 import json
 import os
 import pickle
@@ -146,6 +148,47 @@ def test_a_folder_of_strangers_runs_is_reported_without_them(home: Path) -> None
     assert not re.search(r"(?<!\\)<script>", (results / "whitebox.md").read_text())
     assert honest.is_dir()
     assert not (results / "whitebox.csv").is_symlink(), "replaced, not written through"
+
+
+def mixed(results: Path) -> dict[str, str]:
+    """Half-finished, foreign, corrupt and contradictory runs: what each is called, and why."""
+    store(results, info("half"), [row(i, 20, BUDGETS) for i in range(37)])
+    (results / "runs" / "photos").mkdir()
+    (results / "runs" / "photos" / "sea.txt").write_text("not a run")
+    (results / "runs" / "tracker").mkdir()
+    (results / "runs" / "tracker" / "run.json").write_text('{"lr": 0.1}')
+    cut = decaying(results, "cut", {0: 90, 10: 50, 100: 40}) / "run.json"
+    cut.write_text(cut.read_text()[:200])
+    edited_rows = decaying(results, "edited", {0: 90, 10: 50, 100: 40}) / "rows-0.jsonl"
+    edited_rows.write_bytes(edited_rows.read_bytes().replace(b'"clean": 3', b'"clean": 5', 1))
+    others = [{**row(i, None, BUDGETS), "label": i % 7} for i in range(200)]
+    store(results, info("liar", images=200), others)
+    return {
+        "half-": "37 of its 100 images",
+        "photos": "no run.json",
+        "tracker": "it has no 'format'",
+        "cut-": "is not a run's description",
+        "edited-": "line 1 does not fit its check",
+        "liar-": "another label",
+    }
+
+
+@pytest.mark.parametrize("form", ["table", "md", "latex", "html", "csv", "json"])
+def test_of_a_mixed_folder_the_rest_is_reported_in_every_format(home: Path, form: str) -> None:
+    results = home / "results"
+    for model in ("honest", "honest-mean"):
+        decaying(results, model, {0: 90, 10: 60, 100: 55})
+    why = mixed(results)
+    result = fdbench("report", "--format", form, "--results", results)
+    assert result.exit_code == 0, result.output
+    page = (results / "report.html").read_text()
+    said = " ".join((result.stderr + html.unescape(page)).split())
+    for name, reason in why.items():
+        assert re.search(rf"\b{name}.{{0,300}}{re.escape(reason)}", said), f"{name}: {reason}"
+    shown = page if form == "html" else result.stdout
+    assert "honest-mean" in shown
+    with (results / "headline.csv").open() as file:
+        assert [line["model"] for line in csv.DictReader(file)] == ["honest", "honest-mean"]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -1,8 +1,11 @@
 """Names and messages of strangers in every format of the report, in messages and in errors."""
 
+import csv
+import io
 import re
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +15,8 @@ from fdbench import console
 from fdbench.commands import main
 from fdbench.errors import FdbenchError
 from fdbench.printable import one_line, shown
+from fdbench.reporting.render.formats import RENDERERS
+from fdbench.reporting.report import write_report
 from fdbench.store import Check, Workspace
 from fdbench.store.findings import write_findings
 
@@ -20,8 +25,9 @@ HOSTILE = (
     "nul\x00bell\x07\x08\x9b31m",
     "abc\u202egpj.exe\u2066\u200b", "$x_{1}$ and $", "[red]rich[/red]", "<script>alert(1)</script>",
     "[x](javascript:alert(1))", "![x](http://x/y.png)", "| a | b `code` ``", "\u2028\u2029\ufeff",
-    "ordinary-name_1.5", "Größe 名",
+    "ordinary-name_1.5", "Größe 名", "\x1b[31m<b onclick=x>\u202e$#&\\input{x}" + "n" * 300,
 )  # fmt: skip
+TEXT = {".md", ".csv", ".tex", ".svg", ".html", ".json"}
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
@@ -54,11 +60,23 @@ def results(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("form", ["table", "md", "csv", "json"])
+@pytest.mark.parametrize("form", RENDERERS)
 def test_no_format_prints_what_a_terminal_obeys(results: Path, form: str) -> None:
     done = CliRunner().invoke(main, ["report", "--results", str(results), "--format", form])
     assert done.exit_code == 0, done.output
     assert not OBEYED.search(done.output)
+
+
+def test_no_file_of_a_report_holds_what_a_terminal_obeys(results: Path) -> None:
+    write_report(results, None)
+    files = {path.name: path.read_text() for path in results.iterdir() if path.suffix in TEXT}
+    assert {Path(name).suffix for name in files} == TEXT
+    assert [name for name, text in files.items() if OBEYED.search(text.replace("\r\n", "\n"))] == []
+    ElementTree.fromstring(files["whitebox.svg"])  # well-formed, whatever names say
+    assert "<script" not in files["whitebox.svg"]
+    assert not re.search(r"(?<!\\)\\input|(?<!\\)\$x", files["whitebox.tex"])
+    names = [line["model"] for line in csv.DictReader(io.StringIO(files["headline.csv"]))]
+    assert sorted(set(names)) == sorted(map(shown, HOSTILE))
 
 
 def test_files_have_no_tags_links_or_lines_from_names(results: Path) -> None:

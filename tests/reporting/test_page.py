@@ -15,7 +15,8 @@ from test_all_or_nothing import rows, run_info
 from fdbench.reporting.chapters import build
 from fdbench.reporting.headline import headline
 from fdbench.reporting.page import charts, fates, leaderboard, pictures, training
-from fdbench.reporting.page.trials import Trial, trials
+from fdbench.reporting.page.trials import Trial, apart_from_curves, trials
+from fdbench.reporting.render import html_page
 from fdbench.reporting.render.html_page import page_text
 from fdbench.store import Check, Run, Workspace, read_runs, write_findings
 
@@ -131,6 +132,19 @@ def test_accuracy_against_eps_needs_one_attack_at_two_sizes(tmp_path: Path) -> N
     ]
 
 
+def test_smaller_radii_of_a_curve_have_no_leaderboards_of_their_own(tmp_path: Path) -> None:
+    radii = [pixels / 255 for pixels in (1, 2, 4)]
+    for eps in radii:
+        run = info("r20", (), images=1, attack="fast", eps=eps, radii=radii, targeted=False)
+        store(tmp_path, run, [{**row(0, None, ()), "pred": {"fast": 3}}])
+    every = trials(read_runs(tmp_path))
+    assert [one.setting.eps for one in every] == ["1/255", "2/255", "4/255"]
+    assert [one.setting.eps for one in apart_from_curves(every)] == ["4/255"]
+    decaying(tmp_path, "r20", ROBUST, eps=1 / 255, targeted=False)
+    shown = apart_from_curves(trials(read_runs(tmp_path)))
+    assert [one.setting.eps for one in shown] == ["1/255", "4/255"]
+
+
 def test_images_one_by_one_are_those_of_the_rows(tmp_path: Path) -> None:
     decaying(tmp_path, "r20", ROBUST)
     (data,) = fates.one_by_one(trials(read_runs(tmp_path)))
@@ -141,7 +155,6 @@ def test_images_one_by_one_are_those_of_the_rows(tmp_path: Path) -> None:
     assert network["masks"].split(",")[39:41] + network["masks"].split(",")[59:61] == [
         "", "2", "2", "3"
     ]  # fmt: skip
-    assert network["first"].split(",")[59:61] == ["1", "0"]
     assert network["when"].split(",")[39:41] == ["", "100"]
 
 
@@ -152,6 +165,44 @@ def test_the_page_holds_a_part_of_many_images_and_says_so(
     decaying(tmp_path, "r20", ROBUST)
     page = page_text(build(tmp_path, read_runs(tmp_path)))
     assert "the first 20 of 100 images" in page
+
+
+def large(results: Path, models: int = 20, attacks: int = 10, images: int = 150) -> None:
+    """Many networks under many attacks, which differ in their seeds."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(10, size=images).tolist()
+    for model in range(models):
+        for seed in range(attacks):
+            falls = rng.integers(0, 160, size=images).tolist()
+            name = f"r152-denoised-{model:02}"
+            command = f"fdbench attack pgd --iters 10,100 --data imagenet --seed {seed} " + 70 * "-"
+            run = replace(info(name, images=images, eps=4 / 255), seed=seed, command=command)
+            rows = [row(i, fall, (10, 100), clean=fall > 9) for i, fall in enumerate(falls)]
+            store(results, run, [{**one, "label": n} for one, n in zip(rows, labels, strict=True)])
+
+
+def test_twenty_networks_under_ten_attacks_leave_room_on_the_page(tmp_path: Path) -> None:
+    large(tmp_path)
+    page = page_text(build(tmp_path, read_runs(tmp_path)))
+    assert len(page.encode()) < 600_000
+
+
+def test_pictures_take_no_more_than_their_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = decaying(tmp_path, "r20", ROBUST)
+    kept(folder)
+    (run,) = read_runs(tmp_path)
+    saved = replace(run, info=replace(run.info, found={"save_adv": "float"}))
+    (all_of_them,) = pictures.galleries([saved], [], tmp_path, pictures.nowhere)
+    first = all_of_them.pictures[0].size
+    (some,) = pictures.galleries([saved], [], tmp_path, pictures.nowhere, first + 1)
+    assert len(some.pictures) == 1
+    assert not list(pictures.galleries([saved], [], tmp_path, pictures.nowhere, first))
+    report = replace(build(tmp_path, read_runs(tmp_path)), runs=(saved,))
+    bare = len(page_text(replace(report, runs=(run,))))
+    monkeypatch.setattr(html_page, "_SIZE", bare)
+    assert "data:image/png" not in page_text(report)
 
 
 def kept(folder: Path) -> dict[str, Any]:
@@ -189,13 +240,14 @@ def test_training_curves_are_those_of_the_reports_networks(tmp_path: Path) -> No
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     for name, owner in (("r20", weights), ("other", "0" * 64)):
-        (folder / f"{name}.safetensors").touch()
-        (folder / f"{name}.json").write_text(json.dumps({"weights": owner, "log": log}))
-    (folder / "broken.safetensors").touch()
+        (folder / f"{name}.json").write_text(
+            json.dumps({"weights": owner, "log": log, "train": {"data": "cifar10"}})
+        )
     (folder / "broken.json").write_text("[]")
-    accuracy, loss = training.training_curves(Workspace(tmp_path), read_runs(tmp_path))
-    assert [one.label for one in accuracy.series] == ["r20, clean", "r20, PGD"]
-    assert [one.points[0].y for one in (*accuracy.series, *loss.series)] == [30.0, 25.0, 2.0]
+    charts = training.training_curves(Workspace(tmp_path), read_runs(tmp_path))
+    assert [one.title.partition(": ")[0] for one in charts] == ["cifar10"] * 3
+    assert [[series.label for series in one.series] for one in charts] == [["r20"]] * 3
+    assert [one.series[0].points[0].y for one in charts] == [30.0, 25.0, 2.0]
 
 
 class Tags(HTMLParser):

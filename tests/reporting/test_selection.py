@@ -67,10 +67,11 @@ def test_only_the_latest_weights_of_a_name(results: Path) -> None:
 
 
 def test_unfinished_runs_are_left_out_with_a_line(results: Path) -> None:
-    store(results, info("r18"), [row(0, None, (10, 100))])
+    begun = store(results, info("r18"), [row(0, None, (10, 100))])
     report = write_report(results, None)
     assert "r18" not in set(report.tables["whitebox"]["model"])
-    assert "1 unfinished runs left out (--unfinished shows them)" in report.warnings
+    line = f"{begun.name} is left out: 1 of its 100 images are there (--unfinished shows it)"
+    assert line in report.warnings
     assert "r18" in models(results, unfinished=True)
 
 
@@ -190,7 +191,7 @@ def test_a_damaged_line_that_leaves_a_run_unfinished_is_named(results: Path) -> 
     rows = run.path / "rows-0.jsonl"
     rows.write_bytes(rows.read_bytes().replace(b'"clean": 3', b'"clean": 4', 1))
     _, lines = selected(read_runs(results), Selection())
-    assert lines[0].startswith("1 unfinished runs left out")
+    assert lines[0].startswith(f"{run.name} is left out: ")
     assert lines[1].startswith(f"{rows}, line 1 does not fit its check")
 
 
@@ -254,3 +255,23 @@ def test_a_run_that_contradicts_another_about_labels_is_named_and_left_out(
     assert report.tables["whitebox"].equals(before)
     (line,) = [text for text in report.warnings if "another label" in text]
     assert line.startswith(f"{run.name} is left out: it gives 4 images, the first being 0")
+
+
+def test_a_liar_with_more_images_is_left_out_and_not_those_who_agree(results: Path) -> None:
+    before = write_report(results, None).tables["whitebox"]
+    assert len(read_runs(results)) > 1
+    run = replace(info("liar", (10, 100), 200), started="2020-01-01T00:00:00+00:00")
+    store(results, run, [{**row(i, None, (10, 100)), "label": 7} for i in range(200)])
+    report = write_report(results, None)
+    assert report.tables["whitebox"].equals(before)
+    assert [text.split(" is left out")[0] for text in report.warnings if "label" in text] == [
+        run.name
+    ]
+
+
+def test_of_many_unfinished_runs_only_some_are_named(results: Path) -> None:
+    for number in range(12):
+        store(results, info(f"begun-{number}"), [row(0, None, (10, 100))])
+    _, lines = selected(read_runs(results), Selection())
+    assert len(lines) == 11
+    assert lines[-1] == "2 further unfinished runs are left out (--unfinished shows them)"

@@ -13,14 +13,17 @@ from fdbench.reporting.figures.panels import (
     DASHES,
     MARKERS,
     SCREEN,
+    TOO_MANY,
     Axes,
     Curve,
     Label,
     Limits,
     Look,
+    Style,
     band,
     draw,
     frame,
+    height_for,
     hollow,
     label_curves,
     limits,
@@ -54,12 +57,17 @@ def _published(curve: Curve) -> float:
 
 
 def _curve(axes: Axes, curve: Curve, curves: int) -> None:
-    """Strongest first with its interval, the mean over all choices thin, published hollow."""
-    k = curve.points["attackers"].astype(float)
+    """Strongest first with its interval, the mean over all choices thin, published hollow.
+
+    Of many curves, dashes tell those of one colour apart, and there is no mean.
+    """
+    k, many = curve.points["attackers"].astype(float), curves > TOO_MANY
     marker = curve.marker if len(k) <= _MARKED else None
     band(axes, k, curve, "strongest", curves)
-    axes.plot(k, curve.points["strongest"], color=curve.colour, lw=1.8, marker=marker, ms=5)
-    axes.plot(k, curve.points["mean"], color=curve.colour, lw=1.1, ls=DASHES[1])
+    style: Style = {"color": curve.colour, "ls": curve.dash if many else "-"}
+    axes.plot(k, curve.points["strongest"], **style, lw=1.8, marker=marker, ms=5)
+    if not many:
+        axes.plot(k, curve.points["mean"], color=curve.colour, lw=1.1, ls=DASHES[1])
     if not math.isnan(_published(curve)):
         hollow(axes, k[-1:], [_published(curve)], curve.colour)
 
@@ -69,6 +77,14 @@ def _scores(curves: Iterable[Curve]) -> Iterable[float]:
         yield from curve.points[list(_SCORES)].to_numpy(float).ravel().tolist()
 
 
+def _reading(curves: list[Curve]) -> str:
+    """What the lines and points are."""
+    many = len(curves) > TOO_MANY
+    lines = "the strongest first" if many else "solid: the strongest first; dashed: mean over all"
+    published = any(not math.isnan(_published(curve)) for curve in curves)
+    return f"{lines}; hollow: published" if published else lines
+
+
 def _panel(axes: Axes, curves: list[Curve], height: float, ends: Limits) -> None:
     for curve in curves:
         _curve(axes, curve, len(curves))
@@ -76,14 +92,13 @@ def _panel(axes: Axes, curves: list[Curve], height: float, ends: Limits) -> None
     axes.set_xlim(0.8, most + 0.25)
     axes.set_xticks(range(1, most + 1, max(1, math.ceil(most / _MARKED))))
     frame(axes, ends, "correct under all of them, % of all images")
-    published = any(not math.isnan(_published(curve)) for curve in curves)
-    axes.set_xlabel(
-        "attackers (solid: the strongest first; dashed: mean over all choices"
-        + ("; hollow: published)" if published else ")")
-    )
+    axes.set_xlabel(f"attackers ({_reading(curves)})")
     last = [curve.points.iloc[-1] for curve in curves]
     places = [(float(line["attackers"]), float(line["strongest"])) for line in last]
-    labels = [Label(c.label, place, c.colour) for c, place in zip(curves, places, strict=True)]
+    labels = [
+        Label(c.label, place, c.colour, {"ls": c.dash} if len(curves) > TOO_MANY else {})
+        for c, place in zip(curves, places, strict=True)
+    ]
     label_curves(axes, labels, height)
 
 
@@ -109,4 +124,4 @@ def render(curve: DataFrame, scores: DataFrame, look: Look = SCREEN) -> dict[str
     if not drawn:
         return {}
     ends = limits(_scores(chain.from_iterable(drawn.values())))
-    return draw(drawn, partial(_panel, ends=ends), look.height, look)
+    return draw(drawn, partial(_panel, ends=ends), height_for(drawn.values(), look), look)

@@ -8,15 +8,17 @@ from pandas import DataFrame
 from fdbench.reporting.figures.panels import (
     COLOURS,
     DASHES,
-    HEIGHT,
     MARKERS,
+    SCREEN,
     Axes,
     Curve,
     Label,
     Limits,
+    Look,
     band,
     draw,
     frame,
+    height_for,
     label_curves,
     limits,
 )
@@ -35,11 +37,9 @@ def _curves_of(lines: DataFrame) -> list[Curve]:
             eps="0", **{f"robust{end}": points[f"clean{end}"].iloc[:1] for end in _ENDS}
         )
         drawn = DataFrame([*clean.to_dict("records"), *points.to_dict("records")])
-        turn = place // len(COLOURS) % len(MARKERS)
+        turn, dash = place % len(COLOURS), place // len(COLOURS) % len(DASHES)
         label = model if alone else f"{model}, {points['attack'].iloc[0]}"
-        curves.append(
-            Curve(label, drawn, COLOURS[place % len(COLOURS)], MARKERS[turn], DASHES[turn])
-        )
+        curves.append(Curve(label, drawn, COLOURS[turn], MARKERS[turn], DASHES[dash]))
     return curves
 
 
@@ -53,7 +53,7 @@ def _panel(axes: Axes, curves: list[Curve], height: float, ends: Limits) -> None
         band(axes, x, curve, "robust", len(curves))
         axes.plot(x, robust, color=curve.colour, lw=1.8, ls=curve.dash, marker=curve.marker, ms=5)
         end = (float(x.iloc[-1]), float(robust.iloc[-1]))
-        labels.append(Label(curve.label, end, curve.colour))
+        labels.append(Label(curve.label, end, curve.colour, {"ls": curve.dash}))
     ticks = {text: size_in(text) for curve in curves for text in curve.points["eps"]}
     axes.set_xticks(list(ticks.values()), [text.replace("/255", "") for text in ticks])
     frame(axes, ends, "robust accuracy, %")
@@ -65,7 +65,7 @@ def _setting(data: str, split: str, norm: str, targeted: str) -> Setting:
     return Setting(data, split, norm, "at every eps", targeted)
 
 
-def render(table: DataFrame) -> dict[str, bytes]:
+def render(table: DataFrame, look: Look = SCREEN) -> dict[str, bytes]:
     """The figure as "png" and "svg", a panel for each data set and goal; empty without curves."""
     if table.empty:
         return {}
@@ -77,4 +77,4 @@ def render(table: DataFrame) -> dict[str, bytes]:
     scores = chain.from_iterable(curve.points["robust_low"].astype(float) for curve in shown)
     high = table["clean_high"].astype(float).max()
     ends = limits([*scores, high])
-    return draw(panels, partial(_panel, ends=ends), HEIGHT)
+    return draw(panels, partial(_panel, ends=ends), height_for(panels.values(), look), look)

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from pandas import DataFrame
+from pandas import DataFrame, Series
 
 from fdbench.reporting.cells import missing
 from fdbench.reporting.figures.panels import (
@@ -35,7 +35,8 @@ from fdbench.reporting.figures.panels import (
     label_curves,
     limits,
 )
-from fdbench.reporting.setting import WHITE_BOX, Setting, by_setting
+from fdbench.reporting.security import FEWEST
+from fdbench.reporting.setting import WHITE_BOX, Setting, by_setting, size_in
 
 _CONDITIONS = ("attack", "loss", "restarts", "alpha_rule", "precision", "seed", "planned")
 _SERIES = ("model", "weights", *_CONDITIONS)
@@ -208,8 +209,8 @@ def _label(axes: Axes, curves: Sequence[Curve], places: Places, height: float) -
     edge, longest = axes.get_xlim()[1], max(places.end(curve)[0] for curve in curves)
     only_points = all(len(curve.points) == 1 for curve in curves)
     named = [curve for curve in curves if _iterated(curve)] or list(curves)
-    networks = {curve.colour for curve in named}
-    named += [c for c in curves if c.colour not in networks]
+    networks = set(map(_network, named))
+    named += [curve for curve in curves if _network(curve) not in networks]
     labels = []
     for curve in named:
         x, y = places.end(curve)
@@ -240,10 +241,20 @@ def _panel(axes: Axes, curves: list[Curve], height: float, ends: Limits) -> None
     _label(axes, curves, places, height)
 
 
+def _only_of_curves(drawn: DataFrame) -> "Series[bool]":
+    """The lines of threats that have nothing but smaller radii of security curves, drawn there."""
+    same = [name for name in WHITE_BOX if name != "eps"] + ["model", "weights", "attack", "n"]
+    radii, sizes = drawn.groupby(same, dropna=False)["eps"], drawn["eps"].map(size_in)
+    largest = sizes.groupby([drawn[name] for name in same], dropna=False).transform("max")
+    of_curve = drawn["iters"].isna() & (radii.transform("nunique") >= FEWEST) & (sizes < largest)
+    return of_curve.groupby([drawn[name] for name in WHITE_BOX]).transform("all")
+
+
 def panels(table: DataFrame) -> dict[Setting, list[Curve]]:
     """The curves of each data set and threat that has rows; a network has one colour in all."""
     drawn = table[table["robust"].notna()].astype({"iters": float})
     drawn = drawn[~(drawn["iters"] < 1)]  # a logarithmic axis; no attack has a budget of 0
+    drawn = drawn[~_only_of_curves(drawn)]
     taken: dict[Network, int] = {}
     return {setting: curves_of(lines, taken) for setting, lines in by_setting(drawn, WHITE_BOX)}
 

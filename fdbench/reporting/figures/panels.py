@@ -54,7 +54,7 @@ _LABEL = 0.19  # inches from one label to the next
 _MARGIN = 3  # points of accuracy left free above and below
 _LONGEST = 48  # characters of a label
 _FEW = 5  # from this many lines on, bands are paler, since they overlap
-_TOO_MANY = 10  # of more, only the last point has its interval: bands would be one grey
+TOO_MANY = 10  # of more, only the last point has its interval: bands would be one grey
 _DPI = 160
 
 
@@ -95,10 +95,11 @@ class Label:
     line: Style = field(default_factory=dict)
 
 
-def spread(wanted: Sequence[float], gap: float) -> list[float]:
+def spread(wanted: Sequence[float], gap: float, ends: Limits | None = None) -> list[float]:
     """The places nearest to `wanted`, in their order, with at least `gap` between neighbours.
 
-    Least squares: blocks of places that would overlap are pooled around their mean.
+    Least squares: blocks of places that would overlap are pooled around their mean. They keep
+    within `ends` if there is room: the nearest such places are the pooled ones, cut off there.
     """
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
     blocks: list[tuple[float, int]] = []  # mean of (wanted - rank * gap), members
@@ -110,6 +111,8 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
             size += members
         blocks.append((mean, size))
     levels = [mean for mean, size in blocks for _ in range(size)]
+    if ends and (room := ends[1] - (len(wanted) - 1) * gap) >= ends[0]:
+        levels = [min(max(level, ends[0]), room) for level in levels]
     ranked = enumerate(zip(order, levels, strict=True))
     places = {i: level + rank * gap for rank, (i, level) in ranked}
     return [places[i] for i in range(len(wanted))]
@@ -118,7 +121,7 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
 def band(axes: Axes, x: Series, curve: Curve, name: str, curves: int) -> None:
     """The interval of a score as a band, paler where there are many `curves`."""
     low, high = (curve.points[f"{name}_{end}"].astype(float) for end in ("low", "high"))
-    if curves > _TOO_MANY:
+    if curves > TOO_MANY:
         axes.plot([x.iloc[-1]] * 2, [low.iloc[-1], high.iloc[-1]], color=curve.colour, lw=0.7)
         return
     alpha = 0.13 if curves < _FEW else 0.06
@@ -161,7 +164,7 @@ def label_curves(axes: Axes, labels: Sequence[Label], height: float) -> None:
 
     low, high = axes.get_ylim()
     gap = _LABEL * _text_size() / SCREEN.points
-    places = spread([label.at[1] for label in labels], (high - low) * gap / height)
+    places = spread([label.at[1] for label in labels], (high - low) * gap / height, (low, high))
     begin = axes.transData.inverted().transform(axes.transAxes.transform((_BESIDE - 0.01, 0)))[0]
     for label, place in zip(labels, places, strict=True):
         text = shortened(label.text)
@@ -190,7 +193,7 @@ def _text_size() -> float:
 def height_for(panels: Iterable[Sequence[Curve]], look: Look = SCREEN) -> float:
     """The axes' height in inches that leaves room for every panel's labels."""
     label = _LABEL * look.points / SCREEN.points
-    return max(look.height, 2.2 * label * max(map(len, panels)))
+    return max(look.height, 1.2 * label * max(map(len, panels)))
 
 
 def draw(

@@ -76,7 +76,10 @@ def _iterated(curve: Curve) -> Series:
     if math.isnan(last["iters"]):
         low, high = _number(last["robust_low"]), _number(last["robust_high"])
         point = Point(str(last["attack"]), float(last["robust"]), low, high)
-        return replace(_series(curve, [point]), label=f"{curve.label}, {point.x}")
+        known = f", {point.x.partition(' ')[2]}"  # what the label says of the attack's name already
+        return replace(
+            _series(curve, [point]), label=f"{curve.label.removesuffix(known)}, {point.x}"
+        )
     clean = [
         Point(CLEAN, one.y, one.low, one.high)
         for one in list(_points(curve.points.iloc[-1:], "iters", "clean"))

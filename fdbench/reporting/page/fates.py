@@ -3,6 +3,7 @@
 The page holds a part of the images only, so that it stays small whatever the runs hold.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,7 +17,7 @@ from fdbench.reporting.page.trials import UNKNOWN, Trial
 from fdbench.reporting.setting import Setting
 
 CLEAN_WRONG, SURVIVES = "wrong when clean", "never broken"
-_BYTES = 80_000  # of all images on the page, about
+_BYTES = 60_000  # of all images on the page, about
 _LEAST, _MOST = 50, 1000  # images of a data set
 
 Ids = Shaped[np.ndarray, "..."]
@@ -84,7 +85,10 @@ def _masks(trial: Trial, at: Places, have: Images) -> str:
 
 
 def _one_by_one(trial: Trial, ids: Ids, labels: list[int]) -> dict[str, Any]:
-    """One network's images: `clean` and `answer` where they are not the label."""
+    """One network's images: `clean` and `answer` where they are not the label.
+
+    Which attempt was the first is the lowest bit of the image's mask.
+    """
     there = places_of(ids, trial.ids)
     have = there >= 0
     at = np.where(have, there, 0)
@@ -99,7 +103,6 @@ def _one_by_one(trial: Trial, ids: Ids, labels: list[int]) -> dict[str, Any]:
         "absent": np.flatnonzero(~have).tolist(),
         "clean": _joined(trial.fullest.columns.clean[at].tolist(), labels),
         "masks": _masks(trial, at, have),
-        "first": _joined(first.tolist(), UNKNOWN),
         "answer": _joined(answer.tolist(), labels),
         "when": _joined(when.tolist(), UNKNOWN),
     }
@@ -114,14 +117,25 @@ def one_by_one(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     for one in trials:
         data = one.fullest.info.data
         groups.setdefault((data.name, data.split, data.fingerprint), []).append(one)
-    return [_data_set(f"{name} {split}", ones) for (name, split, _), ones in groups.items()]
+    found, left = dict[tuple[str, str, str], dict[str, Any]](), _BYTES
+    order = sorted(groups, key=lambda key: max(len(one.ids) for one in groups[key]))
+    for done, key in enumerate(order):  # what small data sets leave is for the larger ones
+        part = left // (len(order) - done)
+        found[key] = _data_set(f"{key[0]} {key[1]}", groups[key], part)
+        left -= len(json.dumps(found[key]["networks"]))
+    return [found[key] for key in groups]
 
 
-def _data_set(title: str, trials: Sequence[Trial]) -> dict[str, Any]:
+def _data_set(title: str, trials: Sequence[Trial], most_bytes: int) -> dict[str, Any]:
+    """As many of the data set's images as fit; how many do, a few of them tell."""
+    few = _first_ones(title, trials, _LEAST)
+    each = len(json.dumps(few["networks"])) / max(1, len(few["ids"]))
+    return _first_ones(title, trials, min(_MOST, max(_LEAST, int(most_bytes / each))))
+
+
+def _first_ones(title: str, trials: Sequence[Trial], count: int) -> dict[str, Any]:
     most = max(trials, key=lambda one: len(one.ids))
-    each = sum(6 + len(one.attempts) // 4 for one in trials)  # bytes: a mask has 4 attempts a digit
-    shown = min(len(most.ids), _MOST, max(_LEAST, _BYTES // each))
-    ids, labels = most.ids[:shown], most.fullest.columns.label[:shown].tolist()
+    ids, labels = most.ids[:count], most.fullest.columns.label[:count].tolist()
     networks = [{"name": one.label, **_one_by_one(one, ids, labels)} for one in trials]
     return {
         "data": title,

@@ -26,7 +26,7 @@ from fdbench.reporting.setting import Setting
 from fdbench.store import CLEAN, Run, RunPaths
 
 _WIDE = 96  # wider images are made smaller
-_BYTES = 150_000  # of all pictures of a page
+_BYTES = 150_000  # of all pictures of a page, at most
 _ROWS = 4  # images of a run
 Pixels = UInt8[np.ndarray, "n 3 H W"]  # RGB, 0 .. 255
 Clean = Callable[[Run, Sequence[ImageId]], Pixels | None]  # a run's clean images, if they are here
@@ -176,10 +176,10 @@ def _scale(run: Run) -> float:
 
 
 def galleries(
-    runs: Sequence[Run], victims: Sequence[Victim], results: Path, clean: Clean
+    runs: Sequence[Run], victims: Sequence[Victim], results: Path, clean: Clean, room: int = _BYTES
 ) -> Iterator[Gallery]:
-    """Pictures of the stored sets, then of the runs that kept theirs, until the page has enough."""
-    left = _BYTES
+    """Pictures of the stored sets, then of the runs that kept theirs, of `room` bytes at most."""
+    left = min(room, _BYTES)
     for one in _all(runs, victims, results, clean):
         fitting = []
         for picture in one.pictures:

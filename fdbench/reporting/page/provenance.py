@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from fdbench.reporting import suspicions
 from fdbench.reporting.scoring import precision
@@ -10,20 +11,30 @@ from fdbench.store import Run
 
 _DIGITS = 16  # of a hash; run.json has all of them
 
+Facts = Mapping[str, str]
+
 
 @dataclass(frozen=True)
 class Origin:
-    """One run; `machine` is the place of its environment among all machines of the report."""
+    """One run; `facts` are those that not every run of the report shares."""
 
     name: str
     title: str
     command: str
-    facts: Mapping[str, str]
-    machine: int
+    facts: Facts
     warnings: tuple[str, ...]
 
 
-def _facts(run: Run) -> dict[str, str]:
+@dataclass(frozen=True)
+class Provenance:
+    """All runs, by setting; what they share is said once, and a machine by its place."""
+
+    shared: Facts
+    settings: tuple[tuple[str, tuple[Origin, ...]], ...]
+    machines: tuple[str, ...]
+
+
+def _facts(run: Run, machines: Sequence[str]) -> dict[str, str]:
     info = run.info
     count = len(run.columns)
     return {
@@ -36,6 +47,7 @@ def _facts(run: Run) -> dict[str, str]:
         "seconds": f"{info.seconds:.0f}",
         **({"preprocessing": info.model.preprocessing} if info.model.preprocessing else {}),
         **({"sample": info.data.sample} if info.data.sample != "first" else {}),
+        "machine": str(machines.index(_machine(run)) + 1),
     }
 
 
@@ -45,14 +57,29 @@ def _machine(run: Run) -> str:
     return ", ".join(f"{name} {value}" for name, value in known if value)
 
 
-def origins(runs: Sequence[Run]) -> tuple[list[Origin], list[str]]:
-    """Every run, and the machines that they ran on."""
+def _shared(facts: Sequence[Facts]) -> dict[str, str]:
+    """What all of several runs have."""
+    first, *others = facts
+    same = {
+        name: value
+        for name, value in first.items()
+        if all(value == one.get(name) for one in others)
+    }
+    return same if others else {}
+
+
+def provenance(runs: Sequence[Run]) -> Provenance:
+    """Every run of a report, and the machines that they ran on."""
     machines = list(dict.fromkeys(map(_machine, runs)))
-    found = []
-    for run in runs:
-        info = run.info
-        title = f"{info.model.name}, {info.attack.title}, {Setting.of(run).title}"
-        warnings = tuple(suspicions.of_run(run))
-        place = machines.index(_machine(run))
-        found.append(Origin(run.name, title, info.command, _facts(run), place, warnings))
-    return found, machines
+    facts = {run: _facts(run, machines) for run in runs}
+    shared = _shared(list(facts.values()))
+
+    def origin(run: Run) -> Origin:
+        own = {name: value for name, value in facts[run].items() if name not in shared}
+        title = f"{run.info.model.name}, {run.info.attack.title}"
+        return Origin(run.name, title, run.info.command, own, tuple(suspicions.of_run(run)))
+
+    ordered = sorted(runs, key=lambda run: Setting.of(run).order)
+    settings = groupby(ordered, key=lambda run: Setting.of(run).title)
+    found = tuple((title, tuple(map(origin, ones))) for title, ones in settings)
+    return Provenance(shared, found, tuple(machines))

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fdbench.files import contents, parse_json
@@ -9,32 +11,46 @@ from fdbench.reporting.figures.panels import COLOURS, DASHES
 from fdbench.reporting.page.charts import Chart, Point, Series
 from fdbench.store import Run, Workspace
 
-# What a card's log holds for every epoch: its key, what the chart calls it, and its dash.
-_ACCURACIES = (("held_out_clean", "clean", 0), ("held_out_pgd", "PGD", 1))
+# A chart for each of these in a card's log: its key, what it shows, its axis, and its scale.
+_CHARTS = (
+    ("held_out_clean", "clean accuracy on held-out images", "accuracy, %", 100.0),
+    ("held_out_pgd", "accuracy under PGD on held-out images", "accuracy, %", 100.0),
+    ("loss", "loss on training images", "loss", 1.0),
+)
 _LONGEST = 200  # epochs of a curve; of more, evenly spaced ones
 
 Log = list[Mapping[str, Any]]
 
 
-def _log(path: Any) -> tuple[str, Log] | None:
-    """The weights of a card and its log; None for a card without one, or that can't be read."""
+@dataclass(frozen=True)
+class _Training:
+    """What a card says of a network's training."""
+
+    weights: str
+    data: str
+    log: Log
+
+
+def _training(path: Path) -> _Training | None:
+    """None for a card without a log, or that can't be read."""
     try:
         card = parse_json(contents(path))
         log: Log = [dict(entry) for entry in card.get("log") or ()]
-        return (str(card["weights"]), log) if log else None
+        data = str((card.get("train") or {}).get("data", ""))
+        return _Training(str(card["weights"]), data, log) if log else None
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return None  # `fdbench list models` says what is wrong with a card
 
 
-def _logs(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Log]:
-    """The logs of the report's networks, by name; those trained here."""
+def _trainings(workspace: Workspace, runs: Sequence[Run]) -> dict[str, dict[str, Log]]:
+    """The logs of the report's networks that were trained here, by data set and name."""
     names = {run.info.model.weights: run.info.model.name for run in runs}
-    found: dict[str, Log] = {}
-    for path in workspace.weights().values():
-        read = _log(path.with_suffix(".json"))
-        if read and read[0] in names:
-            found.setdefault(names[read[0]], read[1])
-    return dict(sorted(found.items()))
+    found: dict[str, dict[str, Log]] = {}
+    for path in workspace.cards():
+        read = _training(path)
+        if read and read.weights in names:
+            found.setdefault(read.data, {}).setdefault(names[read.weights], read.log)
+    return {data: dict(sorted(logs.items())) for data, logs in sorted(found.items())}
 
 
 def _points(log: Log, key: str, scale: float) -> Iterator[Point]:
@@ -50,25 +66,23 @@ def _finite(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _series(logs: Mapping[str, Log], key: str, name: str, dash: int, scale: float) -> list[Series]:
-    found = []
+def _series(logs: Mapping[str, Log], key: str, scale: float) -> Iterator[Series]:
     for place, (model, log) in enumerate(logs.items()):
-        label = f"{model}, {name}" if name else model
-        turn = dash or (place // len(COLOURS) * 2) % len(DASHES)
         points = tuple(_points(log, key, scale))
-        found += [Series(label, place % len(COLOURS), turn, points)] if points else []
-    return found
+        if points:
+            dash = place // len(COLOURS) % len(DASHES)
+            yield Series(model, place % len(COLOURS), dash, points)
 
 
 def training_curves(workspace: Workspace, runs: Sequence[Run]) -> list[Chart]:
-    """Accuracy on held-out images and the loss against epochs; none where no network has a card."""
-    logs = _logs(workspace, runs)
-    accuracies = [
-        one for key, name, dash in _ACCURACIES for one in _series(logs, key, name, dash, 100.0)
-    ]
-    losses = _series(logs, "loss", "", 0, 1.0)
+    """Accuracy on held-out images and the loss against epochs, for each data set trained on.
+
+    None where no network has a card.
+    """
     charts = [
-        Chart("Accuracy on held-out images", "epoch", "accuracy, %", "linear", tuple(accuracies)),
-        Chart("Loss on training images", "epoch", "loss", "linear", tuple(losses)),
-    ]
+        Chart(f"{data}: {what}" if data else what, "epoch", axis, "linear",
+              tuple(_series(logs, key, scale)))
+        for data, logs in _trainings(workspace, runs).items()
+        for key, what, axis, scale in _CHARTS
+    ]  # fmt: skip
     return [one for one in charts if one.series]

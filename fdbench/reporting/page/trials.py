@@ -14,7 +14,13 @@ import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
 from fdbench.reporting import outcomes
-from fdbench.reporting.attack_columns import attack_columns, sees_network, stages, stored_set
+from fdbench.reporting.attack_columns import (
+    attack_columns,
+    inside_curve,
+    sees_network,
+    stages,
+    stored_set,
+)
 from fdbench.reporting.setting import THREAT, Setting
 from fdbench.store import Columns, Run
 
@@ -226,3 +232,13 @@ def _trial(key: tuple[str, str, Setting], runs: Sequence[Run], shared_name: bool
     placed = [_placed(one, fullest.columns.images) for run in runs for one in _readings(run)]
     ordered = sorted(_named_apart(placed), key=lambda one: one.order)
     return Trial(model, weights[:8], label, setting, fullest, tuple(ordered))
+
+
+def apart_from_curves(trials: Sequence[Trial]) -> list[Trial]:
+    """Those of threats that are more than a radius of a security curve, which has its own chart."""
+    more = {
+        one.setting
+        for one in trials
+        if not all(inside_curve(attempt.run.info.attack) for attempt in one.attempts)
+    }
+    return [one for one in trials if one.setting in more]

@@ -26,14 +26,15 @@ from fdbench.reporting.page.charts import (
 )
 from fdbench.reporting.page.fates import one_by_one, what_broke
 from fdbench.reporting.page.leaderboard import leaderboards
-from fdbench.reporting.page.pictures import galleries, nowhere
-from fdbench.reporting.page.provenance import origins
+from fdbench.reporting.page.pictures import Gallery, galleries, nowhere
+from fdbench.reporting.page.provenance import provenance
 from fdbench.reporting.page.training import training_curves
-from fdbench.reporting.page.trials import trials
+from fdbench.reporting.page.trials import apart_from_curves, trials
 from fdbench.store import Workspace
 
 _FOLDER = Path(__file__).with_name("page")
 _MOST = 60  # comparisons of one table; the others are in its CSV
+_SIZE = 700_000  # bytes of a page that has room for pictures
 _MARKS = {"pass": "✓", "fail": "✗", "skipped": "○"}
 _INTERVALS = (
     "Bands and bars: 95 % intervals. Point at a curve to read it; its table has every value."
@@ -147,38 +148,47 @@ def _contents(groups: Sequence[dict[str, Any]], report: Report, pictured: bool) 
     return [*found, ("runs", "Runs")]
 
 
+def _room(bare: str) -> int:
+    """Bytes of pictures that still fit; base64 makes four of three."""
+    return max(0, _SIZE - len(bare.encode())) * 3 // 4
+
+
 def page_text(report: Report) -> str:
-    """The whole page; the same report gives the same bytes."""
-    watched = trials(report.runs)
-    clean = report.clean_images or nowhere
-    shown = list(galleries(report.runs, victims(report.runs), report.results, clean))
-    groups = _groups(report)
-    made, machines = origins(report.runs)
-    return (
-        _template("page.html").render(
-            summary=_summary(report),
-            contents=_contents(groups, report, bool(shown)),
-            warnings=report.warnings,
-            boards=leaderboards(watched),
-            charts=groups,
-            broke=list(what_broke(watched)),
-            falling=list(when_broken(watched)),
-            images=(images := one_by_one(watched)),
-            galleries=shown,
-            chapters=report.chapters,
-            doctor=report.doctor,
-            origins=made,
-            machines=machines,
-            marks=_MARKS,
-            most=_MOST,
-            data=_json(images),
-            css=_file("page.css"),
-            plot=_file("plot.min.js"),
-            script=_file("page.js"),
-            licence=_file("LICENSE-plot"),
-        )
-        + "\n"
-    )
+    """The whole page; the same report gives the same bytes. Pictures take the room that is left."""
+    clean, content = report.clean_images or nowhere, _content(report)
+    bare = _rendered(content, report, [])
+    shown = list(galleries(report.runs, victims(report.runs), report.results, clean, _room(bare)))
+    return _rendered(content, report, shown) if shown else bare
+
+
+def _rendered(content: dict[str, Any], report: Report, shown: Sequence[Gallery]) -> str:
+    contents = _contents(content["charts"], report, bool(shown))
+    return _template("page.html").render(content, contents=contents, galleries=shown) + "\n"
+
+
+def _content(report: Report) -> dict[str, Any]:
+    """What the template shows beside pictures."""
+    every = trials(report.runs)
+    watched, images = apart_from_curves(every), one_by_one(every)
+    return {
+        "summary": _summary(report),
+        "warnings": report.warnings,
+        "boards": leaderboards(watched),
+        "charts": _groups(report),
+        "broke": list(what_broke(watched)),
+        "falling": list(when_broken(watched)),
+        "images": images,
+        "chapters": report.chapters,
+        "doctor": report.doctor,
+        "origins": provenance(report.runs),
+        "marks": _MARKS,
+        "most": _MOST,
+        "data": _json(images),
+        "css": _file("page.css"),
+        "plot": _file("plot.min.js"),
+        "script": _file("page.js"),
+        "licence": _file("LICENSE-plot"),
+    }
 
 
 def view_text(folder: str) -> str:

@@ -189,12 +189,13 @@ def _print_part(part: Part, title: str, whole: str) -> None:
     console.out.print(*caption, "", style="dim", sep="\n")
 
 
-def parts_text(parts: Sequence[Part], reading: str) -> str:
-    """Some tables by themselves, and how to read them."""
+def parts_text(parts: Sequence[Part], reading: str, worst: str) -> str:
+    """Some tables by themselves, how to read them, and what is known at worst."""
     with console.out.capture() as captured:
         for part in parts:
             _print_part(part, part.title, "--json")
         console.out.print(reading, style="dim")
+        console.out.print(f"\n{worst}")
     return captured.get()
 
 

@@ -168,9 +168,11 @@ function directLabels(drawn, series, rows, box) {
   const ends = named.map((one) => rows.filter((row) => row.series === one).reduce((a, b) => (b.at >= a.at ? b : a)));
   const [sx, sy] = [drawn.scale("x"), drawn.scale("y")];
   const places = spread(ends.map((row) => sy.apply(row.y)), 15, box.top, box.bottom);
+  // Leaders of single points begin at the edge, to cross no point.
+  const single = named.every((one) => one.points.length === 2 && one.points[0].x === "clean");
   ends.forEach((row, i) => {
     drawn.append(
-      svg("path", { d: `M${sx.apply(row.at) + 4},${sy.apply(row.y)}L${box.right + 4},${places[i]}h4`, fill: "none",
+      svg("path", { d: `M${single ? box.right - 6 : sx.apply(row.at) + 4},${sy.apply(row.y)}L${box.right + 4},${places[i]}h4`, fill: "none",
         stroke: row.colour, "stroke-opacity": 0.6, "stroke-dasharray": row.series.dash }),
       svg("text", { class: "name", x: box.right + 11, y: places[i], dy: "0.34em", "text-anchor": "start" }, cut(row.series.label, 30)));
   });
@@ -257,7 +259,7 @@ function barColours(labels) {
   return labels.map((label) => {
     if (label === "wrong when clean") return "var(--never)";
     if (label === "never broken") return "var(--held)";
-    const part = attempts.length > 1 ? attempts.indexOf(label) / (attempts.length - 1) : 1;
+    const part = attempts.length > 1 ? attempts.indexOf(label) / (attempts.length - 1) : 0;
     return `color-mix(in oklab, var(--dear) ${Math.round(100 * part)}%, var(--cheap))`;
   });
 }
@@ -287,7 +289,8 @@ function drawBars(figure, rows, labels, colours) {
 }
 for (const figure of all("figure.bars")) {
   const rows = readBars(figure);
-  const labels = [...new Set(rows.map((row) => row.label))];
+  const present = rows.filter((row) => row.first > 0 || row.label === "never broken");
+  const labels = [...new Set(present.map((row) => row.label))];
   labels.push(labels.splice(labels.indexOf("never broken"), 1)[0]);
   const colours = barColours(labels);
   const list = make("ul", { class: "legend", "aria-label": "Colours" });
@@ -312,12 +315,16 @@ const has = (mask, bit) => { // masks are hexadecimal and may have more bits tha
   const digit = mask[mask.length - 1 - (bit >> 2)];
   return digit !== undefined && ((parseInt(digit, 16) >> (bit & 3)) & 1) === 1;
 };
+const lowest = (mask) => { // the place of its lowest bit, -1 of an empty one
+  for (let place = 0; place < 4 * mask.length; place++) if (has(mask, place)) return place;
+  return -1;
+};
 function unpack(set, network) { // once for each network: what became of each image
   if (network.images) return network.images;
   const absent = new Set(network.absent);
-  const [clean, masks, first, answer, when] = ["clean", "masks", "first", "answer", "when"].map((name) => network[name].split(","));
+  const [clean, masks, answer, when] = ["clean", "masks", "answer", "when"].map((name) => network[name].split(","));
   network.images = set.ids.map((_, i) => {
-    const label = set.labels[i], by = first[i] === "" ? -1 : Number(first[i]);
+    const label = set.labels[i], by = lowest(masks[i]);
     const cleanAnswer = clean[i] === "" ? label : Number(clean[i]);
     const wrong = cleanAnswer !== label;
     return { absent: absent.has(i), mask: masks[i], by: wrong ? -1 : by, wrong, clean: cleanAnswer, holds: !wrong && by < 0,
