@@ -88,7 +88,8 @@ _AT_LEAST_1 = click.IntRange(min=1)
 @click.option(
     "--method",
     type=OneOf(MAKERS),
-    help="pgd; n-fgsm: one step from strong noise; trades: clean images and agreement around them.",
+    help="pgd; n-fgsm: one step from strong noise; trades: clean images and agreement around them; "
+    "free: --attack-iters steps on each batch, each of which moves weights and images.",
 )
 @click.option("--noise", type=click.FloatRange(min=0), help="n-fgsm: its noise, in eps.")
 @click.option("--beta", type=click.FloatRange(min=0), help="trades: weight of the agreement.")

@@ -8,14 +8,17 @@ from fdbench.specs.parsing import parsed
 from fdbench.specs.plain import pick, sizes
 
 # How training images are made. What each needs besides the settings they share: see `_ONLY`.
-MAKERS = ("pgd", "n-fgsm", "trades")
+MAKERS = ("pgd", "n-fgsm", "trades", "free")
+_UNTARGETED = ("trades", "free")
 SCHEDULES = ("steps", "one-cycle")
 TRAIN_PRECISIONS = ("fp32", "bf16")
-# A setting that acts only beside another one: (setting, the other, its value).
+# A setting that acts only beside another one: (setting, the other, its values).
 _ONLY = (
-    ("noise", "method", "n-fgsm"),
-    ("beta", "method", "trades"),
-    ("drops", "schedule", "steps"),
+    ("noise", "method", ("n-fgsm",)),
+    ("beta", "method", ("trades",)),
+    ("clean_start", "method", ("pgd",)),
+    ("attack_precision", "method", ("pgd", "n-fgsm", "trades")),
+    ("drops", "schedule", ("steps",)),
 )
 # Added later: a card or a state that lacks them was made at their defaults.
 _ADDED = {
@@ -96,8 +99,8 @@ class TrainSpec:
                 "method n-fgsm takes one step in linf: --attack-iters 1 --norm linf.\n"
                 "--recipe fast sets all that belongs to it."
             )
-        if self.method == "trades" and self.targeted:
-            raise BadValue("method trades has no targets: --untargeted.")
+        if self.method in _UNTARGETED and self.targeted:
+            raise BadValue(f"method {self.method} has no targets: --untargeted.")
 
     @property
     def peak_lr(self) -> float:
@@ -131,11 +134,11 @@ def _triangle(progress: float, peak: float) -> float:
 
 def refuse_idle(spec: TrainSpec, given: set[str]) -> None:
     """Raises BadValue for a setting in `given` that another one leaves without effect."""
-    for name, other, value in _ONLY:
-        if name in given and getattr(spec, other) != value:
+    for name, other, values in _ONLY:
+        if name in given and getattr(spec, other) not in values:
             raise BadValue(
-                f"--{name} has nothing to act on: it belongs to --{other} {value}, and this "
-                f"training has {other} {getattr(spec, other)}."
+                f"--{name.replace('_', '-')} has nothing to act on: it belongs to --{other} "
+                f"{' or '.join(values)}, and this training has {other} {getattr(spec, other)}."
             )
 
 

@@ -44,6 +44,7 @@ class Loader:
     seed: int
     stream: str  # names the random numbers that order an epoch
     augment: bool
+    replays: int = 1  # steps that each batch is taken for, one after the other
 
     @property
     def batch(self) -> int:
@@ -52,12 +53,12 @@ class Loader:
 
     @property
     def steps(self) -> int:
-        """Batches per epoch; images left over after the last full batch are skipped."""
-        return self.images // self.batch
+        """Steps per epoch; images left over after the last full batch are skipped."""
+        return self.images // self.batch * self.replays
 
     @property
     def seen(self) -> int:
-        """Images used per epoch."""
+        """Images used per epoch, each as often as it is."""
         return self.steps * self.batch
 
     def batches(self, epoch: int, step: int = 0) -> Iterator[Batch]:
@@ -71,7 +72,7 @@ class Loader:
         """
         order = randomness.permutation(self.seed, f"{self.stream}-{epoch}", self.images)
         parts = shares(self.batch, team.world * count)[team.rank * count :][:count]
-        starts = range(step * self.batch, self.seen, self.batch)
+        starts = [self.batch * (step // self.replays) for step in range(step, self.steps)]
         chunks = [
             order[start + part.start : start + part.stop].tolist()
             for start in starts
@@ -156,6 +157,10 @@ class Learner(ABC):
 
     def stepped(self, steps: int) -> None:  # noqa: B027  most have nothing to do
         """Called after the optimiser's step number `steps`, the first of the training being 1."""
+
+    def rests(self, at: Position) -> bool:
+        """Returns whether the state may be saved here: nothing else is carried to the next step."""
+        return True
 
     def probe(self) -> Entry:
         """Returns measurements on held-out images, for the epoch's entry in the log."""

@@ -165,7 +165,8 @@ def _run_steps(
         learn(learner, pieces, at, tick, team)
         advance(2 * images / passes)
         now = time.monotonic()
-        if team.total({"due": float(team.leads and now - saved >= course.pause)})["due"]:
+        due = team.leads and now - saved >= course.pause
+        if learner.rests(at) and team.total({"due": float(due)})["due"]:
             _note_time(learner, at, now - started)
             if team.leads:
                 _save(learner, at)

@@ -85,11 +85,22 @@ class NetworkLearner(Learner):
             state=training.workspace.unfinished(training.name),
             device=training.device,
             loader=Loader(
-                images, len(images), spec.batch_size, spec.seed, "order", augment=spec.augment
+                images,
+                len(images),
+                spec.batch_size,
+                spec.seed,
+                "order",
+                augment=spec.augment,
+                replays=self.replays(spec),
             ),
             epochs=spec.epochs,
         )
         self.team = ALONE
+
+    @staticmethod
+    def replays(spec: TrainSpec) -> int:
+        """Returns how many steps each batch is taken for."""
+        return 1
 
     @cached_property
     def wrapped(self) -> nn.Module:

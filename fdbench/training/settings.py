@@ -112,6 +112,7 @@ def describe(name: str, model: ModelSpec, spec: TrainSpec, images: int, device: 
 
 def _maker(spec: TrainSpec) -> str:
     names = {
+        "free": f"Free, {spec.attack_iters} steps on each batch",
         "n-fgsm": f"N-FGSM with noise of {spec.noise:g} eps",
         "trades": f"TRADES-{spec.attack_iters} with beta {spec.beta:g}",
     }
