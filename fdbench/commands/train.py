@@ -26,6 +26,7 @@ from fdbench.specs import (
     SCHEDULES,
     TRAIN_PRECISIONS,
     ModelSpec,
+    TrainSpec,
     training_recipes,
 )
 
@@ -129,6 +130,14 @@ _AT_LEAST_1 = click.IntRange(min=1)
     "--attack-precision",
     type=OneOf([*TRAIN_PRECISIONS, "auto"]),
     help="Of the training attack's copy of the network; the held-out attack stays in float32.",
+)
+@click.option(
+    "--extra-data", help="npz:FILE: more training images, which fill a share of each batch."
+)
+@click.option(
+    "--extra-share",
+    type=Fraction(),
+    help=f"Share of each batch that is taken from them [default: {TrainSpec.extra_share}].",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--name", help="Name of the checkpoint and of the row [default: from the network].")

@@ -23,10 +23,10 @@ _ONLY = (
 # Added later: a card or a state that lacks them was made at their defaults.
 _ADDED = {
     *("recipe", "method", "noise", "beta", "schedule", "average", "patience", "collapse"),
-    *("sync_bn", "precision", "attack_precision"),
+    *("sync_bn", "precision", "attack_precision", "extra_data", "extra_share"),
 }
 _AT_LEAST_1 = ("epochs", "batch_size", "attack_iters", "probe_iters")
-_SHARES = ("label_smoothing", "clean_start", "collapse", "warmup", "average")
+_SHARES = ("label_smoothing", "clean_start", "collapse", "warmup", "average", "extra_share")
 _NOT_NEGATIVE = ("noise", "beta", "patience")
 
 
@@ -74,6 +74,8 @@ class TrainSpec:
     sync_bn: bool = False  # batch norm over all processes, not over each one's images
     precision: str = "fp32"  # of the learning pass; weights and batch-norm statistics stay float32
     attack_precision: str = "fp32"  # of the training attack's copy; never of the probe's
+    extra_data: str = ""  # npz:FILE, images that fill a share of each batch; never held out
+    extra_share: float = 0.3
 
     def __post_init__(self) -> None:
         for name in _AT_LEAST_1:
@@ -134,6 +136,8 @@ def _triangle(progress: float, peak: float) -> float:
 
 def refuse_idle(spec: TrainSpec, given: set[str]) -> None:
     """Raises BadValue for a setting in `given` that another one leaves without effect."""
+    if "extra_share" in given and not spec.extra_data:
+        raise BadValue("--extra-share has nothing to act on: give --extra-data npz:FILE too.")
     for name, other, values in _ONLY:
         if name in given and getattr(spec, other) not in values:
             raise BadValue(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from fdbench.training.learner import shares
+from fdbench.training.loader import shares
 from fdbench.training.loop import learn
 from fdbench.training.network import NetworkLearner
 from fdbench.training.state import Position

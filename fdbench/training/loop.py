@@ -16,7 +16,8 @@ from fdbench.errors import FdbenchError
 from fdbench.machine import is_out_of_memory, reproducible
 from fdbench.store import Damaged, locked
 from fdbench.training.curves import write_log
-from fdbench.training.learner import Learner, shares
+from fdbench.training.learner import Learner
+from fdbench.training.loader import shares
 from fdbench.training.state import Entry, Position, load_state, save_state, send_state
 from fdbench.training.statistics import Statistics
 from fdbench.training.team import ALONE, Team

@@ -48,6 +48,8 @@ class Settings(TypedDict, total=False):
     sync_bn: bool | None
     precision: str | None
     attack_precision: str | None
+    extra_data: str | None
+    extra_share: float | None
 
 
 _ATTACK_ONLY = (
@@ -127,6 +129,7 @@ def _extras(spec: TrainSpec) -> list[str]:
         f"weights averaged with decay {spec.average:g}": spec.average,
         f"ends after {spec.patience} epochs without a better one": spec.patience,
         f"ends below {spec.collapse:.0%} of the best held-out accuracy": spec.collapse,
+        f"{spec.extra_share:.0%} of each batch from {spec.extra_data}": spec.extra_data,
         "batch norm over all processes": spec.sync_bn,
         f"learning pass in {spec.precision}": spec.precision != "fp32",
         f"attack in {spec.attack_precision}": spec.attack_precision != "fp32",

@@ -146,7 +146,18 @@ def _prepared(
             "bf16: this processor has no bfloat16 arithmetic, and PyTorch's emulation is many "
             "times slower than float32. `auto` takes bf16 only where there is some."
         )
-    return Training(title, model, spec, images, held_out, workspace, device, start)
+    extra = _extra_data(spec.extra_data) if spec.extra_data else None
+    return Training(title, model, spec, images, held_out, workspace, device, start, extra)
+
+
+def _extra_data(ref: str) -> Dataset:
+    """Opens a file of images. A folder could hold test images: it is refused."""
+    kind, _, path = ref.partition(":")
+    if kind != "npz" or not Path(path).expanduser().is_file():
+        raise BadValue(
+            f"--extra-data {ref}: give npz:FILE, one file with x (images, uint8) and y (labels)."
+        )
+    return open_data(ref, "test")
 
 
 def train_apart(

@@ -48,7 +48,6 @@ def test_free_is_the_authors_algorithm_from_a_random_start(tmp_path: Path) -> No
         return inner(batch, at, tick)
 
     learner.images = noting  # type: ignore[method-assign]
-    delta: Images
     for step in range(6):
         batch = next(stream)
         if step % 3 == 0:
@@ -64,7 +63,7 @@ def test_free_is_the_authors_algorithm_from_a_random_start(tmp_path: Path) -> No
                 assert weight.grad is not None
                 decay = spec.weight_decay if weight.ndim > 1 else 0
                 rate = spec.lr_at(step / (learner.loader.steps * learner.epochs))
-                weight -= rate * (weight.grad + decay * weight)
+                weight.sub_(rate * (weight.grad + decay * weight))
             moved = (delta + EPS * delta.grad.sign()).clamp(-EPS, EPS)
             delta = (batch.x + moved).clamp(0, 1) - batch.x
     for mine, its in zip(learner.net.parameters(), net.parameters(), strict=True):

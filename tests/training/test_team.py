@@ -18,7 +18,8 @@ from fdbench.models.checkpoint import load_card
 from fdbench.specs.training import TrainSpec
 from fdbench.store.workspace import Workspace
 from fdbench.training.adversarial import AdversarialLearner
-from fdbench.training.learner import Lesson, shares
+from fdbench.training.learner import Lesson
+from fdbench.training.loader import shares
 from fdbench.training.loop import train
 from fdbench.training.methods import learner_for
 from fdbench.training.network import NetworkLearner, Training
