@@ -1,6 +1,8 @@
 """Starts trainings from plain arguments: opens the data and surrogates, resolves the settings."""
 
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -15,7 +17,7 @@ from fdbench.errors import BadValue, FdbenchError
 from fdbench.machine import has_bf16, rank_and_world
 from fdbench.models import Model
 from fdbench.specs import ModelSpec, default_eps
-from fdbench.store import Surrogate, Workspace
+from fdbench.store import Surrogate, Workspace, write_tensors
 from fdbench.training.curves import check_log
 from fdbench.training.estimate import Estimate, estimate
 from fdbench.training.generator import AttackerSettings, GeneratorLearner, GeneratorTraining
@@ -170,11 +172,13 @@ def train_apart(
     threads: int | None,
     name: str | None = None,
     log: Path | None = None,
+    start: Mapping[str, Tensor] | None = None,
     **rest: Any,
 ) -> Path:
     """Does what `train_network` does, in `world` processes of this machine.
 
-    Raises BadValue if there are fewer GPUs than processes, and as `launch` does.
+    They read the weights that they start from in a file which is gone afterwards. Raises BadValue
+    if there are fewer GPUs than processes, and as `launch` does.
     """
     gpus = torch.cuda.device_count() if device != "cpu" else 0
     if 0 < gpus < world:
@@ -183,21 +187,31 @@ def train_apart(
             f"Give --nproc {gpus}, or --device cpu."
         )
     plain = {**asdict(source), "data_dir": source.data_dir and str(source.data_dir)}
-    launch(
-        world,
-        "fdbench.training.worker",
-        {
-            "shape": asdict(shape),
-            "source": plain,
-            "results": str(workspace.root),
-            "device": device,
-            "threads": threads,
-            "name": name,
-            "log": log and str(log),
-            **rest,
-        },
-    )
+    arguments = {
+        "shape": asdict(shape),
+        "source": plain,
+        "results": str(workspace.root),
+        "device": device,
+        "threads": threads,
+        "name": name,
+        "log": log and str(log),
+        **rest,
+    }
+    with _written(start) as file:
+        launch(world, "fdbench.training.worker", {**arguments, "start": file and str(file)})
     return workspace.checkpoint(name or shape.name)
+
+
+@contextmanager
+def _written(start: Mapping[str, Tensor] | None) -> Iterator[Path | None]:
+    """Yields a file of these tensors, for as long as it is needed."""
+    if start is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="fdbench-") as folder:
+        path = Path(folder) / "start.safetensors"
+        write_tensors(path, start, {})
+        yield path
 
 
 def _silent(text: str) -> None:
