@@ -104,6 +104,9 @@ _AT_LEAST_1 = click.IntRange(min=1)
 @click.option(
     "--clean-start", type=Fraction(), help="Share of batches attacked from the clean image."
 )
+@click.option(
+    "--clean-first", type=Fraction(), help="Share of the training that begins on clean images."
+)
 @click.option("--probe-iters", type=_AT_LEAST_1, help="PGD on held-out images after each epoch.")
 @click.option(
     "--average",

@@ -24,9 +24,18 @@ _ONLY = (
 _ADDED = {
     *("recipe", "method", "noise", "beta", "schedule", "average", "patience", "collapse"),
     *("sync_bn", "precision", "attack_precision", "extra_data", "extra_share"),
+    "clean_first",
 }
 _AT_LEAST_1 = ("epochs", "batch_size", "attack_iters", "probe_iters")
-_SHARES = ("label_smoothing", "clean_start", "collapse", "warmup", "average", "extra_share")
+_SHARES = (
+    "label_smoothing",
+    "clean_start",
+    "collapse",
+    "warmup",
+    "average",
+    "extra_share",
+    "clean_first",
+)
 _NOT_NEGATIVE = ("noise", "beta", "patience")
 
 
@@ -74,6 +83,7 @@ class TrainSpec:
     sync_bn: bool = False  # batch norm over all processes, not over each one's images
     precision: str = "fp32"  # of the learning pass; weights and batch-norm statistics stay float32
     attack_precision: str = "fp32"  # of the training attack's copy; never of the probe's
+    clean_first: float = 0.0  # share of the training, at its beginning, that is on clean images
     extra_data: str = ""  # npz:FILE, images that fill a share of each batch; never held out
     extra_share: float = 0.3
 

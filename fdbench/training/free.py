@@ -38,7 +38,7 @@ class FreeLearner(AdversarialLearner):
         """Between two batches: perturbations live as long as their batch."""
         return at.step % self.spec.attack_iters == 0
 
-    def images(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Images:
+    def attacked(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Images:
         """Returns the images where the last replay left them; the first one starts at random."""
         if self.rests(at):
             size = 1 + batch.x[0].numel()

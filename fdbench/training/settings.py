@@ -48,13 +48,14 @@ class Settings(TypedDict, total=False):
     sync_bn: bool | None
     precision: str | None
     attack_precision: str | None
+    clean_first: float | None
     extra_data: str | None
     extra_share: float | None
 
 
 _ATTACK_ONLY = (
     *("attack_iters", "eps", "alpha", "targeted", "norm", "clean_start", "probe_iters"),
-    *("method", "noise", "beta", "attack_precision"),
+    *("method", "noise", "beta", "attack_precision", "clean_first"),
 )
 
 
@@ -125,6 +126,7 @@ def _extras(spec: TrainSpec) -> list[str]:
     """A line of what is not in every training; none if there is nothing."""
     parts = {
         f"recipe {spec.recipe}": spec.recipe,
+        f"clean images for the first {spec.clean_first:.0%}": spec.clean_first,
         f"{spec.schedule} learning rate, highest at {spec.warmup:.0%}": spec.schedule != "steps",
         f"weights averaged with decay {spec.average:g}": spec.average,
         f"ends after {spec.patience} epochs without a better one": spec.patience,

@@ -124,6 +124,26 @@ def test_the_average_is_that_of_the_weights_after_each_step_and_is_kept(tmp_path
     assert not torch.equal(kept["fc.weight"], learner.net.state_dict()["fc.weight"])
 
 
+@pytest.mark.parametrize("method", ["pgd", "n-fgsm", "trades", "free"])
+def test_a_training_begins_on_clean_images(tmp_path: Path, method: str) -> None:
+    """Two epochs of four steps: the first three, and the replays of the batch they begin."""
+    settings = {"clean_first": 0.375, "attack_iters": 1 if method != "free" else 2, "alpha": EPS}
+    learner = tiny(tmp_path, method=method, **settings)
+    clean, at = [], Position()
+    for batch in learner.loader.batches(0):
+        seen = learner.images(batch, at, no_tick)
+        clean.append(torch.equal(seen, batch.x))
+        learn(learner, [batch], at, no_tick)
+    assert clean == ([True] * 3 + [False] if method != "free" else [True] * 6 + [False] * 2)
+    alone = tiny(tmp_path, clean=True)
+    batch = next(alone.loader.batches(0))
+    wanted, found = (
+        one.loss(batch, Position(), no_tick).loss
+        for one in (alone, tiny(tmp_path, method=method, **settings))
+    )
+    torch.testing.assert_close(found, wanted)
+
+
 def scored(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scores: list[float], **changes: Any
 ) -> tuple[Path, list[str]]:
