@@ -1,6 +1,5 @@
 """Starts trainings from plain arguments: opens the data and surrogates, resolves the settings."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +13,7 @@ from fdbench.attacks import Ensemble
 from fdbench.console import warn
 from fdbench.data import Dataset, open_data, sampled
 from fdbench.errors import BadValue, FdbenchError
+from fdbench.files import temporary_folder
 from fdbench.machine import has_bf16, rank_and_world
 from fdbench.models import Model
 from fdbench.specs import ModelSpec, default_eps
@@ -208,8 +208,8 @@ def _written(start: Mapping[str, Tensor] | None) -> Iterator[Path | None]:
     if start is None:
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="fdbench-") as folder:
-        path = Path(folder) / "start.safetensors"
+    with temporary_folder() as folder:
+        path = folder / "start.safetensors"
         write_tensors(path, start, {})
         yield path
 

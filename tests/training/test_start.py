@@ -78,7 +78,9 @@ def test_training_from_python_needs_no_command(tmp_path: Path) -> None:
         "train_accuracy",
         "held_out_clean",
         "images_per_second",
+        "peak_mb",
     ]
+    assert 10 < card.log[0]["peak_mb"] < 100_000
 
 
 def test_attack_settings_are_refused_in_clean_training_before_data_are_opened(
