@@ -38,7 +38,7 @@ from .recipes import (
     training_recipes,
 )
 from .stated import RANGES, Stated, numbers, split
-from .training import MAKERS, SCHEDULES, SMALL, TRAIN_PRECISIONS, TrainSpec, refuse_idle
+from .training import MAKERS, SCHEDULES, SMALL, TRAIN_PRECISIONS, TrainSpec, refuse_idle, settled
 from .transfer import TransferParameters
 
 __all__ = [
@@ -98,6 +98,7 @@ __all__ = [
     "pick",
     "recipe_files",
     "refuse_idle",
+    "settled",
     "split",
     "strict",
     "targeted_caveat",

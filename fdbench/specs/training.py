@@ -1,5 +1,6 @@
 """TrainSpec: the paper's training settings, and those for small images. Free of torch."""
 
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
@@ -12,6 +13,7 @@ MAKERS = ("pgd", "n-fgsm", "trades", "free")
 _UNTARGETED = ("trades", "free")
 SCHEDULES = ("steps", "one-cycle")
 TRAIN_PRECISIONS = ("fp32", "bf16")
+_PRECISIONS = ("precision", "attack_precision")
 # A setting that acts only beside another one: (setting, the other, its values).
 _ONLY = (
     ("noise", "method", ("n-fgsm",)),
@@ -104,7 +106,7 @@ class TrainSpec:
     def _check_method(self) -> None:
         pick("method", self.method, MAKERS)
         pick("schedule", self.schedule, SCHEDULES)
-        for name in ("precision", "attack_precision"):
+        for name in _PRECISIONS:
             pick(name, getattr(self, name), TRAIN_PRECISIONS)
         if self.method == "n-fgsm" and (self.attack_iters, self.norm) != (1, "linf"):
             raise BadValue(
@@ -142,6 +144,12 @@ class TrainSpec:
 def _triangle(progress: float, peak: float) -> float:
     """0 at both ends and 1 at `peak`, straight between them (Wong et al. 2020: the cyclic rate)."""
     return progress / peak if progress < peak else (1 - progress) / max(1 - peak, 1e-9)
+
+
+def settled(table: Mapping[str, Any], fastest: str) -> dict[str, Any]:
+    """Returns the settings with `fastest` in place of a precision that is "auto"."""
+    open_ones = {key for key in _PRECISIONS if table.get(key) == "auto"}
+    return {**table, **dict.fromkeys(open_ones, fastest)}
 
 
 def refuse_idle(spec: TrainSpec, given: set[str]) -> None:

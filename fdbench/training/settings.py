@@ -11,6 +11,7 @@ from fdbench.specs import (
     model_recipe,
     recipe_files,
     refuse_idle,
+    settled,
     training_recipe,
 )
 from fdbench.units import parse_size, print_size, usual_sizes
@@ -67,10 +68,14 @@ def refuse_unused(settings: Settings) -> None:
         raise BadValue(f"--clean trains without an attack: --{option} has nothing to act on.")
 
 
-def resolve(model: ModelSpec, data: str, settings: Settings) -> TrainSpec:
-    """Takes each setting from the user, else this data set's recipe, else its size's profile."""
-    spec = _default(model, data, settings.get("recipe"))
-    chosen: dict[str, object] = {k: v for k, v in settings.items() if v is not None}
+def resolve(model: ModelSpec, data: str, settings: Settings, fastest: str = "fp32") -> TrainSpec:
+    """Takes each setting from the user, else this data set's recipe, else its size's profile.
+
+    A precision that is "auto" becomes `fastest`.
+    """
+    spec = _default(model, data, settings.get("recipe"), fastest)
+    given: dict[str, object] = {k: v for k, v in settings.items() if v is not None}
+    chosen = settled(given, fastest)
     norm = str(chosen.get("norm", spec.norm))
     if norm != spec.norm and not ("eps" in chosen and "alpha" in chosen):
         raise BadValue(f"--norm {norm} needs its own --eps and --alpha.\n{usual_sizes(norm)}")
@@ -82,18 +87,18 @@ def resolve(model: ModelSpec, data: str, settings: Settings) -> TrainSpec:
     return spec
 
 
-def _default(model: ModelSpec, data: str, named: str | None) -> TrainSpec:
+def _default(model: ModelSpec, data: str, named: str | None, fastest: str) -> TrainSpec:
     """Returns the settings of the named recipe, else of the model's own for these data.
 
     What it leaves open comes from the profile: the paper's, or SMALL for small images.
     """
     profile = {} if model.classes >= 100 and model.px > 64 else SMALL
     if named:
-        recipe = training_recipe(named).train
+        recipe = settled(training_recipe(named).train, fastest)
         return TrainSpec.of({**profile, **recipe, "data": data, "recipe": named}, named)
     recipe = {}
     if model.name in recipe_files("models"):
-        recipe = model_recipe(model.name).train.get(data, {})
+        recipe = dict(model_recipe(model.name).train.get(data, {}))
     return TrainSpec.of({**profile, **recipe, "data": data}, f"models/{model.name}.toml")
 
 

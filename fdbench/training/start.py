@@ -133,14 +133,10 @@ def _prepared(
     """Opens the data and resolves the settings."""
     refuse_unused(settings)
     fastest = "bf16" if has_bf16(device) else "fp32"
-    if settings.get("precision") == "auto":
-        settings["precision"] = fastest
-    if settings.get("attack_precision") == "auto":
-        settings["attack_precision"] = fastest
     data = source.ref or _DEFAULT_DATA
     images = source.open(data, "train")
     model = replace(shape, classes=images.classes, px=images.px)
-    spec, title = resolve(model, data, settings), name or model.name
+    spec, title = resolve(model, data, settings, fastest), name or model.name
     held_out = source.open(data, "held-out")
     low = "bf16" in (spec.precision, spec.attack_precision)
     if low and fastest != "bf16" and rank_and_world()[0] == 0:

@@ -225,3 +225,11 @@ def test_trainings_of_before_have_the_identity_that_their_cards_hold() -> None:
         card = json.loads(path.read_text())
         spec = TrainSpec.of(card["train"], path.name)
         assert json.loads(json.dumps(spec.identity)) == card["data"]["identity"]["train"]
+
+
+def test_a_recipes_open_precision_is_what_is_fastest_here_unless_one_is_asked_for() -> None:
+    for fastest in ("bf16", "fp32"):
+        spec = resolve(TINY, "fashion-mini", {"recipe": "fast"}, fastest)
+        assert (spec.precision, spec.attack_precision) == (fastest, fastest)
+    spec = resolve(TINY, "fashion-mini", {"recipe": "fast", "precision": "fp32"}, "bf16")
+    assert (spec.precision, spec.attack_precision) == ("fp32", "bf16")
