@@ -65,7 +65,8 @@ def train(
         log: a .jsonl or .csv file to which each epoch's measurements are written besides.
         settings: fields of TrainSpec, such as recipe="fast", epochs, eps (image units) or
             clean=True; those left out come from the model's recipe for this data set, else from the
-            paper (100 classes or more) or the usual setting for small images.
+            paper (100 classes or more); small images have the recipe "fast" or, where an attack or
+            a schedule is chosen, what PGD-10 usually has.
 
     Returns:
         The weights file of the epoch that was best on held-out images.

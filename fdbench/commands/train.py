@@ -191,9 +191,9 @@ def train(
     """Train a network on adversarial images.
 
     Keeps its best epoch (paper: Sec. 6). Settings left out come from the model's recipe for this
-    data set, else from the paper (100 classes or more) or the usual setting for small images.
-    The same command resumes an interrupted training, with any number of processes: --nproc on one
-    machine, torchrun on several.
+    data set, else from the paper (100 classes or more). Small images have the recipe fast or, where
+    you choose an attack or a schedule, what PGD-10 usually has. The same command resumes an
+    interrupted training, with any number of processes: --nproc on one machine, torchrun on several.
     """
     if (arch is None) == (model is None):
         raise BadValue("what network? Give --arch, or --model to fine-tune one; not both.")

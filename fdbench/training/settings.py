@@ -60,6 +60,13 @@ _ATTACK_ONLY = (
 )
 
 
+FAST = "fast"  # the recipe for small images: better at equal time (results/README.md)
+_PARTS = (
+    *("method", "norm", "eps", "alpha", "attack_iters", "targeted", "clean_start"),
+    *("schedule", "drops"),
+)
+
+
 def refuse_unused(settings: Settings) -> None:
     """Raises BadValue for attack settings in a training on clean images."""
     used = [name for name in _ATTACK_ONLY if settings.get(name) is not None]
@@ -73,7 +80,7 @@ def resolve(model: ModelSpec, data: str, settings: Settings, fastest: str = "fp3
 
     A precision that is "auto" becomes `fastest`.
     """
-    spec = _default(model, data, settings.get("recipe"), fastest)
+    spec = _default(model, data, settings, fastest)
     given: dict[str, object] = {k: v for k, v in settings.items() if v is not None}
     chosen = settled(given, fastest)
     norm = str(chosen.get("norm", spec.norm))
@@ -87,19 +94,29 @@ def resolve(model: ModelSpec, data: str, settings: Settings, fastest: str = "fp3
     return spec
 
 
-def _default(model: ModelSpec, data: str, named: str | None, fastest: str) -> TrainSpec:
+def _default(model: ModelSpec, data: str, settings: Settings, fastest: str) -> TrainSpec:
     """Returns the settings of the named recipe, else of the model's own for these data.
 
-    What it leaves open comes from the profile: the paper's, or SMALL for small images.
+    What it leaves open comes from the profile: the paper's, or SMALL for small images. These have
+    the recipe FAST where nothing else is chosen.
     """
-    profile = {} if model.classes >= 100 and model.px > 64 else SMALL
+    small = model.classes < 100 or model.px <= 64
+    profile = SMALL if small else {}
+    own: dict[str, object] = {}
+    if model.name in recipe_files("models"):
+        own = dict(model_recipe(model.name).train.get(data, {}))
+    named = settings.get("recipe")
+    if small and not own and not named and not _chosen(settings):
+        named = FAST
     if named:
         recipe = settled(training_recipe(named).train, fastest)
         return TrainSpec.of({**profile, **recipe, "data": data, "recipe": named}, named)
-    recipe = {}
-    if model.name in recipe_files("models"):
-        recipe = dict(model_recipe(model.name).train.get(data, {}))
-    return TrainSpec.of({**profile, **recipe, "data": data}, f"models/{model.name}.toml")
+    return TrainSpec.of({**profile, **own, "data": data}, f"models/{model.name}.toml")
+
+
+def _chosen(settings: Settings) -> bool:
+    """Whether the user chooses an attack or a schedule: FAST's parts belong together."""
+    return bool(settings.get("clean")) or any(settings.get(name) is not None for name in _PARTS)
 
 
 def describe(name: str, model: ModelSpec, spec: TrainSpec, images: int, device: str) -> str:

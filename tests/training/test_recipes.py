@@ -211,7 +211,8 @@ def test_every_recipe_names_its_sources_and_is_recorded(name: str) -> None:
 
 
 def test_settings_that_another_leaves_without_effect_are_refused() -> None:
-    for settings in ({"beta": 1.0}, {"noise": 1.0}, {"recipe": "fast", "drops": (0.5,)}):
+    idle = {"noise": 1.0, "method": "pgd"}
+    for settings in ({"beta": 1.0}, idle, {"recipe": "fast", "drops": (0.5,)}):
         with pytest.raises(BadValue, match="has nothing to act on"):
             resolve(TINY, "fashion-mini", settings)  # type: ignore[arg-type]
     with pytest.raises(BadValue, match="trades has no targets"):
