@@ -203,7 +203,8 @@ class NetworkLearner(Learner):
 
     def enough(self, at: Position) -> str | None:
         """Returns why to end: the held-out accuracy collapsed, or has not risen for long."""
-        scores = [self.score(entry) for entry in at.log]
+        attacked = self.spec.clean_first * self.epochs  # in epochs; before, robustness is chance
+        scores = [self.score(entry) for entry in at.log if entry["epoch"] > attacked]
         if not scores:
             return None
         best = max(scores)

@@ -180,6 +180,16 @@ def test_patience_ends_a_training_that_no_longer_improves(
     assert "ends after epoch 4 of 5: 2 epochs without a better" in said[-1]
 
 
+@pytest.mark.parametrize("rule", [{"collapse": 0.5}, {"patience": 1}])
+def test_epochs_on_clean_images_end_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: dict[str, Any]
+) -> None:
+    scores = [0.07, 0.0, 0.3, 0.4]
+    path, said = scored(monkeypatch, tmp_path, scores, epochs=4, clean_first=0.5, **rule)
+    assert load_card(path)[1].epochs == 4
+    assert not any("ends after" in line for line in said)
+
+
 def test_the_one_cycle_rate_is_two_straight_lines() -> None:
     spec = TrainSpec(schedule="one-cycle", warmup=0.4, lr=0.4, batch_size=128)
     for progress, share in ((0.0, 0), (0.1, 0.25), (0.4, 1), (0.7, 0.5), (1.0, 0)):
