@@ -5,8 +5,8 @@
 CPU seconds per image of a training step as `fdbench train` takes it (PGD, the learning pass, the
 optimiser), the processes' own, so that other programs do not count as such; the least of the
 rounds. The line: what two attack lengths, the smallest image (with its pixels) and one process
-predict. `of the line` says where growth leaves it: above 1 it costs more than predicted. Above 64 px
-fdbench's networks begin with the stem of ImageNet, and are others.
+predict. `of the line` says where growth leaves it: above 1 it costs more than predicted. Above
+64 px fdbench's networks begin with the stem of ImageNet, and are others.
 """
 
 import argparse
