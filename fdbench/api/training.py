@@ -65,7 +65,8 @@ def train(
         log: a .jsonl or .csv file to which each epoch's measurements are written besides.
         settings: fields of TrainSpec, such as recipe="fast", epochs, eps (image units) or
             clean=True; those left out come from the model's recipe for this data set, else from the
-            paper (100 classes or more) or the usual setting for small images.
+            paper (100 classes or more); small images have the recipe "fast" or, where an attack or
+            a schedule is chosen, what PGD-10 usually has.
 
     Returns:
         The weights file of the epoch that was best on held-out images.
@@ -84,10 +85,10 @@ def train(
     network, start = _network(arch, model, denoise, data, workspace)
     file = Path(log) if log else None
     if nproc > 1:
-        _check_apart(start)
+        _check_apart()
         return training.train_apart(
             nproc, network, source, workspace=workspace, device=device, threads=threads,
-            name=name, fresh=fresh, accumulate=accumulate, log=file, **settings,
+            name=name, fresh=fresh, accumulate=accumulate, log=file, start=start, **settings,
         )  # fmt: skip
     return training.train_network(
         network, source, workspace=workspace, device=start_torch(device, threads), say=say,
@@ -95,12 +96,10 @@ def train(
     )  # fmt: skip
 
 
-def _check_apart(start: Mapping[str, Tensor] | None) -> None:
+def _check_apart() -> None:
     """Raises BadValue where this process can't start others that train in its place."""
     if rank_and_world()[1] > 1:
         raise BadValue("--nproc starts processes of its own: leave it out under torchrun.")
-    if start is not None:
-        raise BadValue("--nproc has no --model to fine-tune: start it with torchrun.")
 
 
 def _network(

@@ -26,6 +26,7 @@ from fdbench.specs import (
     SCHEDULES,
     TRAIN_PRECISIONS,
     ModelSpec,
+    TrainSpec,
     training_recipes,
 )
 
@@ -88,7 +89,8 @@ _AT_LEAST_1 = click.IntRange(min=1)
 @click.option(
     "--method",
     type=OneOf(MAKERS),
-    help="pgd; n-fgsm: one step from strong noise; trades: clean images and agreement around them.",
+    help="pgd; n-fgsm: one step from strong noise; trades: clean images and agreement around them; "
+    "free: --attack-iters steps on each batch, each of which moves weights and images.",
 )
 @click.option("--noise", type=click.FloatRange(min=0), help="n-fgsm: its noise, in eps.")
 @click.option("--beta", type=click.FloatRange(min=0), help="trades: weight of the agreement.")
@@ -101,6 +103,9 @@ _AT_LEAST_1 = click.IntRange(min=1)
 )
 @click.option(
     "--clean-start", type=Fraction(), help="Share of batches attacked from the clean image."
+)
+@click.option(
+    "--clean-first", type=Fraction(), help="Share of the training that begins on clean images."
 )
 @click.option("--probe-iters", type=_AT_LEAST_1, help="PGD on held-out images after each epoch.")
 @click.option(
@@ -128,6 +133,14 @@ _AT_LEAST_1 = click.IntRange(min=1)
     "--attack-precision",
     type=OneOf([*TRAIN_PRECISIONS, "auto"]),
     help="Of the training attack's copy of the network; the held-out attack stays in float32.",
+)
+@click.option(
+    "--extra-data", help="npz:FILE: more training images, which fill a share of each batch."
+)
+@click.option(
+    "--extra-share",
+    type=Fraction(),
+    help=f"Share of each batch that is taken from them [default: {TrainSpec.extra_share}].",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--name", help="Name of the checkpoint and of the row [default: from the network].")
@@ -178,9 +191,9 @@ def train(
     """Train a network on adversarial images.
 
     Keeps its best epoch (paper: Sec. 6). Settings left out come from the model's recipe for this
-    data set, else from the paper (100 classes or more) or the usual setting for small images.
-    The same command resumes an interrupted training, with any number of processes: --nproc on one
-    machine, torchrun on several.
+    data set, else from the paper (100 classes or more). Small images have the recipe fast or, where
+    you choose an attack or a schedule, what PGD-10 usually has. The same command resumes an
+    interrupted training, with any number of processes: --nproc on one machine, torchrun on several.
     """
     if (arch is None) == (model is None):
         raise BadValue("what network? Give --arch, or --model to fine-tune one; not both.")

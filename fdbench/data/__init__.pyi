@@ -4,6 +4,7 @@ from .claimed import Claimed, read_claimed
 from .dataset import SPLITS, Augment, Dataset, Request
 from .folder import ENDINGS, open_folder, open_rgb
 from .imagenet import open_imagenet
+from .joined import joined
 from .memory import in_memory, to_images
 from .named import open_fashion_mini, open_fashion_mnist, open_torchvision
 from .npz import UNREADABLE_NPZ, open_npz
@@ -24,6 +25,7 @@ __all__ = [
     "caad_targets",
     "check_images",
     "in_memory",
+    "joined",
     "open_caad",
     "open_data",
     "open_fashion_mini",

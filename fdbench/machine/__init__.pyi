@@ -1,7 +1,7 @@
 from .arithmetic import has_bf16
 from .devices import rank_and_world, reproducible, start_torch
 from .hardware import environment
-from .memory import SHARE, batch_size, bytes_per_image, free_bytes, keep_freed, tidy
+from .memory import SHARE, batch_size, bytes_per_image, free_bytes, keep_freed, peak_bytes, tidy
 from .out_of_memory import BatchLimit, is_out_of_memory
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "has_bf16",
     "is_out_of_memory",
     "keep_freed",
+    "peak_bytes",
     "rank_and_world",
     "reproducible",
     "start_torch",

@@ -18,6 +18,7 @@ SHARE = 0.5
 
 _EXAMPLES = 2  # images measured: batch norm and broadcasting treat a single one differently
 
+_STATUS = Path("/proc/self/status")
 _MEMINFO = Path("/proc/meminfo")
 _GROUP = Path("/sys/fs/cgroup")
 
@@ -112,6 +113,15 @@ def _in_container(group: Path) -> float:
         return inf
     cached = _words(group / "memory.stat").get("inactive_file", 0)
     return float(int(limit.read_text()) - int(used.read_text()) + cached)
+
+
+def peak_bytes(device: torch.device) -> int | None:
+    """The most that this process has held on the GPU, or in memory; None where no one counts it."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # Not getrusage's ru_maxrss: a process inherits that from the one that started it.
+    kilobytes = _words(_STATUS).get("VmHWM")
+    return None if kilobytes is None else kilobytes * 1024
 
 
 def free_bytes(device: torch.device) -> int:

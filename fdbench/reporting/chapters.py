@@ -32,6 +32,7 @@ from fdbench.reporting.figures import (
     gallery,
 )
 from fdbench.reporting.parts import blackbox_parts, comparison_parts, whitebox_parts
+from fdbench.reporting.trained import trained_by
 from fdbench.store import Findings, Run, RunInfo, findings_about, read_findings
 
 _READING = (
@@ -72,16 +73,24 @@ _BEST = (
 )
 
 
+def _behind(part: Part, runs: Sequence[Run]) -> list[RunInfo]:
+    """The runs of a part's networks under its threat."""
+    inside = [run for run in runs if part.setting and part.setting.covers(run)]
+    return [run.info for run in inside if run.info.model.weights.startswith(part.weights)]
+
+
 def _with_findings(
     parts: Iterable[Part], runs: Sequence[Run], doctor: Sequence[Findings]
 ) -> tuple[Part, ...]:
     """The parts, each with the doctor's findings about its networks under its threat."""
+    return tuple(part.noting(findings_about(doctor, _behind(part, runs))) for part in parts)
 
-    def runs_of(part: Part) -> list[RunInfo]:
-        inside = [run for run in runs if part.setting and part.setting.covers(run)]
-        return [run.info for run in inside if run.info.model.weights.startswith(part.weights)]
 
-    return tuple(part.noting(findings_about(doctor, runs_of(part))) for part in parts)
+def _with_recipes(parts: Iterable[Part], runs: Sequence[Run]) -> tuple[Part, ...]:
+    """The parts, each with the recipes that its networks were trained by."""
+    return tuple(
+        part.noting(trained_by(info.model for info in _behind(part, runs))) for part in parts
+    )
 
 
 def _provenance(runs: Sequence[Run]) -> Cells:
@@ -120,7 +129,7 @@ def whitebox_chapter(
         heading="Robust accuracy",
         reading=_READING + (_DRAWN if table["mean_of_draws"].notna().any() else ""),
         accuracies=_with_findings(
-            [*whitebox_parts(table), *authors.parts(of_authors)], runs, doctor
+            [*_with_recipes(whitebox_parts(table), runs), *authors.parts(of_authors)], runs, doctor
         ),
         comparing=how_to_compare(baseline),
         comparisons=_with_findings(comparison_parts(paired, "paired.csv"), runs, doctor),
@@ -143,7 +152,7 @@ def blackbox_chapter(
         name="blackbox",
         heading="Black-box accuracy",
         reading=_SCORING + published,
-        accuracies=_with_findings(blackbox_parts(table), runs, doctor),
+        accuracies=_with_findings(_with_recipes(blackbox_parts(table), runs), runs, doctor),
         comparing=how_to_compare(baseline),
         comparisons=_with_findings(comparison_parts(paired, "blackbox-paired.csv"), runs, doctor),
         runs=_provenance(runs),
@@ -199,7 +208,7 @@ def headline_chapter(runs: Sequence[Run], doctor: Sequence[Findings]) -> Chapter
         name="headline",
         heading="Headline",
         reading=_WORST,
-        accuracies=tuple(headline.headline_parts(table)),
+        accuracies=_with_recipes(headline.headline_parts(table), runs),
         warnings=tuple(suspicions.warnings(runs)),
         tables={"headline": table},
     )

@@ -19,6 +19,7 @@ from fdbench.reporting.document import Cells, Column, Part
 from fdbench.reporting.outcomes import RunAtBudget, Verdicts, at_budgets, places_of
 from fdbench.reporting.scoring import Line, conditions, fullest, rounded
 from fdbench.reporting.setting import BLACK_BOX, Setting, by_setting, in_order
+from fdbench.reporting.trained import recipe_name
 from fdbench.specs import ModelSpec, digest
 from fdbench.stats import LEVEL, Gap, Interval, corrected, gap, seeds_needed, spread
 from fdbench.store import ModelInfo, Run
@@ -59,8 +60,9 @@ def recipe_of(model: ModelInfo) -> str:
 
 
 def _name(model: ModelInfo) -> str:
-    """The network's name by its architecture, whatever a training was called."""
-    return ModelSpec.of(dict(model.spec or {}), model.name).name
+    """The network's name by its architecture, whatever a training was called, and the recipe's."""
+    name, recipe = ModelSpec.of(dict(model.spec or {}), model.name).name, recipe_name(model)
+    return f"{name}, {recipe}" if recipe else name
 
 
 def _aligned(several: Sequence[Verdicts]) -> np.ndarray:

@@ -39,7 +39,7 @@ from .recipes import (
     training_recipes,
 )
 from .stated import RANGES, SOURCE, Stated, crop, numbers, split
-from .training import MAKERS, SCHEDULES, SMALL, TRAIN_PRECISIONS, TrainSpec, refuse_idle
+from .training import MAKERS, SCHEDULES, SMALL, TRAIN_PRECISIONS, TrainSpec, refuse_idle, settled
 from .transfer import TransferParameters
 
 __all__ = [
@@ -102,6 +102,7 @@ __all__ = [
     "pick",
     "recipe_files",
     "refuse_idle",
+    "settled",
     "split",
     "strict",
     "targeted_caveat",

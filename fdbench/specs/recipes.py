@@ -19,7 +19,7 @@ from fdbench.specs.attack import AttackerSpec, AttackSpec
 from fdbench.specs.model import ModelSpec
 from fdbench.specs.parsing import parsed
 from fdbench.specs.plain import pick
-from fdbench.specs.training import TrainSpec
+from fdbench.specs.training import TrainSpec, settled
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -171,7 +171,7 @@ def training_recipe(name: str) -> TrainingRecipe:
     """The training recipe of that name. Raises FdbenchError for an unknown or malformed one."""
     table, path = _read(_TRAINING, "recipe", name)
     recipe = parsed(TrainingRecipe, {**table, "name": name}, str(path))
-    TrainSpec.of({**recipe.train}, f"{path}, train")
+    TrainSpec.of(settled(recipe.train, "fp32"), f"{path}, train")
     return recipe
 
 

@@ -1,5 +1,6 @@
 """TrainSpec: the paper's training settings, and those for small images. Free of torch."""
 
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
@@ -8,22 +9,35 @@ from fdbench.specs.parsing import parsed
 from fdbench.specs.plain import pick, sizes
 
 # How training images are made. What each needs besides the settings they share: see `_ONLY`.
-MAKERS = ("pgd", "n-fgsm", "trades")
+MAKERS = ("pgd", "n-fgsm", "trades", "free")
+_UNTARGETED = ("trades", "free")
 SCHEDULES = ("steps", "one-cycle")
 TRAIN_PRECISIONS = ("fp32", "bf16")
-# A setting that acts only beside another one: (setting, the other, its value).
+_PRECISIONS = ("precision", "attack_precision")
+# A setting that acts only beside another one: (setting, the other, its values).
 _ONLY = (
-    ("noise", "method", "n-fgsm"),
-    ("beta", "method", "trades"),
-    ("drops", "schedule", "steps"),
+    ("noise", "method", ("n-fgsm",)),
+    ("beta", "method", ("trades",)),
+    ("clean_start", "method", ("pgd",)),
+    ("attack_precision", "method", ("pgd", "n-fgsm", "trades")),
+    ("drops", "schedule", ("steps",)),
 )
 # Added later: a card or a state that lacks them was made at their defaults.
 _ADDED = {
     *("recipe", "method", "noise", "beta", "schedule", "average", "patience", "collapse"),
-    *("sync_bn", "precision", "attack_precision"),
+    *("sync_bn", "precision", "attack_precision", "extra_data", "extra_share"),
+    "clean_first",
 }
 _AT_LEAST_1 = ("epochs", "batch_size", "attack_iters", "probe_iters")
-_SHARES = ("label_smoothing", "clean_start", "collapse", "warmup", "average")
+_SHARES = (
+    "label_smoothing",
+    "clean_start",
+    "collapse",
+    "warmup",
+    "average",
+    "extra_share",
+    "clean_first",
+)
 _NOT_NEGATIVE = ("noise", "beta", "patience")
 
 
@@ -71,6 +85,9 @@ class TrainSpec:
     sync_bn: bool = False  # batch norm over all processes, not over each one's images
     precision: str = "fp32"  # of the learning pass; weights and batch-norm statistics stay float32
     attack_precision: str = "fp32"  # of the training attack's copy; never of the probe's
+    clean_first: float = 0.0  # share of the training, at its beginning, that is on clean images
+    extra_data: str = ""  # npz:FILE, images that fill a share of each batch; never held out
+    extra_share: float = 0.3
 
     def __post_init__(self) -> None:
         for name in _AT_LEAST_1:
@@ -89,15 +106,15 @@ class TrainSpec:
     def _check_method(self) -> None:
         pick("method", self.method, MAKERS)
         pick("schedule", self.schedule, SCHEDULES)
-        for name in ("precision", "attack_precision"):
+        for name in _PRECISIONS:
             pick(name, getattr(self, name), TRAIN_PRECISIONS)
         if self.method == "n-fgsm" and (self.attack_iters, self.norm) != (1, "linf"):
             raise BadValue(
                 "method n-fgsm takes one step in linf: --attack-iters 1 --norm linf.\n"
                 "--recipe fast sets all that belongs to it."
             )
-        if self.method == "trades" and self.targeted:
-            raise BadValue("method trades has no targets: --untargeted.")
+        if self.method in _UNTARGETED and self.targeted:
+            raise BadValue(f"method {self.method} has no targets: --untargeted.")
 
     @property
     def peak_lr(self) -> float:
@@ -129,13 +146,21 @@ def _triangle(progress: float, peak: float) -> float:
     return progress / peak if progress < peak else (1 - progress) / max(1 - peak, 1e-9)
 
 
+def settled(table: Mapping[str, Any], fastest: str) -> dict[str, Any]:
+    """Returns the settings with `fastest` in place of a precision that is "auto"."""
+    open_ones = {key for key in _PRECISIONS if table.get(key) == "auto"}
+    return {**table, **dict.fromkeys(open_ones, fastest)}
+
+
 def refuse_idle(spec: TrainSpec, given: set[str]) -> None:
     """Raises BadValue for a setting in `given` that another one leaves without effect."""
-    for name, other, value in _ONLY:
-        if name in given and getattr(spec, other) != value:
+    if "extra_share" in given and not spec.extra_data:
+        raise BadValue("--extra-share has nothing to act on: give --extra-data npz:FILE too.")
+    for name, other, values in _ONLY:
+        if name in given and getattr(spec, other) not in values:
             raise BadValue(
-                f"--{name} has nothing to act on: it belongs to --{other} {value}, and this "
-                f"training has {other} {getattr(spec, other)}."
+                f"--{name.replace('_', '-')} has nothing to act on: it belongs to --{other} "
+                f"{' or '.join(values)}, and this training has {other} {getattr(spec, other)}."
             )
 
 

@@ -1,6 +1,7 @@
 from .estimate import Estimate, estimate
 from .generator import GeneratorLearner, GeneratorTraining, eps_range
-from .learner import Learner, Lesson, Loader
+from .learner import Learner, Lesson
+from .loader import Loader
 from .loop import train
 from .methods import METHODS, learner_for
 from .network import Training

@@ -52,7 +52,21 @@ class AdversarialLearner(NetworkLearner):
         """Names the random numbers of an epoch's attacks; each image has its own."""
         return f"train-{at.epoch}"
 
+    def begins(self, at: Position) -> bool:
+        """Returns whether this is still the share of the training that is on clean images."""
+        replays, steps = self.loader.replays, self.loader.steps
+        done = at.epoch * steps + at.step // replays * replays
+        return done < self.spec.clean_first * self.epochs * steps
+
     def images(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Images:
+        """Returns what `attacked` makes of them; clean images while the training begins."""
+        if not self.begins(at):
+            return self.attacked(batch, at, tick)
+        for _ in range(self.attack_passes):
+            tick()
+        return batch.x
+
+    def attacked(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Images:
         """Returns adversarial images; PGD starts clean in a share `clean_start` of batches."""
         spec, stream = self.spec, self.stream(at)
         self.folded.refresh()

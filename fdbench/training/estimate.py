@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from fdbench.training.learner import shares
+from fdbench.training.loader import shares
 from fdbench.training.loop import learn
 from fdbench.training.network import NetworkLearner
 from fdbench.training.state import Position
@@ -24,7 +24,7 @@ class Estimate:
     """What was measured here, and what follows.
 
     Attributes:
-        step: seconds of one step on the whole batch.
+        step: seconds of one step on the whole batch, the mean over the training.
         probe: seconds to measure all held-out images once.
         steps: of one epoch.
         epochs: of the training.
@@ -88,18 +88,28 @@ def _timed(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def estimate(learner: NetworkLearner, accumulate: int = 1) -> Estimate:
-    """Takes a few steps of a training and measures a few held-out images; writes nothing."""
-    loader, at = learner.loader, Position()
-    shares(loader.batch, accumulate)
+def _step(learner: NetworkLearner, at: Position, accumulate: int) -> float:
+    """Seconds of a step at this position of the training."""
+    loader = learner.loader
     stream = loader.pieces(0, 0, ALONE, accumulate)
 
     def step() -> None:
         pieces = list(itertools.islice(stream, accumulate))
-        learn(learner, pieces or list(loader.pieces(0, 0, ALONE, accumulate)), at, _no_tick)
+        pieces = pieces or list(loader.pieces(0, 0, ALONE, accumulate))
+        learn(learner, pieces, replace(at), _no_tick)
 
     step()
-    seconds = min(_timed(step, learner.device) for _ in range(_STEPS))
+    return min(_timed(step, learner.device) for _ in range(_STEPS))
+
+
+def estimate(learner: NetworkLearner, accumulate: int = 1) -> Estimate:
+    """Takes a few steps of a training and measures a few held-out images; writes nothing."""
+    loader, clean = learner.loader, learner.spec.clean_first
+    shares(loader.batch, accumulate)
+    last = Position(epoch=learner.epochs - 1, step=loader.steps - loader.replays)
+    seconds = _step(learner, last, accumulate)
+    if clean:
+        seconds = (1 - clean) * seconds + clean * _step(learner, Position(), accumulate)
     held_out = learner.training.held_out
     count = min(_PROBED, len(held_out))
     some = replace(held_out, ids=held_out.ids[:count], labels=held_out.labels[:count])

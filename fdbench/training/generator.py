@@ -18,7 +18,8 @@ from fdbench.files import write_atomically
 from fdbench.machine import environment
 from fdbench.models import weights_hash
 from fdbench.store import Surrogate, Workspace, write_sealed
-from fdbench.training.learner import Learner, Lesson, Loader
+from fdbench.training.learner import Learner, Lesson
+from fdbench.training.loader import Loader
 from fdbench.training.state import Identity, Position, plain, refuse_other
 from fdbench.types import Batch, Images, Labels, Logits
 

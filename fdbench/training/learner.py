@@ -1,10 +1,9 @@
 """The learner interface of the training loop: a new kind of training is one subclass."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,72 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fdbench import randomness
-from fdbench.data import Augment, Dataset
 from fdbench.errors import BadValue
+from fdbench.training.loader import Loader
 from fdbench.training.state import Entry, Identity, Position
-from fdbench.training.team import ALONE, Team
+from fdbench.training.team import Team
 from fdbench.types import Batch
-
-
-def shares(count: int, parts: int) -> list[range]:
-    """Divides 0 .. count - 1 into consecutive parts whose sizes differ by at most one.
-
-    Raises BadValue if a part would be empty.
-    """
-    if parts > count:
-        raise BadValue(
-            f"a batch of {count} images can't be divided into {parts} parts "
-            "(processes x --accumulate): give a larger --batch-size."
-        )
-    ends = [round(count * part / parts) for part in range(parts + 1)]
-    return [range(start, end) for start, end in pairwise(ends)]
-
-
-@dataclass(frozen=True)
-class Loader:
-    """The batches of every epoch, in an order that depends on seed and epoch alone."""
-
-    data: Dataset
-    images: int  # the first ones of the data set
-    batch_size: int  # as requested
-    seed: int
-    stream: str  # names the random numbers that order an epoch
-    augment: bool
-
-    @property
-    def batch(self) -> int:
-        """Images per batch: as requested, or all if there are fewer."""
-        return min(self.batch_size, self.images)
-
-    @property
-    def steps(self) -> int:
-        """Batches per epoch; images left over after the last full batch are skipped."""
-        return self.images // self.batch
-
-    @property
-    def seen(self) -> int:
-        """Images used per epoch."""
-        return self.steps * self.batch
-
-    def batches(self, epoch: int, step: int = 0) -> Iterator[Batch]:
-        """Returns the epoch's batches from `step` on."""
-        return self.pieces(epoch, step, ALONE, 1)
-
-    def pieces(self, epoch: int, step: int, team: Team, count: int) -> Iterator[Batch]:
-        """Returns this process's share of the epoch's batches from `step` on, each in `count`.
-
-        Two processes with one piece each have the pieces of one process with two.
-        """
-        order = randomness.permutation(self.seed, f"{self.stream}-{epoch}", self.images)
-        parts = shares(self.batch, team.world * count)[team.rank * count :][:count]
-        starts = range(step * self.batch, self.seen, self.batch)
-        chunks = [
-            order[start + part.start : start + part.stop].tolist()
-            for start in starts
-            for part in parts
-        ]
-        return self.data.stream(chunks, Augment(self.seed, epoch) if self.augment else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +94,10 @@ class Learner(ABC):
 
     def stepped(self, steps: int) -> None:  # noqa: B027  most have nothing to do
         """Called after the optimiser's step number `steps`, the first of the training being 1."""
+
+    def rests(self, at: Position) -> bool:
+        """Returns whether the state may be saved here: nothing else is carried to the next step."""
+        return True
 
     def probe(self) -> Entry:
         """Returns measurements on held-out images, for the epoch's entry in the log."""

@@ -13,10 +13,11 @@ import torch
 
 from fdbench.console import progress, warn
 from fdbench.errors import FdbenchError
-from fdbench.machine import is_out_of_memory, reproducible
+from fdbench.machine import is_out_of_memory, peak_bytes, reproducible
 from fdbench.store import Damaged, locked
 from fdbench.training.curves import write_log
-from fdbench.training.learner import Learner, shares
+from fdbench.training.learner import Learner
+from fdbench.training.loader import shares
 from fdbench.training.state import Entry, Position, load_state, save_state, send_state
 from fdbench.training.statistics import Statistics
 from fdbench.training.team import ALONE, Team
@@ -42,10 +43,19 @@ class Course:
     log: Path | None = None
 
     def halve(self, reason: BaseException, images: int) -> None:
-        """Divides further where memory ran out; raises anything else, and where no more can be."""
-        if self.team.world > 1 or not is_out_of_memory(reason) or 2 * self.accumulate > images:
+        """Divides further where memory ran out; raises anything else, and where no more can be.
+
+        Several processes end: the others wait in the middle of the same step. They can't know.
+        """
+        world, twice = self.team.world, 2 * self.accumulate
+        if not is_out_of_memory(reason) or twice * world > images:
             raise reason
-        self.accumulate *= 2
+        if world > 1:
+            raise FdbenchError(
+                f"out of memory with a piece of {images // (world * self.accumulate)} images.\n"
+                f"The same command with --accumulate {twice} continues from the last saved state."
+            ) from reason
+        self.accumulate = twice
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         warn(
@@ -165,7 +175,8 @@ def _run_steps(
         learn(learner, pieces, at, tick, team)
         advance(2 * images / passes)
         now = time.monotonic()
-        if team.total({"due": float(team.leads and now - saved >= course.pause)})["due"]:
+        due = team.leads and now - saved >= course.pause
+        if learner.rests(at) and team.total({"due": float(due)})["due"]:
             _note_time(learner, at, now - started)
             if team.leads:
                 _save(learner, at)
@@ -274,6 +285,8 @@ def _entry(learner: Learner, at: Position, team: Team) -> Entry:
     entry |= learner.probe()
     if learner.timed:
         entry["images_per_second"] = seen / at.sums["seconds"]
+        if (peak := peak_bytes(learner.device)) is not None:
+            entry["peak_mb"] = round(peak / 2**20)
     if team.world > 1:
         entry["processes"] = team.world
     return entry

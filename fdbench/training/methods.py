@@ -2,12 +2,14 @@
 
 from fdbench.training.adversarial import AdversarialLearner
 from fdbench.training.clean import CleanLearner
+from fdbench.training.free import FreeLearner
 from fdbench.training.network import NetworkLearner, Training
 from fdbench.training.noisy import NoisyLearner
 from fdbench.training.trades import TradesLearner
 
 METHODS: dict[str, type[NetworkLearner]] = {
     "clean": CleanLearner,
+    "free": FreeLearner,
     "n-fgsm": NoisyLearner,
     "pgd": AdversarialLearner,
     "trades": TradesLearner,

@@ -14,14 +14,15 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fdbench import randomness
-from fdbench.data import Dataset
+from fdbench.data import Dataset, joined
 from fdbench.errors import BadValue
 from fdbench.machine import environment
 from fdbench.models import Card, build, load_card, save_card, weights_hash
 from fdbench.specs import ModelSpec, TrainSpec
 from fdbench.store import Workspace
 from fdbench.training.averaging import follow
-from fdbench.training.learner import Learner, Lesson, Loader
+from fdbench.training.learner import Learner, Lesson
+from fdbench.training.loader import Loader
 from fdbench.training.spreading import spread
 from fdbench.training.state import Entry, Identity, Position, plain, refuse_other
 from fdbench.training.team import ALONE, Team
@@ -41,15 +42,17 @@ class Training:
     workspace: Workspace
     device: torch.device
     start: Mapping[str, Tensor] | None = None  # the weights to fine-tune; None: drawn
+    extra: Dataset | None = None  # fills a share of each batch
 
     @property
     def identity(self) -> Identity:
         """The settings that must agree for a checkpoint to be resumed."""
+        data = (self.train, self.held_out, self.extra)
         return plain(
             {
                 "model": asdict(self.model),
                 "train": self.spec.identity,
-                "data": [self.train.fingerprint, self.held_out.fingerprint],
+                "data": [one.fingerprint for one in data if one is not None],
                 **({"start": weights_hash(dict(self.start))} if self.start is not None else {}),
             }
         )
@@ -78,18 +81,31 @@ class NetworkLearner(Learner):
     def __init__(self, training: Training) -> None:
         self.training = training
         self.spec = training.spec
-        spec, images = training.spec, training.train
+        spec, images, extra = training.spec, training.train, training.extra
         super().__init__(
             training.name,
             weights=training.workspace.checkpoint(training.name),
             state=training.workspace.unfinished(training.name),
             device=training.device,
             loader=Loader(
-                images, len(images), spec.batch_size, spec.seed, "order", augment=spec.augment
+                images if extra is None else joined(images, extra),
+                len(images),
+                spec.batch_size,
+                spec.seed,
+                "order",
+                augment=spec.augment,
+                replays=self.replays(spec),
+                extra=0 if extra is None else len(extra),
+                share=0.0 if extra is None else spec.extra_share,
             ),
             epochs=spec.epochs,
         )
         self.team = ALONE
+
+    @staticmethod
+    def replays(spec: TrainSpec) -> int:
+        """Returns how many steps each batch is taken for."""
+        return 1
 
     @cached_property
     def wrapped(self) -> nn.Module:
@@ -187,7 +203,8 @@ class NetworkLearner(Learner):
 
     def enough(self, at: Position) -> str | None:
         """Returns why to end: the held-out accuracy collapsed, or has not risen for long."""
-        scores = [self.score(entry) for entry in at.log]
+        attacked = self.spec.clean_first * self.epochs  # in epochs; before, robustness is chance
+        scores = [self.score(entry) for entry in at.log if entry["epoch"] > attacked]
         if not scores:
             return None
         best = max(scores)

@@ -18,7 +18,7 @@ class NoisyLearner(AdversarialLearner):
     the clean one: it is for training, and no verdict is taken from it.
     """
 
-    def images(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Images:
+    def attacked(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Images:
         """Returns the images to train on."""
         spec, stream = self.spec, self.stream(at)
         self.folded.refresh()

@@ -11,6 +11,7 @@ from fdbench.specs import (
     model_recipe,
     recipe_files,
     refuse_idle,
+    settled,
     training_recipe,
 )
 from fdbench.units import parse_size, print_size, usual_sizes
@@ -48,11 +49,21 @@ class Settings(TypedDict, total=False):
     sync_bn: bool | None
     precision: str | None
     attack_precision: str | None
+    clean_first: float | None
+    extra_data: str | None
+    extra_share: float | None
 
 
 _ATTACK_ONLY = (
     *("attack_iters", "eps", "alpha", "targeted", "norm", "clean_start", "probe_iters"),
-    *("method", "noise", "beta", "attack_precision"),
+    *("method", "noise", "beta", "attack_precision", "clean_first"),
+)
+
+
+FAST = "fast"  # the recipe for small images: better at equal time (results/README.md)
+_PARTS = (
+    *("method", "norm", "eps", "alpha", "attack_iters", "targeted", "clean_start"),
+    *("schedule", "drops"),
 )
 
 
@@ -64,10 +75,14 @@ def refuse_unused(settings: Settings) -> None:
         raise BadValue(f"--clean trains without an attack: --{option} has nothing to act on.")
 
 
-def resolve(model: ModelSpec, data: str, settings: Settings) -> TrainSpec:
-    """Takes each setting from the user, else this data set's recipe, else its size's profile."""
-    spec = _default(model, data, settings.get("recipe"))
-    chosen: dict[str, object] = {k: v for k, v in settings.items() if v is not None}
+def resolve(model: ModelSpec, data: str, settings: Settings, fastest: str = "fp32") -> TrainSpec:
+    """Takes each setting from the user, else this data set's recipe, else its size's profile.
+
+    A precision that is "auto" becomes `fastest`.
+    """
+    spec = _default(model, data, settings, fastest)
+    given: dict[str, object] = {k: v for k, v in settings.items() if v is not None}
+    chosen = settled(given, fastest)
     norm = str(chosen.get("norm", spec.norm))
     if norm != spec.norm and not ("eps" in chosen and "alpha" in chosen):
         raise BadValue(f"--norm {norm} needs its own --eps and --alpha.\n{usual_sizes(norm)}")
@@ -79,19 +94,29 @@ def resolve(model: ModelSpec, data: str, settings: Settings) -> TrainSpec:
     return spec
 
 
-def _default(model: ModelSpec, data: str, named: str | None) -> TrainSpec:
+def _default(model: ModelSpec, data: str, settings: Settings, fastest: str) -> TrainSpec:
     """Returns the settings of the named recipe, else of the model's own for these data.
 
-    What it leaves open comes from the profile: the paper's, or SMALL for small images.
+    What it leaves open comes from the profile: the paper's, or SMALL for small images. These have
+    the recipe FAST where nothing else is chosen.
     """
-    profile = {} if model.classes >= 100 and model.px > 64 else SMALL
-    if named:
-        recipe = training_recipe(named).train
-        return TrainSpec.of({**profile, **recipe, "data": data, "recipe": named}, named)
-    recipe = {}
+    small = model.classes < 100 or model.px <= 64
+    profile = SMALL if small else {}
+    own: dict[str, object] = {}
     if model.name in recipe_files("models"):
-        recipe = model_recipe(model.name).train.get(data, {})
-    return TrainSpec.of({**profile, **recipe, "data": data}, f"models/{model.name}.toml")
+        own = dict(model_recipe(model.name).train.get(data, {}))
+    named = settings.get("recipe")
+    if small and not own and not named and not _chosen(settings):
+        named = FAST
+    if named:
+        recipe = settled(training_recipe(named).train, fastest)
+        return TrainSpec.of({**profile, **recipe, "data": data, "recipe": named}, named)
+    return TrainSpec.of({**profile, **own, "data": data}, f"models/{model.name}.toml")
+
+
+def _chosen(settings: Settings) -> bool:
+    """Whether the user chooses an attack or a schedule: FAST's parts belong together."""
+    return bool(settings.get("clean")) or any(settings.get(name) is not None for name in _PARTS)
 
 
 def describe(name: str, model: ModelSpec, spec: TrainSpec, images: int, device: str) -> str:
@@ -112,6 +137,7 @@ def describe(name: str, model: ModelSpec, spec: TrainSpec, images: int, device: 
 
 def _maker(spec: TrainSpec) -> str:
     names = {
+        "free": f"Free, {spec.attack_iters} steps on each batch",
         "n-fgsm": f"N-FGSM with noise of {spec.noise:g} eps",
         "trades": f"TRADES-{spec.attack_iters} with beta {spec.beta:g}",
     }
@@ -122,10 +148,12 @@ def _extras(spec: TrainSpec) -> list[str]:
     """A line of what is not in every training; none if there is nothing."""
     parts = {
         f"recipe {spec.recipe}": spec.recipe,
+        f"clean images for the first {spec.clean_first:.0%}": spec.clean_first,
         f"{spec.schedule} learning rate, highest at {spec.warmup:.0%}": spec.schedule != "steps",
         f"weights averaged with decay {spec.average:g}": spec.average,
         f"ends after {spec.patience} epochs without a better one": spec.patience,
         f"ends below {spec.collapse:.0%} of the best held-out accuracy": spec.collapse,
+        f"{spec.extra_share:.0%} of each batch from {spec.extra_data}": spec.extra_data,
         "batch norm over all processes": spec.sync_bn,
         f"learning pass in {spec.precision}": spec.precision != "fp32",
         f"attack in {spec.attack_precision}": spec.attack_precision != "fp32",

@@ -1,6 +1,7 @@
 """Starts trainings from plain arguments: opens the data and surrogates, resolves the settings."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -12,10 +13,11 @@ from fdbench.attacks import Ensemble
 from fdbench.console import warn
 from fdbench.data import Dataset, open_data, sampled
 from fdbench.errors import BadValue, FdbenchError
+from fdbench.files import temporary_folder
 from fdbench.machine import has_bf16, rank_and_world
 from fdbench.models import Model
 from fdbench.specs import ModelSpec, default_eps
-from fdbench.store import Surrogate, Workspace
+from fdbench.store import Surrogate, Workspace, write_tensors
 from fdbench.training.curves import check_log
 from fdbench.training.estimate import Estimate, estimate
 from fdbench.training.generator import AttackerSettings, GeneratorLearner, GeneratorTraining
@@ -131,14 +133,10 @@ def _prepared(
     """Opens the data and resolves the settings."""
     refuse_unused(settings)
     fastest = "bf16" if has_bf16(device) else "fp32"
-    if settings.get("precision") == "auto":
-        settings["precision"] = fastest
-    if settings.get("attack_precision") == "auto":
-        settings["attack_precision"] = fastest
     data = source.ref or _DEFAULT_DATA
     images = source.open(data, "train")
     model = replace(shape, classes=images.classes, px=images.px)
-    spec, title = resolve(model, data, settings), name or model.name
+    spec, title = resolve(model, data, settings, fastest), name or model.name
     held_out = source.open(data, "held-out")
     low = "bf16" in (spec.precision, spec.attack_precision)
     if low and fastest != "bf16" and rank_and_world()[0] == 0:
@@ -146,7 +144,18 @@ def _prepared(
             "bf16: this processor has no bfloat16 arithmetic, and PyTorch's emulation is many "
             "times slower than float32. `auto` takes bf16 only where there is some."
         )
-    return Training(title, model, spec, images, held_out, workspace, device, start)
+    extra = _extra_data(spec.extra_data) if spec.extra_data else None
+    return Training(title, model, spec, images, held_out, workspace, device, start, extra)
+
+
+def _extra_data(ref: str) -> Dataset:
+    """Opens a file of images. A folder could hold test images: it is refused."""
+    kind, _, path = ref.partition(":")
+    if kind != "npz" or not Path(path).expanduser().is_file():
+        raise BadValue(
+            f"--extra-data {ref}: give npz:FILE, one file with x (images, uint8) and y (labels)."
+        )
+    return open_data(ref, "test")
 
 
 def train_apart(
@@ -159,11 +168,13 @@ def train_apart(
     threads: int | None,
     name: str | None = None,
     log: Path | None = None,
+    start: Mapping[str, Tensor] | None = None,
     **rest: Any,
 ) -> Path:
     """Does what `train_network` does, in `world` processes of this machine.
 
-    Raises BadValue if there are fewer GPUs than processes, and as `launch` does.
+    They read the weights that they start from in a file which is gone afterwards. Raises BadValue
+    if there are fewer GPUs than processes, and as `launch` does.
     """
     gpus = torch.cuda.device_count() if device != "cpu" else 0
     if 0 < gpus < world:
@@ -172,21 +183,31 @@ def train_apart(
             f"Give --nproc {gpus}, or --device cpu."
         )
     plain = {**asdict(source), "data_dir": source.data_dir and str(source.data_dir)}
-    launch(
-        world,
-        "fdbench.training.worker",
-        {
-            "shape": asdict(shape),
-            "source": plain,
-            "results": str(workspace.root),
-            "device": device,
-            "threads": threads,
-            "name": name,
-            "log": log and str(log),
-            **rest,
-        },
-    )
+    arguments = {
+        "shape": asdict(shape),
+        "source": plain,
+        "results": str(workspace.root),
+        "device": device,
+        "threads": threads,
+        "name": name,
+        "log": log and str(log),
+        **rest,
+    }
+    with _written(start) as file:
+        launch(world, "fdbench.training.worker", {**arguments, "start": file and str(file)})
     return workspace.checkpoint(name or shape.name)
+
+
+@contextmanager
+def _written(start: Mapping[str, Tensor] | None) -> Iterator[Path | None]:
+    """Yields a file of these tensors, for as long as it is needed."""
+    if start is None:
+        yield None
+        return
+    with temporary_folder() as folder:
+        path = folder / "start.safetensors"
+        write_tensors(path, start, {})
+        yield path
 
 
 def _silent(text: str) -> None:

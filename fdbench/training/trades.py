@@ -29,7 +29,7 @@ class TradesLearner(AdversarialLearner):
     separate, and gradients flow through both sides of the divergence.
     """
 
-    def images(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Images:
+    def attacked(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Images:
         """Returns the images that diverge most from the clean ones."""
         spec = self.spec
         self.folded.refresh()
@@ -63,6 +63,8 @@ class TradesLearner(AdversarialLearner):
 
     def loss(self, batch: Batch, at: Position, tick: Callable[[], None]) -> Lesson:
         """Returns the sum of both terms, and how many clean images are right."""
+        if self.begins(at):
+            return super().loss(batch, at, tick)
         adv = self.images(batch, at, tick)
         clean, other = self.learnt(batch.x), self.learnt(adv)
         own = F.cross_entropy(clean, batch.label, label_smoothing=self.spec.label_smoothing)

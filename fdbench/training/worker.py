@@ -10,7 +10,7 @@ import click
 from fdbench.console import INTERRUPTED, say
 from fdbench.machine import start_torch
 from fdbench.specs import ModelSpec
-from fdbench.store import Workspace
+from fdbench.store import Workspace, read_tensors
 from fdbench.training.processes import end_with_parent
 from fdbench.training.start import DataSource, train_network
 
@@ -19,7 +19,7 @@ def work(arguments: dict[str, Any]) -> None:
     """Trains with the other processes; the arguments are those of `train_apart`."""
     own = ("shape", "source", "results", "device", "threads")
     shape, source, results, device, threads = (arguments.pop(name) for name in own)
-    log = arguments.pop("log")
+    log, start = arguments.pop("log"), arguments.pop("start")
     train_network(
         ModelSpec.of(shape, "the network"),
         DataSource.of(source),
@@ -27,6 +27,7 @@ def work(arguments: dict[str, Any]) -> None:
         device=start_torch(device, threads),
         say=say,
         log=log and Path(log),
+        start=start and read_tensors(Path(start))[0],
         **arguments,
     )
 

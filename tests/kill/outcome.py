@@ -16,7 +16,7 @@ from fdbench.store import AdvSet, Workspace, read_run
 from fdbench.store.images import read_shard
 from fdbench.store.tensors import read_tensors
 
-_TIMES = ("seconds", "started", "images_per_second")
+_TIMES = ("seconds", "started", "images_per_second", "peak_mb")
 # Counts for the sanity gate. A kill between a batch's rows and its counts loses the counts.
 _UNCERTAIN = ("observed",)
 _OF_PROCESS = re.compile(r"(rows|index|notes)-\d+\.jsonl?$")

@@ -135,16 +135,19 @@ def test_only_a_new_head_may_differ_from_the_weights_it_starts_from() -> None:
         start_from(net, state, "it")
 
 
+@pytest.mark.parametrize("nproc", [1, 2])
 def test_fine_tuning_starts_from_the_given_weights_and_its_checkpoint_opens_again(
-    ref: str, tmp_path: Path
+    ref: str, tmp_path: Path, nproc: int
 ) -> None:
     shape = ModelSpec(ref, "nonlocal-gauss", "stage1", classes=10, px=28)
     path = api.train(
         shape, "fashion-mini", model="nets.py:trained", lr=1e-30, weight_decay=0.0,
         results=tmp_path / "results", epochs=1, attack_iters=1, batch_size=1000, probe_iters=1,
+        nproc=nproc, device="cpu", threads=1,
     )  # fmt: skip
     model = open_model(path.stem, Workspace(tmp_path / "results"))
     assert model.card is not None
+    assert model.card.log[0].get("processes", 1) == nproc
     assert model.card.spec.denoise_at == "stage1"
     started = open_model("nets.py:trained", Workspace(tmp_path)).net
     tensors, _ = load_card(path)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from fdbench.models.checkpoint import load_card
 from fdbench.specs.model import ModelSpec
 from fdbench.store.workspace import Workspace
 from fdbench.training import start
+from fdbench.training.adversarial import AdversarialLearner
 from fdbench.training.curves import check_log
 from fdbench.training.estimate import BANDWIDTH, Estimate, estimate
 from fdbench.training.learner import Lesson
@@ -22,7 +24,7 @@ from fdbench.training.loop import learn, train
 from fdbench.training.network import NetworkLearner
 from fdbench.training.start import DataSource, train_network
 from fdbench.training.state import Position
-from fdbench.types import Batch
+from fdbench.types import Batch, Images
 
 ONE_EPOCH = {"epochs": 1}
 
@@ -48,6 +50,21 @@ def test_an_estimate_measures_steps_and_writes_nothing(tmp_path: Path) -> None:
     assert found.probe > 0
     assert (found.steps, found.epochs, found.batch) == (4, 2, 16)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_estimate_counts_steps_on_clean_images_as_what_they_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = AdversarialLearner.attacked
+
+    def slow(self: AdversarialLearner, *args: Any) -> Images:
+        time.sleep(0.3)
+        return inner(self, *args)
+
+    monkeypatch.setattr(AdversarialLearner, "attacked", slow)
+    half, whole = (estimate(tiny(tmp_path, clean_first=share)).step for share in (0.5, 0.0))
+    assert whole > 0.3
+    assert 0.1 < whole - half < 0.3
 
 
 def test_the_log_is_the_cards_in_either_format(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from fdbench.data import Dataset, open_data
 from fdbench.errors import BadValue, FdbenchError
 from fdbench.store.tensors import read_tensors, write_tensors
-from fdbench.training.learner import Learner, Lesson, Loader
+from fdbench.training.learner import Learner, Lesson
+from fdbench.training.loader import Loader
 from fdbench.training.loop import learn, train
 from fdbench.training.state import Entry, Identity, Position, refuse_other
 from fdbench.types import Batch

@@ -124,6 +124,26 @@ def test_the_average_is_that_of_the_weights_after_each_step_and_is_kept(tmp_path
     assert not torch.equal(kept["fc.weight"], learner.net.state_dict()["fc.weight"])
 
 
+@pytest.mark.parametrize("method", ["pgd", "n-fgsm", "trades", "free"])
+def test_a_training_begins_on_clean_images(tmp_path: Path, method: str) -> None:
+    """Two epochs of four steps: the first three, and the replays of the batch they begin."""
+    settings = {"clean_first": 0.375, "attack_iters": 1 if method != "free" else 2, "alpha": EPS}
+    learner = tiny(tmp_path, method=method, **settings)
+    clean, at = [], Position()
+    for batch in learner.loader.batches(0):
+        seen = learner.images(batch, at, no_tick)
+        clean.append(torch.equal(seen, batch.x))
+        learn(learner, [batch], at, no_tick)
+    assert clean == ([True] * 3 + [False] if method != "free" else [True] * 6 + [False] * 2)
+    alone = tiny(tmp_path, clean=True)
+    batch = next(alone.loader.batches(0))
+    wanted, found = (
+        one.loss(batch, Position(), no_tick).loss
+        for one in (alone, tiny(tmp_path, method=method, **settings))
+    )
+    torch.testing.assert_close(found, wanted)
+
+
 def scored(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scores: list[float], **changes: Any
 ) -> tuple[Path, list[str]]:
@@ -160,6 +180,16 @@ def test_patience_ends_a_training_that_no_longer_improves(
     assert "ends after epoch 4 of 5: 2 epochs without a better" in said[-1]
 
 
+@pytest.mark.parametrize("rule", [{"collapse": 0.5}, {"patience": 1}])
+def test_epochs_on_clean_images_end_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: dict[str, Any]
+) -> None:
+    scores = [0.07, 0.0, 0.3, 0.4]
+    path, said = scored(monkeypatch, tmp_path, scores, epochs=4, clean_first=0.5, **rule)
+    assert load_card(path)[1].epochs == 4
+    assert not any("ends after" in line for line in said)
+
+
 def test_the_one_cycle_rate_is_two_straight_lines() -> None:
     spec = TrainSpec(schedule="one-cycle", warmup=0.4, lr=0.4, batch_size=128)
     for progress, share in ((0.0, 0), (0.1, 0.25), (0.4, 1), (0.7, 0.5), (1.0, 0)):
@@ -191,7 +221,8 @@ def test_every_recipe_names_its_sources_and_is_recorded(name: str) -> None:
 
 
 def test_settings_that_another_leaves_without_effect_are_refused() -> None:
-    for settings in ({"beta": 1.0}, {"noise": 1.0}, {"recipe": "fast", "drops": (0.5,)}):
+    idle = {"noise": 1.0, "method": "pgd"}
+    for settings in ({"beta": 1.0}, idle, {"recipe": "fast", "drops": (0.5,)}):
         with pytest.raises(BadValue, match="has nothing to act on"):
             resolve(TINY, "fashion-mini", settings)  # type: ignore[arg-type]
     with pytest.raises(BadValue, match="trades has no targets"):
@@ -205,3 +236,11 @@ def test_trainings_of_before_have_the_identity_that_their_cards_hold() -> None:
         card = json.loads(path.read_text())
         spec = TrainSpec.of(card["train"], path.name)
         assert json.loads(json.dumps(spec.identity)) == card["data"]["identity"]["train"]
+
+
+def test_a_recipes_open_precision_is_what_is_fastest_here_unless_one_is_asked_for() -> None:
+    for fastest in ("bf16", "fp32"):
+        spec = resolve(TINY, "fashion-mini", {"recipe": "fast"}, fastest)
+        assert (spec.precision, spec.attack_precision) == (fastest, fastest)
+    spec = resolve(TINY, "fashion-mini", {"recipe": "fast", "precision": "fp32"}, "bf16")
+    assert (spec.precision, spec.attack_precision) == ("fp32", "bf16")

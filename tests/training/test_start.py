@@ -34,7 +34,8 @@ def test_every_setting_of_the_spec_but_the_data_is_an_option_of_the_command() ->
 def test_given_settings_win_over_the_recipe_and_the_recipe_over_the_profile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert resolve(TINY, "fashion-mini", {}) == TrainSpec(data="fashion-mini", **SMALL)
+    usual = resolve(TINY, "fashion-mini", {"norm": "linf"})
+    assert usual == TrainSpec(data="fashion-mini", **SMALL)
     big = ModelSpec("r50", classes=1000, px=224)
     assert resolve(big, "folder:x", {"seed": None}) == TrainSpec(data="folder:x")
     (tmp_path / "models").mkdir()
@@ -46,7 +47,16 @@ def test_given_settings_win_over_the_recipe_and_the_recipe_over_the_profile(
     spec = resolve(TINY, "fashion-mini", {"epochs": 3, "alpha": "1px"})
     assert (spec.eps, spec.epochs, spec.alpha) == (4 / 255, 3, 1 / 255)
     assert spec.attack_iters == SMALL["attack_iters"]
-    assert resolve(TINY, "npz:x", {}).epochs == SMALL["epochs"]
+    assert resolve(TINY, "npz:x", {"norm": "linf"}).epochs == SMALL["epochs"]
+
+
+def test_small_images_have_the_fast_recipe_where_no_attack_or_schedule_is_chosen() -> None:
+    fast = resolve(TINY, "npz:x", {"recipe": "fast", "epochs": 3, "seed": 7})
+    assert resolve(TINY, "npz:x", {"epochs": 3, "seed": 7, "clean": False}) == fast
+    for chosen in ({"attack_iters": 10}, {"drops": (0.5,)}, {"clean": True}, {"eps": "4/255"}):
+        assert resolve(TINY, "npz:x", chosen).recipe == ""  # type: ignore[arg-type]
+    assert resolve(ModelSpec("r50", classes=1000, px=224), "npz:x", {}).recipe == ""
+    assert resolve(ModelSpec("r20", classes=10, px=28), "fashion-mini", {}).recipe == ""  # its own
 
 
 @pytest.mark.parametrize("eps", ["auto", "8", 8, 0.0])
@@ -78,7 +88,9 @@ def test_training_from_python_needs_no_command(tmp_path: Path) -> None:
         "train_accuracy",
         "held_out_clean",
         "images_per_second",
+        "peak_mb",
     ]
+    assert 10 < card.log[0]["peak_mb"] < 100_000
 
 
 def test_attack_settings_are_refused_in_clean_training_before_data_are_opened(

@@ -18,7 +18,8 @@ from fdbench.models.checkpoint import load_card
 from fdbench.specs.training import TrainSpec
 from fdbench.store.workspace import Workspace
 from fdbench.training.adversarial import AdversarialLearner
-from fdbench.training.learner import Lesson, shares
+from fdbench.training.learner import Lesson
+from fdbench.training.loader import shares
 from fdbench.training.loop import train
 from fdbench.training.methods import learner_for
 from fdbench.training.network import NetworkLearner, Training
@@ -212,6 +213,37 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_all_with_the_same_error(
     assert one == other
     assert "epoch 1, batch 3" in one
     assert (tmp_path / "checkpoints" / "tiny.resume").exists()
+
+
+def starved(results: Path) -> str:
+    """Trains; memory runs out at this process's third step, if it is the second process."""
+    inner, calls = NetworkLearner.loss, 0
+
+    def starve(self: NetworkLearner, *args: Any) -> Lesson:
+        nonlocal calls
+        calls += 1
+        if calls == 3 and os.environ["RANK"] == "1":
+            raise torch.OutOfMemoryError
+        return inner(self, *args)
+
+    NetworkLearner.loss = starve  # type: ignore[method-assign,assignment]
+    try:
+        with team_on(CPU) as team:
+            train(learner_in(results, {}), fresh=False, say=silent, save_every=0.0, team=team)
+    except FdbenchError as reason:
+        return reason.message
+    return ""
+
+
+def test_memory_that_runs_out_in_one_process_ends_all_and_the_error_says_how_to_go_on(
+    tmp_path: Path,
+) -> None:
+    other, one = together(2, starved, tmp_path)
+    assert "another process of this training is gone" in other
+    assert "out of memory with a piece of 8 images" in one
+    assert "--accumulate 2 continues" in one
+    assert trained(tmp_path, {}, 4) == ""
+    assert load_card(tmp_path / "checkpoints" / "tiny.safetensors")[1].finished
 
 
 def test_a_batch_is_divided_evenly_and_refused_where_a_part_would_be_empty() -> None:
