@@ -20,6 +20,7 @@ import time
 
 LOG_TAIL = 2000  # bytes of the program's output that are kept
 LARGEST_FILE = 1 << 32  # bytes that one of its files may have
+MOST_PROCESSES = 4096  # of this user, threads counted: many times what PyTorch starts
 _SUBREAPER = 36  # prctl: orphans below become children of this process
 _POLL = 0.02  # seconds
 _PATIENCE = 5.0  # seconds for the killed to go
@@ -30,9 +31,20 @@ def _adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
 
 
+def _at_most(kind: int, value: int) -> None:
+    """Lowers a limit, for good."""
+    hard = resource.getrlimit(kind)[1]
+    most = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (most, most))
+
+
 def _limits() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
+    _at_most(resource.RLIMIT_CORE, 0)
+    _at_most(resource.RLIMIT_FSIZE, LARGEST_FILE)
+    if sys.platform == "linux":  # elsewhere the two mean other things
+        _at_most(resource.RLIMIT_NPROC, MOST_PROCESSES)
+        # Of each process: its own memory, not the addresses that CUDA reserves.
+        _at_most(resource.RLIMIT_DATA, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _parents() -> dict[int, int]:

@@ -118,6 +118,21 @@ def test_a_file_has_a_largest_size(tmp_path: Path, box: str) -> None:
     )
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_memory_and_processes_have_a_limit(tmp_path: Path, box: str) -> None:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    script = (
+        "ulimit -S -d; python3 -c 'import resource as r; print(*r.getrlimit(r.RLIMIT_NPROC))'\n"
+        f"python3 -c 'bytearray({memory + (1 << 30)})'"
+    )
+    result = run(tmp_path, script)
+    assert result.exit_code == 1
+    first, processes, *rest = result.log.splitlines()
+    assert int(first) * 1024 <= memory
+    assert max(map(int, processes.split())) <= 4096
+    assert rest[-1] == "MemoryError"
+
+
 @pytest.mark.usefixtures("real_box")
 def test_the_sandbox_has_no_network_and_no_other_processes(tmp_path: Path) -> None:
     reach = "import socket; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 3)"
