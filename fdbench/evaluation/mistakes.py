@@ -66,12 +66,14 @@ _NORMALISATIONS = (
     _normalised("CIFAR-10's", (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)),
     _normalised("to [-1, 1]", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 )
+_BGR = Remedy(
+    "it was trained on BGR images, as OpenCV reads them", "--order bgr", lambda x: x.flip(1)
+)
+_RGB = Remedy("it was trained on RGB images, and gets BGR", "--order rgb", _BGR.mend)
 REMEDIES: tuple[Remedy, ...] = (
     *_NORMALISATIONS,
     Remedy("it was trained on pixels of 0 .. 255", "--range 255", lambda x: 255 * x),
-    Remedy(
-        "it was trained on BGR images, as OpenCV reads them", "--order bgr", lambda x: x.flip(1)
-    ),
+    _BGR,
     Remedy(
         "it was trained on BGR pixels of 0 .. 255 less their mean, as Caffe's networks",
         "--order bgr --range 255 --mean 0.408,0.459,0.482 --std 1",
@@ -89,9 +91,15 @@ def _resized(px: int) -> Remedy:
 
 def _remedies(net: nn.Module, px: int) -> Iterator[Remedy]:
     """Yields each remedy for a network that gets images of px x px."""
-    yield from REMEDIES
+    yield from _common(net)
     yield from (_resized(size) for size in SIZES if size != px)
     yield from _in_place_of_its_own(net)
+
+
+def _common(net: nn.Module) -> Iterator[Remedy]:
+    """Yields REMEDIES; a network whose order was stated wrongly needs the other one."""
+    reversed_ = isinstance(net, Preprocessed) and net.order == "bgr"
+    yield from (_RGB if reversed_ and one is _BGR else one for one in REMEDIES)
 
 
 def _in_place_of_its_own(net: nn.Module) -> Iterator[Remedy]:
@@ -151,7 +159,7 @@ def _named_on_more(
     others = range(0, len(data), max(1, len(data) // MORE)) if data.px <= SMALL else ()
     batch = data.fetch(list(dict.fromkeys([*positions, *others]))[:MORE]).to(device)
     right = _right(net, batch.x, batch)
-    cheap = [*REMEDIES, *_in_place_of_its_own(net)]
+    cheap = [*_common(net), *_in_place_of_its_own(net)]
     return "" if right is None else _named(net, batch, right, cheap)
 
 

@@ -78,9 +78,10 @@ def test_a_network_that_is_right_is_not_suspected() -> None:
         ),
         (Changed(lambda x: x / 255), "pixels of 0 .. 255", "--range 255"),
         (Changed(lambda x: x.flip(1)), "BGR images, as OpenCV", "--order bgr"),
+        (Preprocessed(Colours(), order="bgr"), "RGB images, and gets BGR", "--order rgb"),
         (Colours(px=64), "images of 64 px", "--net-px 64"),
     ],
-    ids=["not normalised", "twice", "other", "255", "bgr", "size"],
+    ids=["not normalised", "twice", "other", "255", "bgr", "rgb", "size"],
 )
 def test_a_mistake_is_named_with_what_to_type(net: nn.Module, mistake: str, typed: str) -> None:
     text = said(net)
