@@ -16,7 +16,7 @@ from fdbench import randomness
 from fdbench.attacks.ascent import Climb, JudgeAt
 from fdbench.attacks.losses import margin
 from fdbench.attacks.protocol import Tick
-from fdbench.attacks.square_l2 import moved, tiles
+from fdbench.attacks.square_l2 import moved, signs, tiles, window
 from fdbench.randomness import ImageId
 from fdbench.threat import Threat
 from fdbench.types import Images, Labels, Values
@@ -32,15 +32,8 @@ def _side(query: int, px: int) -> int:
 
 def _squared(best: Images, x: Images, threat: Threat, unit: Tensor, side: int) -> Images:
     """Moves a square of each image to the ends of the ball, each channel to its own."""
-    height, width = x.shape[2:]
-    side = min(side, height, width)
-    top = (unit[:, 0] * (height - side + 1)).long()[:, None]
-    left = (unit[:, 1] * (width - side + 1)).long()[:, None]
-    rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
-    tall = (rows >= top) & (rows < top + side)
-    wide = (columns >= left) & (columns < left + side)
-    sign = torch.where(unit[:, 2:5] < 0.5, -1.0, 1.0)[:, :, None, None]
-    mask = (tall[:, :, None] & wide[:, None, :])[:, None]
+    mask = window(unit[:, :2], min(side, *x.shape[2:]), x)
+    sign = signs(unit[:, 2:5])[:, :, None, None]
     return threat.project(torch.where(mask, x + threat.eps * sign, best), x)
 
 

@@ -35,7 +35,8 @@ def pattern(side: int) -> Float32[Tensor, "S S"]:
     return both / both.norm()
 
 
-def _signs(unit: Tensor) -> Tensor:
+def signs(unit: Tensor) -> Tensor:
+    """1 or -1 for each uniform number."""
     return torch.where(unit < 0.5, -1.0, 1.0)
 
 
@@ -54,7 +55,7 @@ def tiles(x: Images, ids: Sequence[ImageId], threat: Threat, seed: int) -> Image
     unit = drawn.view(len(x), down, across, 4)
     tile = (
         _turned(side, unit[..., 3])[:, None]
-        * _signs(unit[..., :3]).permute(0, 3, 1, 2)[..., None, None]
+        * signs(unit[..., :3]).permute(0, 3, 1, 2)[..., None, None]
     )
     grid = tile.permute(0, 1, 2, 4, 3, 5).reshape(len(x), 3, down * side, across * side)
     delta = torch.zeros_like(x)
@@ -70,8 +71,8 @@ def _at_full_length(delta: Images, x: Images, threat: Threat) -> Images:
     return (x + threat.eps * delta / (length + _TINY)).clamp(0, 1)
 
 
-def _window(unit: Float32[Tensor, "B 2"], side: int, x: Images) -> Bool[Tensor, "B 1 H W"]:
-    """A square of each image."""
+def window(unit: Float32[Tensor, "B 2"], side: int, x: Images) -> Bool[Tensor, "B 1 H W"]:
+    """A square of each image, at a place that two uniform numbers choose."""
     height, width = x.shape[2:]
     top = (unit[:, 0] * (height - side + 1)).long()[:, None]
     left = (unit[:, 1] * (width - side + 1)).long()[:, None]
@@ -91,11 +92,11 @@ def moved(
     """
     side = max(side, _LEAST)
     side = min(side + 1 - side % 2, *(length - 1 + length % 2 for length in x.shape[2:]))
-    one, two = _window(unit[:, :2], side, x), _window(unit[:, 2:4], side, x)
+    one, two = window(unit[:, :2], side, x), window(unit[:, 2:4], side, x)
     delta = best - x
     own, both = _length(delta * one), _length(delta * (one | two))
     room = (threat.eps**2 - threat.geometry.length(delta) ** 2).clamp(min=0) / 3
-    fresh = _turned(side, unit[:, 7])[:, None] * _signs(unit[:, 4:7])[:, :, None, None]
+    fresh = _turned(side, unit[:, 7])[:, None] * signs(unit[:, 4:7])[:, :, None, None]
     placed = torch.zeros_like(x)
     placed[one.expand_as(x)] = fresh.reshape(-1)
     placed = placed + delta * one / (own + _TINY)
