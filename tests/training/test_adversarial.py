@@ -1,4 +1,6 @@
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -99,11 +101,9 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("step", [1, 3, 5, 7])
-def test_a_training_stopped_at_any_step_ends_bit_identical_to_an_unstopped_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
-) -> None:
-    wanted = train(tiny(tmp_path / "calm"), fresh=False, say=silent)
+@contextmanager
+def stopped(step: int) -> Iterator[None]:
+    """Ends the training within by an exception, after so many losses."""
     inner, seen = NetworkLearner.loss, 0
 
     def stop_at(self: NetworkLearner, *args: Any) -> Lesson:
@@ -113,10 +113,19 @@ def test_a_training_stopped_at_any_step_ends_bit_identical_to_an_unstopped_one(
             raise Stop
         return inner(self, *args)
 
-    monkeypatch.setattr(NetworkLearner, "loss", stop_at)
-    with pytest.raises(Stop):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NetworkLearner, "loss", stop_at)
+        with pytest.raises(Stop):
+            yield
+
+
+@pytest.mark.parametrize("step", [1, 3, 5, 7])
+def test_a_training_stopped_at_any_step_ends_bit_identical_to_an_unstopped_one(
+    tmp_path: Path, step: int
+) -> None:
+    wanted = train(tiny(tmp_path / "calm"), fresh=False, say=silent)
+    with stopped(step):
         train(tiny(tmp_path / "stopped"), fresh=False, say=silent, save_every=0.0)
-    monkeypatch.setattr(NetworkLearner, "loss", inner)
     messages: list[str] = []
     path = train(tiny(tmp_path / "stopped"), fresh=False, say=messages.append)
     assert "continuing tiny" in messages[0]

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from test_adversarial import MODEL, equal, part, silent, training
+from test_adversarial import MODEL, equal, part, silent, stopped, training
 
 from fdbench.commands.train import train as command
 from fdbench.data import Augment, open_data
 from fdbench.data.joined import joined
 from fdbench.errors import BadValue
 from fdbench.models.checkpoint import load_card
-from fdbench.training.learner import Lesson
 from fdbench.training.loader import Loader
 from fdbench.training.loop import train
 from fdbench.training.methods import learner_for
@@ -111,28 +110,11 @@ def with_extra(results: Path, file: Path, **changes: Any) -> NetworkLearner:
     return learner_for(Training(**{**vars(given), "extra": open_data(f"npz:{file}")}))
 
 
-class Stop(Exception):
-    pass
-
-
-def test_a_stopped_training_ends_bit_identical_and_records_its_extra_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_training_ends_bit_identical_and_records_its_extra_images(tmp_path: Path) -> None:
     file = extra_file(tmp_path / "data")
     wanted = train(with_extra(tmp_path / "calm", file), fresh=False, say=silent)
-    inner, seen = NetworkLearner.loss, 0
-
-    def stop_at(self: NetworkLearner, *args: Any) -> Lesson:
-        nonlocal seen
-        seen += 1
-        if seen > 3:
-            raise Stop
-        return inner(self, *args)
-
-    monkeypatch.setattr(NetworkLearner, "loss", stop_at)
-    with pytest.raises(Stop):
+    with stopped(3):
         train(with_extra(tmp_path / "stopped", file), fresh=False, say=silent, save_every=0.0)
-    monkeypatch.setattr(NetworkLearner, "loss", inner)
     path = train(with_extra(tmp_path / "stopped", file), fresh=False, say=silent)
     assert equal(path, wanted)
     card = load_card(path)[1]

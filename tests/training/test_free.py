@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from ranks import together
-from test_adversarial import equal, no_tick, silent, tiny, training
+from test_adversarial import equal, no_tick, silent, stopped, tiny, training
 from test_recipes import mostly_equal
 from test_team import same_training, trained
 
@@ -79,28 +79,13 @@ def test_an_epoch_takes_each_batch_for_as_many_steps(tmp_path: Path) -> None:
         assert [batch.ids for batch in loader.batches(0, step)] == wanted[step:]
 
 
-class Stop(Exception):
-    pass
-
-
 @pytest.mark.parametrize("step", [2, 3, 4, 10])
 def test_a_stopped_free_training_goes_on_at_the_start_of_a_batch_and_ends_bit_identical(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+    tmp_path: Path, step: int
 ) -> None:
     wanted = train(tiny(tmp_path / "calm", **FREE), fresh=False, say=silent)
-    inner, seen = NetworkLearner.loss, 0
-
-    def stop_at(self: NetworkLearner, *args: Any) -> Lesson:
-        nonlocal seen
-        seen += 1
-        if seen > step:
-            raise Stop
-        return inner(self, *args)
-
-    monkeypatch.setattr(NetworkLearner, "loss", stop_at)
-    with pytest.raises(Stop):
+    with stopped(step):
         train(tiny(tmp_path / "stopped", **FREE), fresh=False, say=silent, save_every=0.0)
-    monkeypatch.setattr(NetworkLearner, "loss", inner)
     said: list[str] = []
     path = train(tiny(tmp_path / "stopped", **FREE), fresh=False, say=said.append)
     assert f"batch {step // 3 * 3} of 12" in said[0]
