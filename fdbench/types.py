@@ -1,5 +1,6 @@
 """Tensor shapes and the batch that modules share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from fdbench.randomness import ImageId
 
+Net = Callable[[Tensor], Tensor]  # images to logits
 Images = Float32[Tensor, "B 3 H W"]  # RGB in [0, 1], contract C1
 Logits = Float32[Tensor, "B C"]
 Labels = Int64[Tensor, " B"]

@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 from jaxtyping import Bool, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from fdbench.attacks.course import Course
 from fdbench.attacks.front import Front, front_at, onto
@@ -20,7 +20,7 @@ from fdbench.attacks.losses import Loss
 from fdbench.attacks.pgd import gradient, random_start
 from fdbench.attacks.protocol import Subject, Tick
 from fdbench.threat import Threat
-from fdbench.types import Images, Labels, Logits, Values
+from fdbench.types import Images, Labels, Logits, Net, Values
 
 # l1: radii in eps, and iterations at each (Croce and Hein 2021, Sec. 4.2)
 _LARGER = ((3.0, 0.3), (2.0, 0.3))
@@ -60,7 +60,7 @@ class Climb:
 
 
 def climb(
-    net: nn.Module,
+    net: Net,
     x: Images,
     label: Labels,
     threat: Threat,
@@ -164,7 +164,7 @@ def likeliest(subject: Subject, count: int) -> Int64[Tensor, "B K"]:
 
 
 def _pass(
-    net: nn.Module, front: Front, target: Labels | None, loss: Loss, eot: int, *, last: bool
+    net: Net, front: Front, target: Labels | None, loss: Loss, eot: int, *, last: bool
 ) -> tuple[Images, Logits]:
     """Gradients and logits, means over `eot` passes; no new gradients at the last iterate."""
     if not last:

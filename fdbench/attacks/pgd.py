@@ -21,7 +21,7 @@ from fdbench.attacks.losses import Loss, cross_entropy
 from fdbench.attacks.protocol import Attack, Judge, Reading, Subject, Tick
 from fdbench.specs import AttackSpec, PGDParameters
 from fdbench.threat import Threat
-from fdbench.types import Batch, Images, Labels, Logits
+from fdbench.types import Batch, Images, Labels, Logits, Net
 
 _TRIAL = 20  # iterations that show whether a precision weakens the attack
 
@@ -99,7 +99,7 @@ def random_start(
 
 
 def gradient(
-    net: nn.Module, adv: Images, label: Labels, target: Labels | None, loss: Loss, eot: int = 1
+    net: Net, adv: Images, label: Labels, target: Labels | None, loss: Loss, eot: int = 1
 ) -> tuple[Images, Logits]:
     """Returns the gradient of the loss with respect to the images, and the logits.
 

@@ -8,6 +8,7 @@ import torch
 
 from fdbench.errors import BadValue
 from fdbench.machine.memory import keep_freed
+from fdbench.machine.neighbours import give_way
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -30,6 +31,7 @@ def start_torch(device: str, threads: int | None) -> torch.device:
     if device == "cuda" and not gpu:
         raise BadValue("--device cuda: PyTorch sees no GPU here. Use --device cpu or auto.")
     if not gpu or device == "cpu":
+        give_way()
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))  # torchrun: one GPU each
 

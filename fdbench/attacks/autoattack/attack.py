@@ -1,8 +1,10 @@
 """AutoAttack: four attacks in a row, each on the images still unbroken.
 
-Source: Croce and Hein 2020. The attacks are pyautoattack's, unchanged, but for FAB, which has a
-faster twin (autoattack/fab.py); the cascade is ours, so that it can be stopped, resumed, judged and
-watched. With --reference all attacks are the package's, and the whole run equals its own
+Source: Croce and Hein 2020. The attacks are pyautoattack's, or our own that take the same steps
+faster (autoattack/apgd.py, autoattack/fab.py: linf and l2, without averaged gradients); the cascade
+is ours, so that it can be stopped, resumed, judged and watched.
+
+With --reference all attacks are the package's, and the whole run equals its own
 `run_standard_evaluation` bit for bit, for the same seed and batch size: each attack's batches are
 refilled with the images still unbroken.
 """
@@ -20,7 +22,8 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from fdbench import verdict
-from fdbench.attacks.autoattack import fab
+from fdbench.attacks.ascent import JudgeAt
+from fdbench.attacks.autoattack import apgd, fab
 from fdbench.attacks.autoattack.cascade import (
     CLASSES,
     NORMS,
@@ -36,7 +39,7 @@ from fdbench.attacks.protocol import DRAWS, Attack, Reading, Subject, Tick
 from fdbench.errors import unknown
 from fdbench.specs import AttackSpec, AutoAttackParameters
 from fdbench.threat import Threat
-from fdbench.types import Images, Labels
+from fdbench.types import Images, Labels, Net
 
 _UNBROKEN, _CLEAN = -1, 0  # codes in the scratch; the attack of stage k has code k + 1
 
@@ -78,9 +81,7 @@ def untouched(net: nn.Module, seed: int) -> Iterator[None]:
         random.setstate(python_state)
 
 
-def _attacker(
-    stage: Stage, net: Callable[[Tensor], Tensor], threat: Threat, seed: int, device: torch.device
-) -> Any:
+def _attacker(stage: Stage, net: Net, threat: Threat, seed: int, device: torch.device) -> Any:
     """Returns the package's object for a stage; its `perturb` takes images and labels."""
     from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
     from pyautoattack.fab_pt import FABAttack_PT
@@ -123,26 +124,27 @@ def _legal(adv: Images, x: Images, threat: Threat) -> Images:
     return torch.where(outside[:, None, None, None], inner.project(adv, x), adv)
 
 
-def _perturb(
-    stage: Stage,
-    net: Callable[[Tensor], Tensor],
-    x: Images,
-    label: Labels,
-    threat: Threat,
-    seed: int,
-    *,
-    reference: bool = False,
+def _by_package(
+    stage: Stage, net: Net, x: Images, label: Labels, threat: Threat, seed: int
 ) -> Images:
-    if not reference and _has_twin(stage, threat):
-        iters, targets = stage.effort.iters, stage.targets
-        return fab.fab_targeted(net, x, label, threat, iters=iters, targets=targets)
     adv: Tensor = _attacker(stage, net, threat, seed, x.device).perturb(x, label)
     return _legal(adv.detach(), x, threat)
 
 
-def _has_twin(stage: Stage, threat: Threat) -> bool:
-    """Whether our FAB can stand in for the package's: without restarts it draws no numbers."""
-    return stage.attack == "fab-t" and stage.restarts == 1 and threat.norm in fab.NORMS
+def _perturb(
+    stage: Stage, net: Net, x: Images, label: Labels, threat: Threat, seed: int, judge: JudgeAt
+) -> Images:
+    """As the package does, by our own attacks where they take its steps."""
+    iters, targets = stage.effort.iters, stage.targets
+    if stage.attack == "fab-t" and stage.restarts == 1 and threat.norm in fab.NORMS:
+        return fab.fab_targeted(net, x, label, threat, iters=iters, targets=targets)
+    if stage.attack in apgd.LOSSES and stage.eot == 1 and threat.norm in apgd.NORMS:
+        torch.manual_seed(seed)  # as the package does at the start of each attack
+        return apgd.auto_pgd(
+            net, x, label, threat, attack=stage.attack, iters=iters, restarts=stage.restarts,
+            targets=targets, judge=judge,
+        )  # fmt: skip
+    return _by_package(stage, net, x, label, threat, seed)
 
 
 def square(
@@ -157,7 +159,7 @@ def square(
         raise unknown("norm of Square Attack", threat.norm, NORMS)
     stage = Stage("square", Effort(queries=n_queries))
     with untouched(net, seed):
-        return _perturb(stage, net, x.contiguous(), label, threat, seed)
+        return _by_package(stage, net, x.contiguous(), label, threat, seed)
 
 
 @dataclass(frozen=True)
@@ -234,9 +236,11 @@ def _after(
     left, later = state.left[: subject.most], state.left[subject.most :]
     label = subject.batch.label[left]
     with untouched(subject.net, subject.seed):
-        attacked = _perturb(
-            stage, net, x[left], label, subject.threat, subject.seed, reference=subject.reference
-        )
+        how = (stage, net, x[left], label, subject.threat, subject.seed)
+        if subject.reference:
+            attacked = _by_package(*how)
+        else:
+            attacked = _perturb(*how, lambda adv, index: subject.judge(adv, left[index]))
         # Both see the attack's whole batch: at another batch size a convolution may round
         # differently and flip a verdict on the boundary.
         own, judged = net(attacked).argmax(1), subject.judge(attacked, left)

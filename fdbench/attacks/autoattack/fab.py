@@ -6,7 +6,6 @@ numbers. The same iterates as the package's, up to rounding; the projection need
 image leaves as soon as its adversary lies within eps, which changes no other image's.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -14,7 +13,7 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from fdbench.threat import Threat
-from fdbench.types import Images, Labels, Values
+from fdbench.types import Images, Labels, Net, Values
 
 NORMS = ("linf", "l2")
 _MOST = 0.1  # alpha_max: the share of the step that starts from the clean image
@@ -22,7 +21,6 @@ _BEYOND = 1.05  # eta: how far beyond the boundary
 _BACK = 0.9  # beta: where an adversary restarts, on its line to the clean image
 _NEWTON = 50  # at most; each step reaches a further corner of a line with few of them, about 5
 
-Net = Callable[[Tensor], Tensor]  # images to logits
 Flat = Float32[Tensor, "B D"]
 
 
