@@ -1,10 +1,9 @@
 from .apgd import APGD
-from .autoattack.attack import AutoAttack
+from .autoattack.attack import AutoAttack, square_alone
 from .catalogue import ATTACKS, LOSSES, checked, parameters_of
 from .course import Course
 from .fast import Fast
 from .foolbox import Foolbox, check_foolbox, foolbox_attacks, foolbox_norm, parse_foolbox_settings
-from .gradient_free import square_alone
 from .losses import Loss, cross_entropy, dlr, margin, probability_margin
 from .pgd import PGD, Trajectory, gradient, last_iterate, random_start, trajectory
 from .protocol import DRAWS, Attack, Draws, Judge, NoScratch, Reading, Scratch, Subject, Tick

@@ -20,7 +20,7 @@ from fdbench.attacks.autoattack.attack import (
     _Progress,
     _State,
     run_stages,
-    square,
+    square_alone,
     untouched,
 )
 from fdbench.attacks.autoattack.cascade import (
@@ -275,7 +275,7 @@ def test_global_state_and_the_network_are_unchanged() -> None:
     try:
         before = everything_global()
         run_stages(subject(net, batch, spec), short(spec))
-        square(net, batch.x, batch.label, Threat("linf", 0.1), 0, 10)
+        square_alone(net, batch.x, batch.label, Threat("linf", 0.1), 0, 10)
         after = everything_global()
     finally:
         sys.settrace(trace)
@@ -316,7 +316,8 @@ def test_an_image_leaves_the_batch_only_if_the_judge_agrees() -> None:
     reading = run_stages(subject(net, batch, spec, judge=stubborn), short(spec))
     assert reading.notes["broken_by"] == [None] * 16
     assert torch.equal(reading.adv, batch.x)
-    assert seen == [16] * 5
+    assert seen.count(16) >= 5  # at the start and after each attack
+    assert len(seen) > 5  # and within the attacks
 
 
 @pytest.mark.parametrize(("norm", "name"), [("linf", "rand"), ("l2", "custom"), ("l1", "standard")])
@@ -338,8 +339,7 @@ def test_progress_ends_at_the_planned_steps_if_nothing_breaks(norm: str, name: s
     ticks = 0.0
     wide = spec_of(norm, 2 * EPS[norm], **PLANS[name])
     run_stages(subject(net, images(net), wide, tick=tick), plan)
-    total = sum(stage.cost for stage in plan)
-    assert 0.9 * total < ticks <= total  # the steps that broken images save go to the others
+    assert ticks == pytest.approx(sum(stage.cost for stage in plan))  # broken images or not
 
 
 def test_progress_is_redistributed_when_images_leave() -> None:
@@ -479,7 +479,7 @@ def test_square_alone_is_legal_and_black_box_and_depends_on_its_seed_only() -> N
                 return net(x)
 
     batch, threat = images(net), Threat("linf", 0.02)
-    run = [square(Sealed(), batch.x, batch.label, threat, seed, 60) for seed in (0, 0, 1)]
+    run = [square_alone(Sealed(), batch.x, batch.label, threat, seed, 60) for seed in (0, 0, 1)]
     check(run[0], batch.x, threat)
     assert torch.equal(run[0], run[1])
     assert not torch.equal(run[0], run[2])

@@ -8,6 +8,8 @@ start. The iterates are the package's, up to rounding.
 from functools import partial
 
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from fdbench.attacks.ascent import JudgeAt, climb
 from fdbench.attacks.losses import cross_entropy, dlr
@@ -27,7 +29,7 @@ def _start(x: Images, threat: Threat) -> Images:
     return (x + threat.eps * way / (threat.geometry.length(way)[:, None, None, None])).clamp(0, 1)
 
 
-def _judge_at(judge: JudgeAt, at: Labels, adv: Images, index: Labels) -> Labels:
+def _judge_at(judge: JudgeAt, at: Int64[Tensor, " L"], adv: Images, index: Labels) -> Labels:
     return judge(adv, at[index])
 
 

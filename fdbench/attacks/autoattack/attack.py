@@ -1,8 +1,8 @@
 """AutoAttack: four attacks in a row, each on the images still unbroken.
 
 Source: Croce and Hein 2020. The attacks are pyautoattack's, or our own that take the same steps
-faster (autoattack/apgd.py, autoattack/fab.py: linf and l2, without averaged gradients); the cascade
-is ours, so that it can be stopped, resumed, judged and watched.
+faster (apgd.py and fab.py in linf and l2, square.py in linf, none with averaged gradients); the
+cascade is ours, so that it can be stopped, resumed, judged and watched.
 
 With --reference all attacks are the package's, and the whole run equals its own
 `run_standard_evaluation` bit for bit, for the same seed and batch size: each attack's batches are
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from fdbench import verdict
 from fdbench.attacks.ascent import JudgeAt
-from fdbench.attacks.autoattack import apgd, fab
+from fdbench.attacks.autoattack import apgd, fab, square
 from fdbench.attacks.autoattack.cascade import (
     CLASSES,
     NORMS,
@@ -132,32 +132,43 @@ def _by_package(
 
 
 def _perturb(
-    stage: Stage, net: Net, x: Images, label: Labels, threat: Threat, seed: int, judge: JudgeAt
+    stage: Stage,
+    net: Net,
+    x: Images,
+    label: Labels,
+    threat: Threat,
+    seed: int,
+    judge: JudgeAt,
+    most: int,
 ) -> Images:
     """As the package does, by our own attacks where they take its steps."""
-    iters, targets = stage.effort.iters, stage.targets
+    effort, targets = stage.effort, stage.targets
+    torch.manual_seed(seed)  # as the package does at the start of each attack
     if stage.attack == "fab-t" and stage.restarts == 1 and threat.norm in fab.NORMS:
-        return fab.fab_targeted(net, x, label, threat, iters=iters, targets=targets)
+        return fab.fab_targeted(
+            net, x, label, threat, iters=effort.iters, targets=targets, most=most
+        )
     if stage.attack in apgd.LOSSES and stage.eot == 1 and threat.norm in apgd.NORMS:
-        torch.manual_seed(seed)  # as the package does at the start of each attack
         return apgd.auto_pgd(
-            net, x, label, threat, attack=stage.attack, iters=iters, restarts=stage.restarts,
-            targets=targets, judge=judge,
+            net, x, label, threat, attack=stage.attack, iters=effort.iters,
+            restarts=stage.restarts, targets=targets, judge=judge,
         )  # fmt: skip
+    if stage.attack == "square" and threat.norm in square.NORMS:
+        return square.square_attack(net, x, label, threat, queries=effort.queries, judge=judge)
     return _by_package(stage, net, x, label, threat, seed)
 
 
-def square(
-    net: nn.Module, x: Images, label: Labels, threat: Threat, seed: int, n_queries: int
+def square_alone(
+    net: nn.Module, x: Images, label: Labels, threat: Threat, seed: int, queries: int
 ) -> Images:
-    """Runs Square Attack alone: black box, no gradients.
+    """Runs the package's Square Attack alone: black box, no gradients.
 
     Images that it could not break, or that were misclassified before, are returned unchanged.
     Source: Andriushchenko et al. 2020.
     """
     if threat.norm not in NORMS:
         raise unknown("norm of Square Attack", threat.norm, NORMS)
-    stage = Stage("square", Effort(queries=n_queries))
+    stage = Stage("square", Effort(queries=queries))
     with untouched(net, seed):
         return _by_package(stage, net, x.contiguous(), label, threat, seed)
 
@@ -192,6 +203,11 @@ class _Progress:
     def __init__(self, plan: Sequence[Stage], tick: Tick) -> None:
         self._plan, self._tick = plan, tick
         self._left = float(sum(stage.cost for stage in plan))
+
+    def finish(self) -> None:
+        """Fills the bar: some attacks take fewer passes than the package's."""
+        self._tick(self._left, "")
+        self._left = 0.0
 
     def watch(self, net: nn.Module, state: _State) -> Callable[[Tensor], Tensor]:
         """Returns `net` wrapped to tick at each forward pass; `state` gives the remaining work."""
@@ -240,7 +256,8 @@ def _after(
         if subject.reference:
             attacked = _by_package(*how)
         else:
-            attacked = _perturb(*how, lambda adv, index: subject.judge(adv, left[index]))
+            judge: JudgeAt = lambda adv, index: subject.judge(adv, left[index])  # noqa: E731
+            attacked = _perturb(*how, judge, subject.most)
         # Both see the attack's whole batch: at another batch size a convolution may round
         # differently and flip a verdict on the boundary.
         own, judged = net(attacked).argmax(1), subject.judge(attacked, left)
@@ -275,6 +292,7 @@ def run_stages(subject: Subject, plan: Sequence[Stage]) -> Reading:
                 "left": state.left,
             }
         )
+    progress.finish()
     names = ["clean", *(stage.attack for stage in plan)]
     broken_by = [None if code == _UNBROKEN else names[code] for code in state.broken_by.tolist()]
     pred, right = (state.pred, state.right) if plan[0].eot > 1 else (None, None)

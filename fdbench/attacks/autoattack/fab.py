@@ -19,14 +19,15 @@ NORMS = ("linf", "l2")
 _MOST = 0.1  # alpha_max: the share of the step that starts from the clean image
 _BEYOND = 1.05  # eta: how far beyond the boundary
 _BACK = 0.9  # beta: where an adversary restarts, on its line to the clean image
-_NEWTON = 50  # at most; each step reaches a further corner of a line with few of them, about 5
+_ALL = torch.finfo(torch.float32).max  # of the room; not inf, as inf * 0 is no number
+_ROUNDING = 1e-7  # relative; of Newton's steps, about 5 reach it
 
 Flat = Float32[Tensor, "B D"]
 
 
 @dataclass
 class _Search:
-    """The images still searching, by their positions in the batch."""
+    """The images still searching, by their positions in the batch; one may stand for several."""
 
     index: Labels
     x: Images
@@ -45,23 +46,34 @@ def onto_plane(point: Flat, normal: Flat, gap: Values, norm: str) -> Flat:
     coordinate by the box, and otherwise the same (linf) or in proportion to the normal (l2); what
     it gains is concave and piecewise linear in its size, so Newton's steps from 0 never overshoot.
     """
-    down = normal * gap.sign()[:, None] > 0
-    room = torch.where(down, point, 1 - point)
-    weight, wanted = normal.abs(), gap.abs()
-    unit = torch.ones_like(weight) if norm == "linf" else weight
-    unit = unit * (weight > 0)
+    way = -(normal * gap.sign()[:, None]).sign()
+    room, weight = ((way + 1) / 2 - point).abs(), normal.abs()
+    size = _size(room, weight, gap.abs(), norm)[:, None]
+    reach = size if norm == "linf" else size * weight
+    return way * torch.minimum(reach, room)
+
+
+def _size(room: Flat, weight: Flat, wanted: Values, norm: str) -> Values:
+    """The size at which moves gain what is wanted; _ALL where the box has no room for that.
+
+    Rows that are done leave. Masks are kept as numbers: products with booleans are slow on a CPU.
+    """
     size = torch.zeros_like(wanted)
-    for _ in range(_NEWTON):
-        free = size[:, None] * unit < room
-        gained = (weight * torch.where(free, size[:, None] * unit, room * (unit > 0))).sum(1)
-        slope = (weight * unit * free).sum(1)
-        further = torch.where(slope > 0, (wanted - gained) / slope, 0.0).clamp(min=0)
-        size = size + further
-        if not (further > 1e-7 * size).any():
-            break
-    short = (weight * room).sum(1) < wanted
-    move = torch.where(short[:, None], room * (unit > 0), torch.minimum(size[:, None] * unit, room))
-    return torch.where(down, -move, move)
+    index, now = torch.arange(len(size), device=size.device), size.clone()
+    while len(index):
+        reach = now[:, None] if norm == "linf" else now[:, None] * weight
+        gained = torch.linalg.vecdot(weight, torch.minimum(reach, room))
+        free = torch.gt(room, reach, out=torch.empty_like(room))
+        slope = torch.linalg.vecdot(weight if norm == "linf" else weight * weight, free)
+        further = ((wanted - gained) / slope).clamp(min=0)
+        full = (slope == 0) & (wanted - gained > _ROUNDING * wanted)
+        now = torch.where(full, _ALL, now + further.nan_to_num(0.0, posinf=0.0))
+        size[index] = now
+        going = (further > _ROUNDING * now) & (slope > 0)
+        if not going.all():
+            index, now, room = index[going], now[going], room[going]
+            weight, wanted = weight[going], wanted[going]
+    return size
 
 
 def _gap(net: Net, one: _Search) -> tuple[Values, Flat]:
@@ -91,15 +103,17 @@ def _search(
     net: Net, one: _Search, threat: Threat, iters: int, adv: Float32[Tensor, "N 3 H W"]
 ) -> Int64[Tensor, " L"]:
     """Writes adversaries within eps into `adv`; returns the positions of the other images."""
+    broken = torch.zeros(len(adv), dtype=torch.bool, device=adv.device)
     for _ in range(iters):
         one.at = _step(net, one, threat)
         wrong = net(one.at).argmax(1) != one.label
         near = wrong & (threat.distance(one.at, one.x) <= threat.eps)
         adv[one.index[near]] = one.at[near]
+        broken[one.index[near]] = True  # also on its way to other classes
         back = one.x + _BACK * (one.at - one.x)
         one.at = torch.where(wrong[:, None, None, None], back, one.at)
         if near.any():
-            one = one.take(~near)
+            one = one.take(~broken[one.index])
         if not len(one.index):
             break
     return one.index
@@ -107,7 +121,7 @@ def _search(
 
 @torch.no_grad()
 def fab_targeted(
-    net: Net, x: Images, label: Labels, threat: Threat, *, iters: int, targets: int
+    net: Net, x: Images, label: Labels, threat: Threat, *, iters: int, targets: int, most: int = 1
 ) -> Images:
     """Returns an adversary within eps for each image that it breaks, else the image.
 
@@ -116,14 +130,17 @@ def fab_targeted(
         threat: in linf or l2.
         iters: steps towards each class.
         targets: wrong classes, likeliest first.
+        most: images in a pass; where fewer are left, one goes towards several classes at once.
     """
     logits, adv = net(x), x.clone()
     order = logits.argsort(1, descending=True)
     left = (logits.argmax(1) == label).nonzero()[:, 0]
-    for rank in range(1, min(targets, logits.shape[1] - 1) + 1):
-        if len(left):
-            target = order[left, rank]
-            left = _search(
-                net, _Search(left, x[left], label[left], target, x[left]), threat, iters, adv
-            )
+    rank, end = 1, min(targets, logits.shape[1] - 1) + 1
+    while rank < end and len(left):
+        together = min(max(1, most // len(left)), end - rank)
+        target = order[left, rank : rank + together].flatten()
+        index = left.repeat_interleave(together)
+        one = _Search(index, x[index], label[index], target, x[index])
+        left = torch.unique(_search(net, one, threat, iters, adv))
+        rank += together
     return adv
