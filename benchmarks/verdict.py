@@ -5,10 +5,11 @@
 
 Each contestant is a process of its own with one thread, one after the other on each network; a
 stopped benchmark continues. `package` is pyautoattack's own run, `pma` a quick attack of others
-(rivals.py), both without fdbench's records. Verdicts are
-compared image by image with AutoAttack's (`autoattack`). Passes are forward and backward passes of
-one image in the attacked network, each counted once, divided by the images that were right before;
-seconds are those of the run, with the judge, without the start of the process.
+(rivals.py), both without fdbench's records. Verdicts are compared image by image with AutoAttack's
+(`autoattack`), and with --base also with the fast verdict on another network, such as the one that
+a masked network was made of. Passes are forward and backward passes of one image in the attacked
+network, each counted once, divided by the images that were right before; seconds are those of the
+run, with the judge, without the start of the process.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -30,11 +31,12 @@ from fdbench.data import Dataset, open_data
 from fdbench.errors import FdbenchError
 from fdbench.evaluation import Watched
 from fdbench.models import Model, open_model
-from fdbench.stats import wilson
+from fdbench.stats import paired, wilson
 from fdbench.store import Workspace, read_run
 from fdbench.types import Batch, Images
 from fdbench.units import parse_size
 
+Line = dict[str, str | int | float]
 REFERENCE = "autoattack"
 CONTESTANTS = {  # the words after `fdbench attack`
     "fast": ("fast",),
@@ -130,7 +132,15 @@ def alone(task: Task, name: str) -> Outcome:
     return Outcome(robust, found["right"], found["passes"], found["seconds"])
 
 
-def line(task: Task, name: str, one: Outcome, reference: Outcome) -> dict[str, str | int | float]:
+def above(one: Outcome, base: Outcome) -> dict[str, str | int | float]:
+    """How far a network's robust accuracy lies above another's, in points, with its interval."""
+    pair = paired(list(one.robust.values()), [base.robust[image] for image in one.robust])
+    values = (pair.difference, pair.interval.low, pair.interval.high)
+    named = dict(zip(("above_base", "above_low", "above_high"), values, strict=True))
+    return {name: round(100 * value, 2) for name, value in named.items()}
+
+
+def line(task: Task, name: str, one: Outcome, reference: Outcome) -> Line:
     """A line of the table."""
     n, robust = len(one.robust), sum(one.robust.values())
     low, high = wilson(robust, n)
@@ -153,13 +163,16 @@ def line(task: Task, name: str, one: Outcome, reference: Outcome) -> dict[str, s
     }
 
 
-def compared(task: Task, names: list[str]) -> list[dict[str, str | int | float]]:
+def compared(task: Task, names: list[str], base: str | None) -> list[Line]:
     """The lines of one network."""
     outcomes = {}
     for name in dict.fromkeys([REFERENCE, *names]):
         say(f"{task.model} at {task.eps}: {name}")
         outcomes[name] = alone(task, name) if name in ALONE else by_fdbench(task, CONTESTANTS[name])
     lines = [line(task, name, outcomes[name], outcomes[REFERENCE]) for name in outcomes]
+    if base is not None:
+        known = by_fdbench(replace(task, model=base), CONTESTANTS["fast"])
+        lines = [one | above(outcomes[str(one["attack"])], known) for one in lines]
     for one in lines:
         show(one)
     return lines
@@ -174,17 +187,18 @@ def main() -> None:
     parser.add_argument(
         "--contestants", nargs="+", default=["fast", "package", "pma", "pgd-100x10"]
     )
+    parser.add_argument("--base", help="a network whose fast verdict the others are paired with")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--table", type=Path, default=TABLES / "verdict.csv")
     given = parser.parse_args()
     if unknown := set(given.contestants) - {*CONTESTANTS, *ALONE}:
         known = ", ".join([*CONTESTANTS, *ALONE])
         raise FdbenchError(f"no contestant {', '.join(unknown)}: {known}")
-    lines = []
+    lines: list[Line] = []
     for text in given.model:
         model, _, eps = text.rpartition("=") if "=" in text else (text, "", "")
         task = Task(model, eps or "8/255", given.data, given.limit, given.results)
-        lines += compared(task, given.contestants)
+        lines += compared(task, given.contestants, given.base)
         write(DataFrame(lines), given.table, "cpu")
 
 
