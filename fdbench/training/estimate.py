@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,11 +12,14 @@ from fdbench.training.loop import learn
 from fdbench.training.network import NetworkLearner
 from fdbench.training.state import Position
 from fdbench.training.team import ALONE
+from fdbench.types import Batch
 
 PLANS = (8, 32, 128)  # processes; the paper had 128
 BANDWIDTH = 12.5e9  # bytes per second between machines: 100 Gbit/s
 _STEPS = 3  # measured, after one that is not
 _PROBED = 64  # held-out images measured, at most
+_FEW = 2  # images that say how many can be measured
+_PATIENCE = 60.0  # seconds, about, that each measurement may take
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Estimate:
         epochs: of the training.
         batch: images of a step.
         parameters: of the network.
+        images: of the batch that were measured; fewer where the whole step takes too long.
     """
 
     step: float
@@ -38,6 +42,7 @@ class Estimate:
     epochs: int
     batch: int
     parameters: int
+    images: int
 
     @property
     def hours(self) -> float:
@@ -62,6 +67,8 @@ class Estimate:
             f"measured here: {self.step:.3g} s a step of {self.batch} images ({speed:.3g} "
             f"images/s), {self.probe:.3g} s for the held-out images"
         )
+        if self.images < self.batch:
+            measured += f"; from {self.images} of the {self.batch} images, as a step takes too long"
         total = f"{self.epochs} epochs of {self.steps} steps in one process: {_hours(self.hours)}"
         fitting = [n for n in PLANS if n <= self.batch]
         plan = [f"in {n} processes: {_hours(self.hours_on(n))}" for n in fitting]
@@ -88,18 +95,49 @@ def _timed(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def _step(learner: NetworkLearner, at: Position, accumulate: int) -> float:
-    """Seconds of a step at this position of the training."""
+def _step(learner: NetworkLearner, at: Position, accumulate: int) -> tuple[float, int]:
+    """Seconds of a step at this position of the training, and the images that it was measured on.
+
+    The first images say whether the whole batch can be waited for: one step of an R-152 takes
+    hours on a CPU. If not, a part of a piece stands for all; what does not grow with the images,
+    such as the optimiser's step, then counts too often.
+    """
     loader = learner.loader
     stream = loader.pieces(0, 0, ALONE, accumulate)
 
-    def step() -> None:
-        pieces = list(itertools.islice(stream, accumulate))
-        pieces = pieces or list(loader.pieces(0, 0, ALONE, accumulate))
-        learn(learner, pieces, replace(at), _no_tick)
+    def some(pieces: Sequence[Batch]) -> float:
+        return _timed(lambda: learn(learner, pieces, replace(at), _no_tick), learner.device)
 
-    step()
-    return min(_timed(step, learner.device) for _ in range(_STEPS))
+    def whole() -> list[Batch]:
+        pieces = list(itertools.islice(stream, accumulate))
+        return pieces or list(loader.pieces(0, 0, ALONE, accumulate))
+
+    first = whole()
+    few = first[0].part(slice(0, _FEW))
+    one = some([few]) / len(few.ids)  # of an image
+    if one * loader.batch * (1 + _STEPS) <= _PATIENCE:
+        some(first)
+        return min(some(whole()) for _ in range(_STEPS)), loader.batch
+    affordable = int(_PATIENCE / one)
+    if affordable > 2 * _FEW:
+        few = first[0].part(slice(0, affordable))
+        one = some([few]) / len(few.ids)
+    return one * loader.batch, len(few.ids)
+
+
+def _probe(learner: NetworkLearner) -> float:
+    """Seconds to measure all held-out images, from a few of them."""
+    held_out = learner.training.held_out
+    whole = learner.training
+
+    def of(count: int) -> float:
+        some = replace(held_out, ids=held_out.ids[:count], labels=held_out.labels[:count])
+        learner.training = replace(whole, held_out=some)
+        return _timed(learner.probe, learner.device) * len(held_out) / count
+
+    few, many = min(_FEW, len(held_out)), min(_PROBED, len(held_out))
+    seconds = of(few)
+    return of(many) if seconds * many / len(held_out) <= _PATIENCE else seconds
 
 
 def estimate(learner: NetworkLearner, accumulate: int = 1) -> Estimate:
@@ -107,16 +145,12 @@ def estimate(learner: NetworkLearner, accumulate: int = 1) -> Estimate:
     loader, clean = learner.loader, learner.spec.clean_first
     shares(loader.batch, accumulate)
     last = Position(epoch=learner.epochs - 1, step=loader.steps - loader.replays)
-    seconds = _step(learner, last, accumulate)
+    seconds, images = _step(learner, last, accumulate)
     if clean:
-        seconds = (1 - clean) * seconds + clean * _step(learner, Position(), accumulate)
-    held_out = learner.training.held_out
-    count = min(_PROBED, len(held_out))
-    some = replace(held_out, ids=held_out.ids[:count], labels=held_out.labels[:count])
-    learner.training = replace(learner.training, held_out=some)
-    probe = _timed(learner.probe, learner.device) * len(held_out) / count
+        seconds = (1 - clean) * seconds + clean * _step(learner, Position(), accumulate)[0]
     parameters = sum(p.numel() for p in learner.net.parameters())
-    return Estimate(seconds, probe, loader.steps, learner.epochs, loader.batch, parameters)
+    probe = _probe(learner)
+    return Estimate(seconds, probe, loader.steps, learner.epochs, loader.batch, parameters, images)
 
 
 def _no_tick() -> None:

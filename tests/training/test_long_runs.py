@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,8 +32,9 @@ ONE_EPOCH = {"epochs": 1}
 
 def test_the_plan_is_the_formula_that_it_prints() -> None:
     found = Estimate(
-        step=400.0, probe=60.0, steps=313, epochs=110, batch=4096, parameters=60_000_000
-    )
+        step=400.0, probe=60.0, steps=313, epochs=110, batch=4096, parameters=60_000_000,
+        images=4096,
+    )  # fmt: skip
     assert found.hours == pytest.approx(110 * (313 * 400 + 60) / 3600)
     sums = 2 * 127 / 128 * 4 * 60e6 / BANDWIDTH
     wanted = 110 * (313 * (400 / 128 + sums) + 60 / 128) / 3600
@@ -40,7 +42,9 @@ def test_the_plan_is_the_formula_that_it_prints() -> None:
     lines = found.lines()
     assert any(line.startswith("in 128 processes: ") for line in lines)
     assert "60000000 parameters / 12.5 GB/s" in lines[-1]
-    small = Estimate(step=1.0, probe=1.0, steps=2, epochs=1, batch=16, parameters=10)
+    assert "too long" not in lines[0]
+    small = Estimate(step=1.0, probe=1.0, steps=2, epochs=1, batch=16, parameters=10, images=2)
+    assert small.lines()[0].endswith("from 2 of the 16 images, as a step takes too long")
     assert not any("in 32 processes" in line for line in small.lines())
 
 
@@ -49,7 +53,25 @@ def test_an_estimate_measures_steps_and_writes_nothing(tmp_path: Path) -> None:
     assert found.step > 0
     assert found.probe > 0
     assert (found.steps, found.epochs, found.batch) == (4, 2, 16)
+    assert found.images == 16
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("patience", "images"), [(0.0, 2), (2.0, 9)])
+def test_a_step_that_takes_too_long_is_measured_on_a_part_of_its_images(
+    patience: float, images: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = AdversarialLearner.attacked
+
+    def slow(self: AdversarialLearner, batch: Batch, *rest: Any) -> Images:
+        time.sleep(0.2 * len(batch.ids))
+        return inner(self, batch, *rest)
+
+    monkeypatch.setattr(AdversarialLearner, "attacked", slow)
+    monkeypatch.setattr(sys.modules["fdbench.training.estimate"], "_PATIENCE", patience)
+    found = estimate(tiny(tmp_path))
+    assert 2 <= found.images <= images
+    assert 16 * 0.2 < found.step < 16 * 0.8  # the attack sleeps 0.2 s for each image
 
 
 def test_an_estimate_counts_steps_on_clean_images_as_what_they_cost(
