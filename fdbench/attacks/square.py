@@ -1,7 +1,7 @@
 """Square Attack: random squares that lower the margin; no gradients.
 
-Source: Andriushchenko et al. 2020, Sec. 3, Algorithm 2 (linf; l2 in square_l2.py). Unlike the
-package's, each image has its own random numbers, and leaves as soon as the judge finds it wrong.
+Source: Andriushchenko et al. 2020, Sec. 3, Algorithm 2 (linf; l2 and l1 in square_bumps.py). Unlike
+in the package, each image has its own random numbers, and leaves once the judge finds it wrong.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from fdbench import randomness
 from fdbench.attacks.ascent import Climb, JudgeAt
 from fdbench.attacks.losses import margin
 from fdbench.attacks.protocol import Tick
-from fdbench.attacks.square_l2 import moved, signs, tiles, window
+from fdbench.attacks.square_bumps import moved, signs, tiles, window
 from fdbench.randomness import ImageId
 from fdbench.threat import Threat
 from fdbench.types import Images, Labels, Values
@@ -55,6 +55,7 @@ class _Proposals:
 _NORMS = {
     "linf": _Proposals(_stripes, _squared, draws=5),
     "l2": _Proposals(tiles, moved, draws=8),
+    "l1": _Proposals(tiles, moved, draws=8),
 }
 SEARCHED = tuple(_NORMS)
 
