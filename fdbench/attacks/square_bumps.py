@@ -131,7 +131,7 @@ def moved(
 
 _RULES = {
     "l2": _Rule(2, 2, 1.0, _at_full_length),
-    # Its projection shortens all values alike, so that what is too long displaces the rest, as in the
+    # Its projection shortens all values alike, so what is too long displaces the rest, as in the
     # package: after 300 queries 86 images were left, 117 with windows of equal length (a small CNN
     # on CIFAR-10, 200 images, eps 8).
     "l1": _Rule(1, 4, 3.0, lambda delta, x, threat: onto_ball_in_box(delta, x, threat.eps)),
