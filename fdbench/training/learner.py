@@ -36,6 +36,7 @@ class Learner(ABC):
 
     attack_passes: int = 0  # how often `loss` ticks; the step itself counts as two
     timed: bool = True  # whether the log holds images per second
+    converses: bool = False  # whether the forward pass talks to other processes
     save_every: float = 60.0  # seconds of work that a kill may cost
     # a count of `Lesson` -> the name, in the log, of its share of the images
     rates: ClassVar[Mapping[str, str]] = {}

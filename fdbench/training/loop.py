@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fdbench.console import progress, warn
 from fdbench.errors import FdbenchError
@@ -20,7 +21,7 @@ from fdbench.training.learner import Learner
 from fdbench.training.loader import shares
 from fdbench.training.state import Entry, Position, load_state, save_state, send_state
 from fdbench.training.statistics import Statistics
-from fdbench.training.team import ALONE, Team
+from fdbench.training.team import ALONE, KnownToAll, Team, known_to_all
 from fdbench.types import Batch
 
 Say = Callable[[str], None]
@@ -45,12 +46,13 @@ class Course:
     def halve(self, reason: BaseException, images: int) -> None:
         """Divides further where memory ran out; raises anything else, and where no more can be.
 
-        Several processes end: the others wait in the middle of the same step. They can't know.
+        Several processes do so together, or end: where they had begun to exchange gradients, the
+        others wait in the middle of the same step. They can't know.
         """
         world, twice = self.team.world, 2 * self.accumulate
         if not is_out_of_memory(reason) or twice * world > images:
             raise reason
-        if world > 1:
+        if world > 1 and not isinstance(reason, KnownToAll):
             raise FdbenchError(
                 f"out of memory with a piece of {images // (world * self.accumulate)} images.\n"
                 f"The same command with --accumulate {twice} continues from the last saved state."
@@ -58,10 +60,16 @@ class Course:
         self.accumulate = twice
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        warn(
-            f"out of memory: each batch of {images} images goes on in {self.accumulate} pieces "
-            f"(--accumulate {self.accumulate}); batch norm sees one piece at a time."
-        )
+        if self.team.leads:
+            of = (
+                f"{images} images"
+                if world == 1
+                else f"{images} images, in each of {world} processes,"
+            )
+            warn(
+                f"out of memory: each batch of {of} goes on in {self.accumulate} pieces "
+                f"(--accumulate {self.accumulate}); batch norm sees one piece at a time."
+            )
 
 
 def train(
@@ -230,21 +238,36 @@ def _gather(
     team: Team,
     statistics: Statistics,
 ) -> dict[str, int | float]:
-    """Leaves the gradient of the whole batch; returns this process's sums of loss and counts."""
-    sums: dict[str, int | float] = defaultdict(float)
+    """Leaves the gradient of the whole batch; returns this process's sums of loss and counts.
+
+    Gradients are exchanged in the last piece's backward pass. Before it, all processes know whether
+    one of them is out of memory.
+    """
+    heard: list[tuple[int, Tensor, Mapping[str, Tensor]]] = []
     total = sum(len(piece.ids) for piece in pieces) if team.world == 1 else learner.loader.batch
-    for number, piece in enumerate(pieces, 1):
-        if number > 1:
-            statistics.restore()
-        with learner.unsent() if number < len(pieces) else nullcontext():
-            lesson = learner.loss(piece.to(learner.device), at, tick)
-            # DistributedDataParallel takes the mean over processes.
-            share = len(piece.ids) / total
-            scaled = lesson.loss if share == 1 else lesson.loss * (share * team.world)
-            scaled.backward()  # type: ignore[no-untyped-call]
+
+    def forward(piece: Batch) -> Tensor:
+        lesson = learner.loss(piece.to(learner.device), at, tick)
+        share = len(piece.ids) / total
         statistics.note(share)
-        sums["loss"] += lesson.loss.item() * len(piece.ids)
-        for name, count in lesson.counts.items():
+        heard.append((len(piece.ids), lesson.loss.detach(), lesson.counts))
+        # DistributedDataParallel takes the mean over processes.
+        return lesson.loss if share == 1 else lesson.loss * (share * team.world)
+
+    def all_but_the_last_backward() -> Tensor:
+        with learner.unsent():
+            for piece in pieces[:-1]:
+                forward(piece).backward()  # type: ignore[no-untyped-call]
+                statistics.restore()
+        return forward(pieces[-1])
+
+    alone = team.world == 1 or learner.converses
+    loss = all_but_the_last_backward() if alone else known_to_all(team, all_but_the_last_backward)
+    loss.backward()  # type: ignore[no-untyped-call]
+    sums: dict[str, int | float] = defaultdict(float)
+    for images, mean, counts in heard:  # only now, so as not to wait for a GPU before
+        sums["loss"] += mean.item() * images
+        for name, count in counts.items():
             sums[name] += int(count)
     return dict(sums)
 

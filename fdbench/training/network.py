@@ -142,6 +142,7 @@ class NetworkLearner(Learner):
     def join(self, team: Team) -> None:
         """Wraps the network for the learning pass; attacks go on with the bare one."""
         self.team, self.wrapped = team, spread(self.net, team, self.spec.sync_bn)
+        self.converses = self.spec.sync_bn and team.world > 1
 
     def unsent(self) -> AbstractContextManager[None]:
         """See `Learner.unsent`."""

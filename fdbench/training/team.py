@@ -5,7 +5,7 @@ of them. Only the first process reads and writes files.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fdbench.errors import BadValue, FdbenchError
-from fdbench.machine import rank_and_world
+from fdbench.machine import is_out_of_memory, rank_and_world
 
 T = TypeVar("T")
 
@@ -27,6 +27,10 @@ class LostContact(FdbenchError):
     """Another process of the team is gone; its own error says why. Exit code 75 (EX_TEMPFAIL)."""
 
     exit_code = 75
+
+
+class KnownToAll(MemoryError):
+    """Memory ran out in one process of the team or more, and all of them know."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,23 @@ class Team:
 
 
 ALONE = Team()
+
+
+def known_to_all(team: Team, work: Callable[[], T]) -> T:
+    """Returns what `work` does, which must not talk to other processes.
+
+    Raises KnownToAll in all processes if memory runs out in one.
+    """
+    done, reason = [], None
+    try:
+        done.append(work())
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = error
+    if team.total({"short": float(reason is not None)})["short"]:
+        raise KnownToAll from reason
+    return done[0]
 
 
 def _device() -> torch.device:

@@ -215,34 +215,53 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_all_with_the_same_error(
     assert (tmp_path / "checkpoints" / "tiny.resume").exists()
 
 
-def starved(results: Path) -> str:
-    """Trains; memory runs out at this process's third step, if it is the second process."""
-    inner, calls = NetworkLearner.loss, 0
+def starved(results: Path, changes: dict[str, Any], where: str = "loss") -> tuple[str, int]:
+    """Trains; memory runs out once in the second process, in the loss or in the last backward.
 
-    def starve(self: NetworkLearner, *args: Any) -> Lesson:
+    Returns its error, and how many images the last piece had.
+    """
+    calls, seen, inner = 0, [0], NetworkLearner.loss
+
+    def starve(self: NetworkLearner, batch: Batch, *rest: Any) -> Lesson:
         nonlocal calls
         calls += 1
+        seen.append(len(batch.ids))
+        lesson = inner(self, batch, *rest)
         if calls == 3 and os.environ["RANK"] == "1":
-            raise torch.OutOfMemoryError
-        return inner(self, *args)
+            if where == "loss":
+                raise torch.OutOfMemoryError
+            lesson.loss.register_hook(starves)  # type: ignore[no-untyped-call]
+        return lesson
+
+    def starves(grad: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError
 
     NetworkLearner.loss = starve  # type: ignore[method-assign,assignment]
     try:
         with team_on(CPU) as team:
-            train(learner_in(results, {}), fresh=False, say=silent, save_every=0.0, team=team)
+            learner = learner_in(results, changes)
+            train(learner, fresh=False, say=silent, save_every=0.0, team=team)
     except FdbenchError as reason:
-        return reason.message
-    return ""
+        return reason.message, seen[-1]
+    return "", seen[-1]
 
 
-def test_memory_that_runs_out_in_one_process_ends_all_and_the_error_says_how_to_go_on(
-    tmp_path: Path,
+def test_where_memory_runs_out_in_one_process_all_go_on_in_smaller_pieces(tmp_path: Path) -> None:
+    assert together(2, starved, tmp_path, {"epochs": 1}) == [("", 4), ("", 4)]  # of 16: 2 x 2 x 4
+    card = load_card(tmp_path / "checkpoints" / "tiny.safetensors")[1]
+    assert card.finished
+    assert [entry["epoch"] for entry in card.log] == [1]
+
+
+@pytest.mark.parametrize(("changes", "where"), [({}, "backward"), ({"sync_bn": True}, "loss")])
+def test_memory_that_runs_out_between_processes_ends_all_and_the_error_says_how_to_go_on(
+    changes: dict[str, Any], where: str, tmp_path: Path
 ) -> None:
-    other, one = together(2, starved, tmp_path)
+    (other, _), (one, _) = together(2, starved, tmp_path, changes, where)
     assert "another process of this training is gone" in other
     assert "out of memory with a piece of 8 images" in one
     assert "--accumulate 2 continues" in one
-    assert trained(tmp_path, {}, 4) == ""
+    assert trained(tmp_path, changes, 4) == ""
     assert load_card(tmp_path / "checkpoints" / "tiny.safetensors")[1].finished
 
 
