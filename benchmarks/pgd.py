@@ -11,11 +11,9 @@ and --data the tools also attack that network, and the plain float32 network cou
 accuracy under each.
 """
 
-import multiprocessing
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from multiprocessing.connection import Connection
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -24,6 +22,7 @@ import torch
 from pandas import DataFrame, concat
 from table import TABLES, write
 from torch import Tensor, nn
+from worker import worker
 
 import fdbench
 from fdbench.console import out, progress
@@ -123,33 +122,18 @@ def call(name: str, device: torch.device) -> Callable[[Attack], float]:
     return seconds
 
 
-def serve(tool: str, device: str, pipe: Connection) -> None:
-    """A tool's process: receives names of networks, sends the seconds of one call on each."""
+def served(tool: str, device: str) -> Callable[[str], float]:
+    """A tool's process: the seconds of one call on a network."""
     chosen = start_torch(device, None) if tool not in PEERS else torch.device(device)
     calls: dict[str, Callable[[Attack], float]] = {}
-    while name := pipe.recv():
+
+    def seconds(name: str) -> float:
         if name not in calls:
-            calls = {name: call(name, chosen)}
-        pipe.send(calls[name](TOOLS[tool]))
+            calls.clear()
+            calls[name] = call(name, chosen)
+        return calls[name](TOOLS[tool])
 
-
-@contextmanager
-def worker(tool: str, device: torch.device) -> Iterator[Callable[[str], float]]:
-    """Runs the tool in a process of its own, one timed call at a time."""
-    mine, its = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=serve, args=(tool, device.type, its), daemon=True
-    )
-    process.start()
-    its.close()  # so that the end of the process ends `recv`
-
-    def ask(name: str) -> float:
-        mine.send(name)
-        return float(mine.recv())
-
-    yield ask
-    mine.send("")
-    process.join()
+    return seconds
 
 
 def speed(
@@ -234,7 +218,9 @@ def main(
     if rounds:
         calls = (rounds + 1) * len(TOOLS) * len(NETWORKS)
         with progress("timing", calls, "calls") as advance, ExitStack() as running:
-            workers = {tool: running.enter_context(worker(tool, chosen)) for tool in TOOLS}
+            workers = {
+                tool: running.enter_context(worker(served, tool, chosen.type)) for tool in TOOLS
+            }
             parts = [speed(name, rounds, workers, advance) for name in NETWORKS]
         tables["pgd.csv"] = concat(parts).round(4)
     if ref:

@@ -1,17 +1,20 @@
-"""PGD adversarial training here against a plain, careful PyTorch loop of the same steps.
+"""PGD adversarial training here against a plain, careful PyTorch loop and against ART's trainer.
 
+    pip install '.[peers]'
     python benchmarks/train.py [--networks r20 r18 r50] [--iters 10] [--rounds 3] [--device cuda]
 
-Both train the same initial network on the same images: an attack with the batch-norm statistics
+All train the same initial network on the same images: an attack with the batch-norm statistics
 learnt so far, then one learning step on its images, with Nesterov SGD. The plain loop takes
-gradients of the images alone, in PyTorch's own layout and in channels_last. Sides take turns. On a
-CPU the time is the process's own, of all its threads: other programs do not count as such. The
-losses of the last step show that all did the same.
+gradients of the images alone, in PyTorch's own layout and in channels_last. Each side is a process
+of its own, as for its users; they take turns. On a CPU the time is the process's own, of all its
+threads: other programs do not count as such. The losses of the last step show that all did the
+same; ART's trainer tells none.
 """
 
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -23,6 +26,7 @@ import torch.nn.functional as F
 from pandas import DataFrame
 from table import TABLES, show, write
 from torch import nn
+from worker import worker
 
 from fdbench.data import Dataset, Request, in_memory
 from fdbench.machine import keep_freed
@@ -40,7 +44,8 @@ NETWORKS = {  # the specification and the images in a batch
     "r50": (ModelSpec("r50", classes=1000, px=224), 8),
 }
 EPS, ALPHA = 8 / 255, 2 / 255
-Step = Callable[[], float]  # takes a step, returns its loss
+Taken = tuple[float, float | None]  # seconds of a step, and its loss
+Step = Callable[[], float | None]  # takes a step, returns its loss if it tells it
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,31 @@ class Case:
 
         return step
 
+    def art(self) -> Step:
+        """The trainer of the Adversarial Robustness Toolbox, on one batch at a time."""
+        from art.defences.trainer import AdversarialTrainerMadryPGD
+        from art.estimators.classification import PyTorchClassifier
+
+        spec, (model, count) = self.spec, NETWORKS[self.network]
+        net, data = build(model, seed=spec.seed).to(self.device), self.data()
+        optimiser = torch.optim.SGD(net.parameters(), spec.peak_lr, spec.momentum, nesterov=True)
+        classifier = PyTorchClassifier(
+            net, loss=nn.CrossEntropyLoss(), input_shape=(3, model.px, model.px),
+            nb_classes=model.classes, optimizer=optimiser, clip_values=(0, 1),
+            device_type="gpu" if self.device.type == "cuda" else "cpu",
+        )  # fmt: skip
+        trainer = AdversarialTrainerMadryPGD(
+            classifier, nb_epochs=1, batch_size=count, eps=EPS, eps_step=ALPHA,
+            max_iter=self.iters, num_random_init=0,
+        )  # fmt: skip
+        batch = data.fetch(range(count))
+        x, label = batch.x.numpy(), np.eye(model.classes, dtype=np.float32)[batch.label.numpy()]
+
+        def step() -> None:
+            trainer.fit(x, label)
+
+        return step
+
 
 def attacked(net: nn.Module, x: torch.Tensor, label: torch.Tensor, iters: int) -> torch.Tensor:
     """Untargeted linf PGD from the clean images, in inference mode."""
@@ -135,28 +165,43 @@ def endless(epoch: Callable[[int], Iterator[Batch]]) -> Iterator[Batch]:
         number += 1
 
 
-def seconds(step: Step, device: torch.device) -> tuple[float, float]:
-    """How long a step takes, and its loss."""
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
-    began = clock()
-    loss = step()  # reading the loss waits for the device
-    return clock() - began, loss
+SIDES: dict[str, Callable[[Case], Step]] = {
+    "plain": lambda case: case.plain(torch.contiguous_format),
+    "plain, channels_last": lambda case: case.plain(torch.channels_last),
+    "fdbench": lambda case: case.ours("fp32"),
+    "fdbench, bf16": lambda case: case.ours("bf16"),
+    "art": Case.art,
+}
 
 
-def measure(case: Case, rounds: int) -> list[dict[str, str | int | float]]:
+def timed(side: str, case: Case, threads: int) -> Callable[[int], Taken]:
+    """A side's process: how long a step takes, and its loss."""
+    torch.set_num_threads(threads)
+    if side.startswith("fdbench"):
+        keep_freed()  # as every command does
+    step = SIDES[side](case)
+    clock = time.process_time if case.device.type == "cpu" else time.perf_counter
+
+    def seconds(number: int) -> Taken:
+        began = clock()
+        loss = step()  # reading the loss waits for the device
+        return clock() - began, loss
+
+    return seconds
+
+
+def measure(
+    case: Case, rounds: int, threads: int, names: list[str]
+) -> list[dict[str, str | int | float]]:
     """The lines of a network: one for each side."""
-    sides = {
-        "plain": case.plain(torch.contiguous_format),
-        "plain, channels_last": case.plain(torch.channels_last),
-        "fdbench": case.ours("fp32"),
-        "fdbench, bf16": case.ours("bf16"),
-    }
-    for step in sides.values():
-        step()  # chooses kernels, folds
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, step in sides.items():
-            taken[name].append(seconds(step, case.device))
+    taken: dict[str, list[Taken]] = {name: [] for name in names}
+    with ExitStack() as running:
+        sides = {name: running.enter_context(worker(timed, name, case, threads)) for name in names}
+        for number in range(rounds + 1):
+            for name, ask in sides.items():
+                one = ask(number)
+                if number:  # the first chooses kernels, and folds
+                    taken[name].append(one)
     middle = {name: median(one for one, _ in pairs) for name, pairs in taken.items()}
     model, batch = NETWORKS[case.network]
     return [
@@ -170,9 +215,9 @@ def measure(case: Case, rounds: int) -> list[dict[str, str | int | float]]:
             "seconds a step": round(middle[name], 4),
             "images a second": round(batch / middle[name], 2),
             "times plain": round(middle["plain"] / middle[name], 3),
-            "loss": round(taken[name][-1][1], 4),
+            "loss": "" if (loss := taken[name][-1][1]) is None else round(loss, 4),
         }
-        for name in sides
+        for name in names
     ]
 
 
@@ -184,6 +229,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--output", type=Path, default=TABLES / "train.csv")
     return parser.parse_args()
 
@@ -191,11 +237,11 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Writes a line for each network and side."""
     given = options()
-    keep_freed()  # as every command does
-    torch.set_num_threads(given.threads)
+    names = list(dict.fromkeys(["plain", *given.sides]))
     lines: list[dict[str, str | int | float]] = []
     for network in given.networks:
-        for line in measure(Case(network, given.iters, torch.device(given.device)), given.rounds):
+        case = Case(network, given.iters, torch.device(given.device))
+        for line in measure(case, given.rounds, given.threads, names):
             show(line)
             lines.append(line)
     write(DataFrame(lines), given.output, given.device)
