@@ -131,22 +131,22 @@ def _by_package(
     return _legal(adv.detach(), x, threat)
 
 
-def _perturb(
-    stage: Stage,
-    net: Net,
-    x: Images,
-    label: Labels,
-    threat: Threat,
-    seed: int,
-    judge: JudgeAt,
-    most: int,
+def _attacked(
+    stage: Stage, net: Net, subject: Subject, x: Images, at: Int64[Tensor, " B"]
 ) -> Images:
-    """As the package does, by our own attacks where they take its steps."""
+    """What a stage makes of the images at some positions of the batch.
+
+    By our own attacks where they take the package's steps.
+    """
+    label, threat, seed = subject.batch.label[at], subject.threat, subject.seed
     effort, targets = stage.effort, stage.targets
+    judge: JudgeAt = lambda adv, index: subject.judge(adv, at[index])  # noqa: E731
     torch.manual_seed(seed)  # as the package does at the start of each attack
+    if subject.reference:
+        return _by_package(stage, net, x, label, threat, seed)
     if stage.attack == "fab-t" and stage.restarts == 1 and threat.norm in fab.NORMS:
         return fab.fab_targeted(
-            net, x, label, threat, iters=effort.iters, targets=targets, most=most
+            net, x, label, threat, iters=effort.iters, targets=targets, most=subject.most
         )
     if stage.attack in apgd.LOSSES and stage.eot == 1 and threat.norm in apgd.NORMS:
         return apgd.auto_pgd(
@@ -252,12 +252,7 @@ def _after(
     left, later = state.left[: subject.most], state.left[subject.most :]
     label = subject.batch.label[left]
     with untouched(subject.net, subject.seed):
-        how = (stage, net, x[left], label, subject.threat, subject.seed)
-        if subject.reference:
-            attacked = _by_package(*how)
-        else:
-            judge: JudgeAt = lambda adv, index: subject.judge(adv, left[index])  # noqa: E731
-            attacked = _perturb(*how, judge, subject.most)
+        attacked = _attacked(stage, net, subject, x[left], left)
         # Both see the attack's whole batch: at another batch size a convolution may round
         # differently and flip a verdict on the boundary.
         own, judged = net(attacked).argmax(1), subject.judge(attacked, left)
