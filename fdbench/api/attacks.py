@@ -262,7 +262,7 @@ def transfer(
         x: (B, 3, H, W), float32 in [0, 1].
         eps: radius in image units.
         method: "noise", "ifgsm", "momentum", "phases", "smoothed", "generator", "diverse", "scale",
-            "variance", "spectrum" or "shuffle".
+            "variance", "spectrum", "shuffle" or "mef".
         logit_weights: weight of each surrogate in the mean of logits; None: equal.
         norm: "linf", or "l2" if the method supports it.
         targets: (B,) classes to reach; None: untargeted.

@@ -40,6 +40,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "variance": {"iters": 4, "neighbours": 2},
     "spectrum": {"iters": 4, "copies": 2},
     "shuffle": {"iters": 4, "copies": 2},
+    "mef": {"iters": 4, "neighbours": 2, "step": 0.25},
 }
 TRAINED = [name for name in METHODS if name != "generator"]  # that one: test_generator.py
 CLIMBERS = [name for name in TRAINED if name != "noise"]
@@ -132,7 +133,7 @@ def test_the_global_generator_is_neither_read_nor_changed(method: str, batch: Ba
 
 
 @pytest.mark.parametrize(
-    "method", ["noise", "phases", "diverse", "variance", "spectrum", "shuffle"]
+    "method", ["noise", "phases", "diverse", "variance", "spectrum", "shuffle", "mef"]
 )
 def test_another_seed_changes_the_methods_that_draw_numbers(method: str, batch: Batch) -> None:
     assert not torch.equal(run(method, batch, seed=0), run(method, batch, seed=1))
@@ -172,6 +173,7 @@ def test_the_number_of_passes_is_that_of_the_papers() -> None:
     assert counts["phases"] == 19 * 2 * 2
     assert counts["variance"] == 21 * 10 * 3
     assert counts["spectrum"] == counts["shuffle"] == 20 * 10 * 3
+    assert counts["mef"] == 20 * 20 * 3
     assert (counts["noise"], counts["generator"]) == (1, 3)
     assert count_passes("phases", {}, nets=1) == 19 * 2
 
@@ -337,6 +339,9 @@ def test_an_ensemble_that_cannot_be_fused_is_refused(batch: Batch) -> None:
         ("momentum", {"kernel": 4}, "odd side of a square"),
         ("diverse", {"probability": 2.0}, "is a share, from 0 to 1"),
         ("diverse", {"shrink": 1.0}, "must be below 1"),
+        ("mef", {"neighbours": 0}, "mef: neighbours must be 1 or more"),
+        ("mef", {"xi": -0.15}, "mef: xi must be 0 or more"),
+        ("mef", {"inner_mu": 1.5}, "mef: inner_mu is a share, from 0 to 1"),
         ("generator", {"weights": 3}, "must be text"),
     ],
 )

@@ -3,6 +3,7 @@ from .craft import craft
 from .diverse import DIVERSE
 from .ensemble import Ensemble, Objective, Task
 from .generator import GENERATOR, Painter, load_painter
+from .mef import MEF
 from .method import Method
 from .momentum import IFGSM, MOMENTUM
 from .noise import NOISE
@@ -17,6 +18,7 @@ __all__ = [
     "DIVERSE",
     "GENERATOR",
     "IFGSM",
+    "MEF",
     "METHODS",
     "MOMENTUM",
     "NOISE",

@@ -25,6 +25,7 @@ METHODS: Registry[Method] = Registry(
         "variance": lambda: transfer.VARIANCE,
         "spectrum": lambda: transfer.SPECTRUM,
         "shuffle": lambda: transfer.SHUFFLE,
+        "mef": lambda: transfer.MEF,
     },
     fits=lambda offered: isinstance(offered, Method),
     wanted="an fdbench.attacks.Method",

@@ -27,7 +27,7 @@ LONG: dict[str, int | float | str] = {"step": 0.5}
 LOSSES = ("ce", "logit")
 
 _AT_LEAST_1 = ("iters", "copies", "neighbours", "repeats", "blocks")
-_SHARES = ("probability", "shrink", "rho", "warp")
+_SHARES = ("probability", "shrink", "rho", "warp", "inner_mu")
 _WORDS = {int: "a whole number", float: "a number", str: "text"}
 
 
@@ -40,7 +40,7 @@ class Method:
         cost: (knobs, number of surrogates) -> forward and backward passes of single networks.
         knobs: each knob's default.
         later: knobs added since, which a set's identity leaves out at their defaults.
-        better: defaults of later knobs that measurements chose since.
+        better: defaults of later knobs that measurements, or the method's own paper, chose.
         files: knobs that name a file, whose content is part of the attacker.
         l2: whether it works in the l2 ball too.
         targeted: whether it can aim at target classes.
