@@ -25,14 +25,15 @@ _SHARE = 0.8  # of the image that the first squares cover
 _HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries (Sec. 5, "standard")
 
 
-def _side(query: int, px: int) -> int:
+def side_of(query: int, height: int, width: int) -> int:
+    """How long the sides of a query's window are."""
     share = _SHARE / 2 ** sum(query > at for at in _HALVED_AT)
-    return max(round(sqrt(share) * px), 1)
+    return min(max(round(sqrt(share * height * width)), 1), height, width)
 
 
 def _squared(best: Images, x: Images, threat: Threat, unit: Tensor, side: int) -> Images:
     """Moves a square of each image to the ends of the ball, each channel to its own."""
-    mask = window(unit[:, :2], min(side, *x.shape[2:]), x)
+    mask = window(unit[:, :2], side, x)
     sign = signs(unit[:, 2:5])[:, :, None, None]
     return threat.project(torch.where(mask, x + threat.eps * sign, best), x)
 
@@ -76,13 +77,13 @@ def square_search(
     """Searches within the ball by at most `queries` forward passes an image; norms of SEARCHED."""
     rule = _NORMS[threat.norm]
     drawn = randomness.uniform(seed, "square", ids, (queries, rule.draws))
-    unit, px = torch.from_numpy(drawn).to(x.device), min(x.shape[2:])
+    unit = torch.from_numpy(drawn).to(x.device)
     done = Climb.begun(rule.first(x, ids, threat, seed), label, queries)
     left = torch.arange(len(x), device=x.device)
     for query in range(queries):
         tried = done.adv[left]
         if query:
-            side = _side(query, px)
+            side = side_of(query, *x.shape[2:])
             tried = rule.moved(tried, x[left], threat, unit[left, query], side)
         tick(len(left) / len(x) / 2)
         left = _keep(done, tried, margin(net(tried), label[left], None), left, query, judge, label)

@@ -8,7 +8,6 @@ every image a dozen times for each query.
 """
 
 from dataclasses import dataclass
-from math import sqrt
 
 import torch
 from jaxtyping import Float32
@@ -16,12 +15,11 @@ from torch import Tensor
 
 from fdbench.attacks.ascent import JudgeAt
 from fdbench.attacks.losses import margin
+from fdbench.attacks.square import side_of
 from fdbench.threat import Threat
 from fdbench.types import Images, Labels, Net, Values
 
 NORMS = ("linf",)
-_SHARE = 0.8  # of the image that the first squares cover
-_HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries (Sec. 5)
 
 
 @dataclass
@@ -46,8 +44,7 @@ def _signs(*shape: int) -> Float32[Tensor, "..."]:
 
 def _window(query: int, height: int, width: int) -> tuple[slice, slice]:
     """The window of a query."""
-    share = _SHARE / 2 ** sum(query > at for at in _HALVED_AT)
-    side = min(max(round(sqrt(share * height * width)), 1), height, width)
+    side = side_of(query, height, width)
     top, left = (int((size - side) * torch.rand(1)) for size in (height, width))
     return slice(top, top + side), slice(left, left + side)
 
