@@ -92,13 +92,7 @@ class Case:
         """The loop that one would write: no library but PyTorch."""
         spec, model = self.spec, NETWORKS[self.network][0]
         net = build(model, seed=spec.seed).to(self.device).to(memory_format=layout)
-        decayed = [p for p in net.parameters() if p.ndim > 1]
-        others = [p for p in net.parameters() if p.ndim == 1]
-        groups: list[dict[str, Any]] = [
-            {"params": decayed, "weight_decay": spec.weight_decay},
-            {"params": others},
-        ]
-        optimiser = torch.optim.SGD(groups, spec.peak_lr, spec.momentum, nesterov=True)
+        optimiser = optimiser_of(net, spec)
         data = self.data()
         reader = learner_for(
             Training("it", model, spec, data, data, Workspace(Path("nowhere")), self.device)
@@ -142,6 +136,15 @@ class Case:
             trainer.fit(x, label)
 
         return step
+
+
+def optimiser_of(net: nn.Module, spec: TrainSpec) -> torch.optim.SGD:
+    """Nesterov SGD, with weight decay on weights only."""
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": spec.weight_decay},
+        {"params": [p for p in net.parameters() if p.ndim == 1]},
+    ]
+    return torch.optim.SGD(groups, spec.peak_lr, spec.momentum, nesterov=True)
 
 
 def attacked(net: nn.Module, x: torch.Tensor, label: torch.Tensor, iters: int) -> torch.Tensor:
