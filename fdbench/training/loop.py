@@ -2,9 +2,8 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -14,62 +13,20 @@ from torch import Tensor
 
 from fdbench.console import progress, warn
 from fdbench.errors import FdbenchError
-from fdbench.machine import is_out_of_memory, peak_bytes, reproducible
+from fdbench.machine import peak_bytes, reproducible
 from fdbench.store import Damaged, locked
+from fdbench.training.begun import Begun
+from fdbench.training.course import Course
 from fdbench.training.curves import write_log
-from fdbench.training.learner import Learner
+from fdbench.training.learner import Learner, Lesson
 from fdbench.training.loader import shares
 from fdbench.training.state import Entry, Position, load_state, save_state, send_state
 from fdbench.training.statistics import Statistics
-from fdbench.training.team import ALONE, KnownToAll, Team, known_to_all
+from fdbench.training.team import ALONE, Team, known_to_all
 from fdbench.types import Batch
 
 Say = Callable[[str], None]
-
-
-@dataclass
-class Course:
-    """How this process trains: none of it belongs to a training's settings.
-
-    Attributes:
-        team: the processes that train together.
-        accumulate: pieces into which each process divides its share of a batch.
-        pause: seconds between two saved states.
-        log: where the log is written after each epoch, besides the card.
-    """
-
-    team: Team
-    accumulate: int
-    pause: float
-    log: Path | None = None
-
-    def halve(self, reason: BaseException, images: int) -> None:
-        """Divides further where memory ran out; raises anything else, and where no more can be.
-
-        Several processes do so together, or end: where they had begun to exchange gradients, the
-        others wait in the middle of the same step. They can't know.
-        """
-        world, twice = self.team.world, 2 * self.accumulate
-        if not is_out_of_memory(reason) or twice * world > images:
-            raise reason
-        if world > 1 and not isinstance(reason, KnownToAll):
-            raise FdbenchError(
-                f"out of memory with a piece of {images // (world * self.accumulate)} images.\n"
-                f"The same command with --accumulate {twice} continues from the last saved state."
-            ) from reason
-        self.accumulate = twice
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if self.team.leads:
-            of = (
-                f"{images} images"
-                if world == 1
-                else f"{images} images, in each of {world} processes,"
-            )
-            warn(
-                f"out of memory: each batch of {of} goes on in {self.accumulate} pieces "
-                f"(--accumulate {self.accumulate}); batch norm sees one piece at a time."
-            )
+Between = Callable[[Begun], None]
 
 
 def train(
@@ -99,14 +56,17 @@ def train(
 
 def _train(learner: Learner, fresh: bool, say: Say, course: Course) -> Path:
     team, loader = course.team, learner.loader
-    found = team.agree(_prepared(learner, fresh, say) if team.leads else None)
+    mine = _prepared(learner, fresh, say) if team.leads else None
+    found = team.agree(None if mine is None else mine.to_json())
     if found is None:
         return learner.weights
-    at = Position.of_json(found)
+    at = Position.of_json(found) if mine is None or team.world > 1 else mine
     send_state(learner.net, learner.optimiser, learner.average, team)
     learner.join(team)
     total = learner.epochs * loader.seen
     done = at.epoch * loader.seen + at.step * loader.batch
+    if at.begun is not None:
+        done += loader.batch * at.begun.done // at.begun.pieces
     watched = progress(f"train {learner.name}", total, "images", done) if team.leads else None
     with watched or nullcontext(_unseen) as advance:
         while at.epoch < learner.epochs and not (why := learner.enough(at)):
@@ -124,15 +84,15 @@ def _unseen(images: float) -> None:
     """Another process shows the progress."""
 
 
-def _prepared(learner: Learner, fresh: bool, say: Say) -> str | None:
-    """Returns the first position as JSON, the state being loaded; None if nothing is left to do."""
+def _prepared(learner: Learner, fresh: bool, say: Say) -> Position | None:
+    """Returns the first position, the state being loaded; None if nothing is left to do."""
     if fresh:
         learner.state.unlink(missing_ok=True)
         learner.weights.unlink(missing_ok=True)
     if not learner.state.exists() and learner.finished():
         say(f"{learner.weights}: trained already, nothing left to do.")
         return None
-    return _first_position(learner, say).to_json()
+    return _first_position(learner, say)
 
 
 def _save(learner: Learner, at: Position) -> None:
@@ -155,7 +115,8 @@ def _first_position(learner: Learner, say: Say) -> Position:
         warn(f"{reason.message}\nIt is kept as {aside.name}, and the training starts over.")
         return _first_position(learner, say)
     steps = learner.loader.steps
-    say(f"continuing {learner.name} at epoch {at.epoch + 1}, batch {at.step} of {steps}")
+    piece = f", piece {at.begun.done} of {at.begun.pieces}" if at.begun else ""
+    say(f"continuing {learner.name} at epoch {at.epoch + 1}, batch {at.step} of {steps}{piece}")
     return at
 
 
@@ -173,14 +134,29 @@ def _run_epoch(
 def _run_steps(
     learner: Learner, at: Position, advance: Callable[[float], None], course: Course
 ) -> None:
-    """Trains on the rest of the epoch, saving the state every `pause` seconds."""
+    """Trains on the rest of the epoch, saving the state every `pause` seconds.
+
+    One process saves it between two pieces of a batch too, unless batches are replayed: what a
+    replay carries over is not saved.
+    """
     saved = started = time.monotonic()
     team, images = course.team, learner.loader.batch
     passes = learner.attack_passes + 2  # the step itself costs about two attack iterations
     tick = partial(advance, images / passes / course.accumulate)
     stream = learner.loader.pieces(at.epoch, at.step, team, course.accumulate)
+
+    def between(begun: Begun) -> None:
+        nonlocal saved, started
+        now = time.monotonic()
+        if now - saved >= course.pause:
+            _note_time(learner, at, now - started)
+            at.begun = begun
+            _save(learner, at)
+            at.begun, saved, started = None, now, now
+
+    within = None if team.world > 1 or learner.loader.replays > 1 else between
     while pieces := tuple(islice(stream, course.accumulate)):
-        learn(learner, pieces, at, tick, team)
+        learn(learner, pieces, at, tick, team, within)
         advance(2 * images / passes)
         now = time.monotonic()
         due = team.leads and now - saved >= course.pause
@@ -203,15 +179,22 @@ def learn(
     at: Position,
     tick: Callable[[], None],
     team: Team = ALONE,
+    between: Between | None = None,
 ) -> None:
-    """Takes one step on this process's pieces of a batch.
+    """Takes one step on this process's pieces of a batch, or on those not learnt yet.
 
-    Raises FdbenchError, before any weight changes, if the loss is not finite.
+    `between` is called after each piece but the last. Raises FdbenchError, before any weight
+    changes, if the loss is not finite.
     """
     statistics = Statistics(learner.net)
     learner.optimiser.zero_grad()
+    begun, at.begun = at.begun, None
+    if begun is not None and begun.pieces != len(pieces):
+        begun = None  # another --accumulate: the batch is learnt from its beginning
+    if begun is not None:
+        begun.restore(learner.net, statistics)
     try:
-        sums = _gather(learner, pieces, at, tick, team, statistics)
+        sums = _gather(learner, pieces, at, tick, team, statistics, begun, between)
     except (RuntimeError, MemoryError):
         statistics.restore()
         raise
@@ -237,38 +220,42 @@ def _gather(
     tick: Callable[[], None],
     team: Team,
     statistics: Statistics,
+    begun: Begun | None,
+    between: Between | None,
 ) -> dict[str, int | float]:
     """Leaves the gradient of the whole batch; returns this process's sums of loss and counts.
 
-    Gradients are exchanged in the last piece's backward pass. Before it, all processes know whether
-    one of them is out of memory.
+    Gradients are exchanged in the last backward; before it, all know whether one lacks memory.
     """
-    heard: list[tuple[int, Tensor, Mapping[str, Tensor]]] = []
+    first = 0 if begun is None else begun.done
+    sums = defaultdict[str, int | float](float, {} if begun is None else begun.sums)
     total = sum(len(piece.ids) for piece in pieces) if team.world == 1 else learner.loader.batch
 
-    def forward(piece: Batch) -> Tensor:
+    def forward(piece: Batch) -> tuple[Tensor, Lesson]:
         lesson = learner.loss(piece.to(learner.device), at, tick)
         share = len(piece.ids) / total
         statistics.note(share)
-        heard.append((len(piece.ids), lesson.loss.detach(), lesson.counts))
         # DistributedDataParallel takes the mean over processes.
-        return lesson.loss if share == 1 else lesson.loss * (share * team.world)
+        return lesson.loss if share == 1 else lesson.loss * (share * team.world), lesson
 
-    def all_but_the_last_backward() -> Tensor:
+    def backward(piece: Batch, loss: Tensor, lesson: Lesson) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
+        sums["loss"] += lesson.loss.item() * len(piece.ids)  # after it, so as not to wait for a GPU
+        for name, count in lesson.counts.items():
+            sums[name] += int(count)
+
+    def all_but_the_last_backward() -> tuple[Tensor, Lesson]:
         with learner.unsent():
-            for piece in pieces[:-1]:
-                forward(piece).backward()  # type: ignore[no-untyped-call]
+            for number, piece in enumerate(pieces[first:-1], first + 1):
+                backward(piece, *forward(piece))
                 statistics.restore()
+                if between is not None:
+                    between(Begun.of(learner.net, statistics, len(pieces), number, sums))
         return forward(pieces[-1])
 
     alone = team.world == 1 or learner.converses
-    loss = all_but_the_last_backward() if alone else known_to_all(team, all_but_the_last_backward)
-    loss.backward()  # type: ignore[no-untyped-call]
-    sums: dict[str, int | float] = defaultdict(float)
-    for images, mean, counts in heard:  # only now, so as not to wait for a GPU before
-        sums["loss"] += mean.item() * images
-        for name, count in counts.items():
-            sums[name] += int(count)
+    last = all_but_the_last_backward() if alone else known_to_all(team, all_but_the_last_backward)
+    backward(pieces[-1], *last)
     return dict(sums)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from fdbench.errors import BadValue
 from fdbench.models import fill
 from fdbench.store import Damaged, read_sealed, write_sealed
+from fdbench.training.begun import Begun
 from fdbench.training.team import Team
 
 # setting -> value, or group -> settings: must agree for a training to be resumed
@@ -33,6 +34,7 @@ class Position:
     sums: dict[str, int | float] = field(default_factory=dict)  # over this epoch's images
     best: float | None = None  # the score of the epoch whose weights are kept
     log: list[Entry] = field(default_factory=list)
+    begun: Begun | None = None  # of the next batch, in one process
 
     def add(self, **amounts: int | float) -> None:
         """Adds to this epoch's sums."""
@@ -40,8 +42,8 @@ class Position:
             self.sums[name] = self.sums.get(name, 0) + amount
 
     def to_json(self) -> str:
-        """Returns one flat object, with the sums among the other fields."""
-        fields = asdict(self)
+        """Returns one flat object, with the sums among the other fields; without `begun`."""
+        fields = asdict(replace(self, begun=None))
         fields |= fields.pop("sums")
         return json.dumps({name: value for name, value in fields.items() if value is not None})
 
@@ -98,7 +100,12 @@ def save_state(
         for key, value in optimiser.state[parameter].items():
             if value is not None:  # SGD without momentum has no state
                 tensors[f"optimiser.{key}.{name}"] = value
-    write_sealed(path, tensors, {"identity": json.dumps(identity), "at": at.to_json()})
+    meta = {"identity": json.dumps(identity), "at": at.to_json()}
+    if at.begun is not None:
+        begun = dict(vars(at.begun))
+        tensors |= {f"begun.{name}": tensor for name, tensor in begun.pop("tensors").items()}
+        meta["begun"] = json.dumps(begun)
+    write_sealed(path, tensors, meta)
 
 
 def load_state(
@@ -125,7 +132,10 @@ def load_state(
         # Adam counts its steps in a scalar on the CPU, whatever the device.
         moved = value.to(parameters[name].device) if value.ndim else value
         optimiser.state[parameters[name]][key] = moved
-    return Position.of_json(meta["at"])
+    at = Position.of_json(meta["at"])
+    if "begun" in meta:
+        at.begun = Begun(**json.loads(meta["begun"]), tensors=_under("begun.", tensors))
+    return at
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
