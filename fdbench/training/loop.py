@@ -244,7 +244,7 @@ def _gather(
         for name, count in lesson.counts.items():
             sums[name] += int(count)
 
-    def all_but_the_last_backward() -> tuple[Tensor, Lesson]:
+    def begin() -> tuple[Tensor, Lesson]:  # all but the last backward
         with learner.unsent():
             for number, piece in enumerate(pieces[first:-1], first + 1):
                 backward(piece, *forward(piece))
@@ -253,9 +253,8 @@ def _gather(
                     between(Begun.of(learner.net, statistics, len(pieces), number, sums))
         return forward(pieces[-1])
 
-    alone = team.world == 1 or learner.converses
-    last = all_but_the_last_backward() if alone else known_to_all(team, all_but_the_last_backward)
-    backward(pieces[-1], *last)
+    together = team.world > 1 and not learner.converses
+    backward(pieces[-1], *(known_to_all(team, begin) if together else begin()))
     return dict(sums)
 
 
