@@ -20,7 +20,7 @@ MEASURED = """
 import time, torch
 from fdbench.machine.neighbours import Idle
 torch.set_num_threads(2)
-x = torch.ones(1 << 20)
+x = torch.ones(1 << 17)
 def used():
     began = time.process_time()
     for _ in range(100):
