@@ -3,8 +3,8 @@
 Threads meet at a barrier after each operation. GNU OpenMP lets the first ones spin there for up to
 3 ms, which is fastest on an idle machine. Beside another program the thread that it interrupts
 can't move to a processor on which a thread spins, so all wait for it: one neighbour on two cores
-took 62 % of a training's speed, three took 81 % (benchmarks/neighbours.py). With threads that
-sleep, they took no more than their share; alone, sleeping threads cost 10 to 25 %.
+took 61 % of a training's speed, three took 82 % (benchmarks/neighbours.py). With threads that
+sleep, they took no more than their share; alone, sleeping costs from nothing to a quarter.
 
 libgomp goes over to sleeping by itself while a process has more OpenMP threads than processors. A
 team that does nothing is enough, and its end switches back. No result depends on it: the number of
