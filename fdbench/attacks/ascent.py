@@ -30,6 +30,11 @@ _FEW = 10  # iterations below which there is one ball
 JudgeAt = Callable[[Images, Labels], Labels]
 
 
+def judged_among(judge: JudgeAt, at: Int64[Tensor, " L"]) -> JudgeAt:
+    """The judge of the images at some positions only, asked by their places among these."""
+    return lambda adv, index: judge(adv, at[index])
+
+
 @dataclass(frozen=True)
 class Climb:
     """Where each image got to.
@@ -138,8 +143,7 @@ def climb_some(
     for larger, some in phases:
         first = ascend(larger, start=start, iters=some)
         start, spent, iters = first.adv, spent + first.passes, iters - some
-    judge: JudgeAt = lambda adv, index: subject.judge(adv, at[index])  # noqa: E731
-    result = ascend(threat, start=start, iters=iters, judge=judge)
+    result = ascend(threat, start=start, iters=iters, judge=judged_among(subject.judge, at))
     return replace(result, passes=result.passes + spent)
 
 

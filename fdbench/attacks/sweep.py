@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
-from fdbench.attacks.ascent import Climb, climb_some, likeliest
+from fdbench.attacks.ascent import Climb, climb_some, judged_among, likeliest
 from fdbench.attacks.losses import Loss, dlr, margin
 from fdbench.attacks.protocol import Subject
 from fdbench.attacks.rays import rays_search
@@ -184,7 +184,7 @@ def _square(pool: Pool) -> None:
     result = square_search(
         subject.net, batch.x[at], batch.label[at], tuple(batch.ids[i] for i in at.tolist()),
         subject.threat, queries=pool.spec.queries, seed=subject.seed,
-        judge=lambda adv, index: subject.judge(adv, at[index]), tick=pool.tick,
+        judge=judged_among(subject.judge, at), tick=pool.tick,
     )  # fmt: skip
     with torch.no_grad():
         clean = margin(subject.net(batch.x[at]), batch.label[at], None)
@@ -199,7 +199,7 @@ def _rays(pool: Pool) -> None:
         return
     result = rays_search(
         subject.net, subject.batch.x[at], subject.batch.label[at], subject.threat,
-        queries=LABELS, judge=lambda adv, index: subject.judge(adv, at[index]), tick=pool.tick,
+        queries=LABELS, judge=judged_among(subject.judge, at), tick=pool.tick,
     )  # fmt: skip
     pool.take(at, result, RAYS)
 

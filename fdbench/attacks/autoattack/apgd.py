@@ -5,13 +5,9 @@ generator for all the images that a run begins with, so that one image's leaving
 start. The iterates are the package's, up to rounding.
 """
 
-from functools import partial
-
 import torch
-from jaxtyping import Int64
-from torch import Tensor
 
-from fdbench.attacks.ascent import JudgeAt, climb
+from fdbench.attacks.ascent import JudgeAt, climb, judged_among
 from fdbench.attacks.losses import cross_entropy, dlr
 from fdbench.threat import Threat
 from fdbench.types import Images, Labels, Net
@@ -27,10 +23,6 @@ def _start(x: Images, threat: Threat) -> Images:
     else:
         way = torch.randn(x.shape).to(x.device)
     return (x + threat.eps * way / (threat.geometry.length(way)[:, None, None, None])).clamp(0, 1)
-
-
-def _judge_at(judge: JudgeAt, at: Int64[Tensor, " L"], adv: Images, index: Labels) -> Labels:
-    return judge(adv, at[index])
 
 
 @torch.no_grad()
@@ -69,7 +61,7 @@ def auto_pgd(
             result = climb(
                 net, x[left], label[left], threat, start=_start(x[left], threat), iters=iters,
                 loss=LOSSES[attack], target=order[left, rank] if attack == "apgd-t" else None,
-                judge=partial(_judge_at, judge, left),
+                judge=judged_among(judge, left),
             )  # fmt: skip
             adv[left[result.broken]] = result.adv[result.broken]
             left = left[~result.broken]

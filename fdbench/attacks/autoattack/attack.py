@@ -22,7 +22,7 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from fdbench import verdict
-from fdbench.attacks.ascent import JudgeAt
+from fdbench.attacks.ascent import judged_among
 from fdbench.attacks.autoattack import apgd, fab, square
 from fdbench.attacks.autoattack.cascade import (
     CLASSES,
@@ -140,8 +140,7 @@ def _attacked(
     """
     label, threat, seed = subject.batch.label[at], subject.threat, subject.seed
     effort, targets = stage.effort, stage.targets
-    judge: JudgeAt = lambda adv, index: subject.judge(adv, at[index])  # noqa: E731
-    torch.manual_seed(seed)  # as the package does at the start of each attack
+    judge = judged_among(subject.judge, at)
     if subject.reference:
         return _by_package(stage, net, x, label, threat, seed)
     if stage.attack == "fab-t" and stage.restarts == 1 and threat.norm in fab.NORMS:

@@ -21,6 +21,7 @@ _BEYOND = 1.05  # eta: how far beyond the boundary
 _BACK = 0.9  # beta: where an adversary restarts, on its line to the clean image
 _ALL = torch.finfo(torch.float32).max  # of the room; not inf, as inf * 0 is no number
 _ROUNDING = 1e-7  # relative; of Newton's steps, about 5 reach it
+_NEWTON = 50  # steps at most
 
 Flat = Float32[Tensor, "B D"]
 
@@ -60,7 +61,7 @@ def _size(room: Flat, weight: Flat, wanted: Values, norm: str) -> Values:
     """
     size = torch.zeros_like(wanted)
     index, now = torch.arange(len(size), device=size.device), size.clone()
-    while len(index):
+    for _ in range(_NEWTON):
         reach = now[:, None] if norm == "linf" else now[:, None] * weight
         gained = torch.linalg.vecdot(weight, torch.minimum(reach, room))
         free = torch.gt(room, reach, out=torch.empty_like(room))
@@ -73,6 +74,8 @@ def _size(room: Flat, weight: Flat, wanted: Values, norm: str) -> Values:
         if not going.all():
             index, now, room = index[going], now[going], room[going]
             weight, wanted = weight[going], wanted[going]
+        if not len(index):
+            break
     return size
 
 
