@@ -110,16 +110,16 @@ def security_curve(
     device: str = "auto",
     **parameters: Any,
 ) -> list[Run]:
-    """Attacks a network at several radii at once by the fast verdict; the same call resumes.
+    """Attacks a network at several radii at once; the same call resumes.
 
-    Each image is attacked from the largest radius down, so all radii together cost less than two
-    verdicts, and robust accuracy falls with the radius by construction.
+    By the fast verdict, or in l0 by sigma-zero. All radii together cost at most two runs at one,
+    and robust accuracy falls with the radius by construction.
 
     Args:
         model: a reference as for `--model`, or a network as for `evaluate`.
         data: a data set as for `--data`, or one that `open_data` returned.
         radii: in image units, or strings such as "8/255"; at least two.
-        norm: "linf", "l2" or "l1".
+        norm: "linf", "l2", "l1" or "l0".
         split: "test", "held-out" or "train".
         sample: the order that `limit` cuts.
         limit: attack only the first `limit` images; a larger limit continues the runs.
@@ -129,7 +129,7 @@ def security_curve(
         save_adv: "float" or "png" to keep the adversarial images for `verify`.
         results: the results folder; the runs are kept in its runs/.
         device: "auto", "cpu" or "cuda".
-        parameters: the fast verdict's, such as queries=1000.
+        parameters: the attack's, such as queries=1000; in l0 iters=300.
 
     Returns:
         A run for each radius, in ascending order.
@@ -146,9 +146,10 @@ def security_curve(
     sizes = [parse_size(one, norm) if isinstance(one, str) else float(one) for one in radii]
     if len(set(sizes)) < 2:
         raise BadValue(f"a curve has at least two different radii, not {list(radii)}.")
-    settings = parameters_of("fast").of(parameters, "the parameters of fast")
+    attack = "sigma-zero" if norm == "l0" else "fast"
+    settings = parameters_of(attack).of(parameters, f"the parameters of {attack}")
     request = AttackRequest(
-        "fast", settings, norm, None, False, precision=precision, radii=tuple(sizes)
+        attack, settings, norm, None, False, precision=precision, radii=tuple(sizes)
     )
     run = RunRequest(limit, batch_size, seed, save_adv=save_adv)
     part = DataRequest(split=split, sample=sample)

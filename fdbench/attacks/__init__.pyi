@@ -8,6 +8,7 @@ from .losses import Loss, cross_entropy, dlr, margin, probability_margin
 from .pgd import PGD, Trajectory, gradient, last_iterate, random_start, trajectory
 from .protocol import DRAWS, Attack, Draws, Judge, NoScratch, Reading, Scratch, Subject, Tick
 from .replay import Replay
+from .sigma_zero import SigmaZero
 from .targets import choose_targets, draw_targets, from_file, given
 from .transfer import (
     METHODS,
@@ -45,6 +46,7 @@ __all__ = [
     "Reading",
     "Replay",
     "Scratch",
+    "SigmaZero",
     "Subject",
     "Tick",
     "Trajectory",

@@ -14,6 +14,7 @@ ATTACKS: Registry["attacks.Attack"] = Registry(
         "fast": lambda: attacks.Fast(),
         "apgd": lambda: attacks.APGD(),
         "autoattack": lambda: attacks.AutoAttack(),
+        "sigma-zero": lambda: attacks.SigmaZero(),
         "foolbox": lambda: attacks.Foolbox(),
     },
     fits=lambda offered: isinstance(offered, attacks.Attack),

@@ -3,34 +3,25 @@
 What its stages do is in attacks/sweep.py; several radii at once, in attacks/curve.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from fdbench.attacks.ascent import passes_of
 from fdbench.attacks.course import Course
 from fdbench.attacks.curve import readings_at
-from fdbench.attacks.protocol import Attack, Reading, Subject
+from fdbench.attacks.protocol import Reading, Subject
+from fdbench.attacks.several_radii import SeveralRadii
 from fdbench.attacks.sweep import FIRST, Pool, attack_left, begin
-from fdbench.errors import BadValue
-from fdbench.randomness import ImageId
 from fdbench.specs import AttackSpec, FastParameters
 
 _CURVE = 2  # at most about this many verdicts' passes, whatever the number of radii
 
 
-class Fast(Attack):
+class Fast(SeveralRadii):
     """The fast verdict at one radius, or at several in one run."""
 
     name = "fast"
     parameters = FastParameters
     drops_broken = True
-
-    def __init__(self) -> None:
-        self._ids: tuple[ImageId, ...] = ()
-        self._readings: dict[float, Reading] = {}  # of these images, by radius
-
-    def together(self) -> "Fast":
-        """Returns an instance that keeps the last batch's readings, for runs at other radii."""
-        return Fast()
 
     def cost(self, spec: AttackSpec) -> int:
         """Returns the most gradients that an image can cost which is not near to breaking."""
@@ -47,27 +38,21 @@ class Fast(Attack):
         return spec.with_parameters(classes=classes, guard=False, radii=None)
 
     def run(self, subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
-        """Yields one reading, "fast", with what broke each image, and its passes.
-
-        Raises BadValue if it is one of several radii, but the largest was not attacked first.
-        """
+        """Yields one reading, "fast", with what broke each image, and its passes."""
         parameters = _parameters_of(spec)
         if parameters.radii:
-            yield self._one_of(subject, spec, parameters.radii)
+            yield self.one_of(subject, spec, parameters.radii)
             return
         pool = begin(subject, parameters)
         attack_left(pool)
         notes = {"broken_by": pool.broken_by, "passes": pool.passes.tolist()}
         yield Reading(self.name, pool.adv, notes=notes, course=_course_of(pool))
 
-    def _one_of(self, subject: Subject, spec: AttackSpec, radii: tuple[float, ...]) -> Reading:
-        """The reading at the spec's radius; at the largest, all are made."""
-        if spec.eps == max(radii):
-            self._ids = subject.batch.ids
-            self._readings = readings_at(subject, _parameters_of(spec), radii)
-        elif subject.batch.ids != self._ids:
-            raise BadValue("the largest of several radii is attacked first: its run has the rest.")
-        return self._readings[spec.eps]
+    def readings(
+        self, subject: Subject, spec: AttackSpec, radii: tuple[float, ...]
+    ) -> Mapping[float, Reading]:
+        """Attacks each image from the largest radius down."""
+        return readings_at(subject, _parameters_of(spec), radii)
 
 
 def _course_of(pool: Pool) -> Course:

@@ -95,15 +95,14 @@ def _options(kind: type[Parameters]) -> list[Decorator]:
     parameters = [option_of(one) for one in fields(kind) if one.metadata.get("help")]
     norms = kind.norms or api.choices("norms")
     norm = click.option("--norm", type=OneOf(norms), default=norms[0], show_default=True)
-    threat: list[Decorator] = [eps_option, *([norm] if len(norms) > 1 else [])]
     goal = [targeted_option, targets_option] if len(kind.goals) > 1 else []
     precision = [precision_option] if "bf16" in kind.precisions else []
-    return [*parameters, *threat, *goal, *precision, reference_option, run_options]
+    return [*parameters, eps_option, norm, *goal, *precision, reference_option, run_options]
 
 
 def _request(attack: str, kind: type[Parameters], flags: dict[str, Any]) -> api.AttackRequest:
     """Builds the request for an attack from its flags, which are removed."""
-    norm = flags.pop("norm", (*kind.norms, "linf")[0])
+    norm = flags.pop("norm")
     typed = {one.name: flags.pop(one.name) for one in fields(kind) if one.metadata.get("help")}
     for one in fields(kind):
         if one.metadata.get("size"):

@@ -185,8 +185,9 @@ seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
 eps_option = click.option(
     "--eps",
-    help="8/255, 8px or 0.0314; a number in other norms: 0.5 in l2; for attack fast also several, "
-    "as in 2/255,4/255,8/255 [default: the model's own, else 8/255, 16/255 on imagenet].",
+    help="8/255, 8px or 0.0314; a number in other norms: 0.5 in l2; for attacks fast and "
+    "sigma-zero also several, as in 2/255,4/255,8/255 [default: the model's own, else 8/255, "
+    "16/255 on imagenet].",
 )
 strict_option = click.option(
     "--strict", is_flag=True, help="Exit with code 3 if the sanity gate objects to a result."

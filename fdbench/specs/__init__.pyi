@@ -38,6 +38,7 @@ from .recipes import (
     training_recipe,
     training_recipes,
 )
+from .sigma_zero import SigmaZeroParameters
 from .stated import RANGES, SOURCE, Stated, crop, numbers, split
 from .training import MAKERS, SCHEDULES, SMALL, TRAIN_PRECISIONS, TrainSpec, refuse_idle, settled
 from .transfer import TransferParameters
@@ -82,6 +83,7 @@ __all__ = [
     "Parameters",
     "Published",
     "RecordedParameters",
+    "SigmaZeroParameters",
     "Stated",
     "ThreatAndGoal",
     "TrainSpec",

@@ -1,12 +1,11 @@
 """The parameters of Auto-PGD and of the fast verdict, which is made of it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from fdbench.errors import BadValue
-from fdbench.specs.parameters import Parameters, ThreatAndGoal, parameter
-from fdbench.units import check_size
+from fdbench.specs.parameters import Parameters, parameter
+from fdbench.specs.radii import RadiiParameters
 
 # The stages of the fast verdict, in order; the second line is its guard.
 UNTARGETED, TARGETED, NEAR = "untargeted", "targeted", "near"
@@ -49,7 +48,7 @@ QUERIES = 300  # of the guard's search: about what the stages before it cost a r
 
 
 @dataclass(frozen=True)
-class FastParameters(Parameters):
+class FastParameters(RadiiParameters):
     """The fast verdict: what it spends on each image (attacks/fast.py says on what)."""
 
     summary: ClassVar[str] = (
@@ -62,7 +61,7 @@ class FastParameters(Parameters):
 
     classes: int = parameter(9, "Wrong classes to aim at, likeliest first.", least=1)
     queries: int = parameter(
-        QUERIES, "Queries of the guard's search without gradients, not in l1; 0: none.", least=0
+        QUERIES, "Queries of the guard's search without gradients; 0: none.", least=0
     )
     guard: bool = parameter(
         True,
@@ -74,45 +73,10 @@ class FastParameters(Parameters):
         1, "Passes that gradients are averaged over, for random networks.", least=1
     )
 
-    # Attacked in one run, in ascending order; the spec's eps is one of them.
-    radii: tuple[float, ...] | None = parameter(None, "")
-
     def __post_init__(self) -> None:
-        self.check_least()
-        if self.radii is not None:
-            object.__setattr__(self, "radii", tuple(map(float, self.radii)))
+        super().__post_init__()
         if not self.guard and self.queries != QUERIES:
             raise BadValue("--queries belongs to the guard, which --no-guard leaves out.")
-
-    def check(self, spec: ThreatAndGoal) -> None:
-        """Also raises BadValue for a search that the norm has not."""
-        super().check(spec)
-        if self.radii is not None:
-            self._check_radii(spec, self.radii)
-        if spec.norm == "l1" and self.queries != QUERIES:
-            raise BadValue("--queries is for linf and l2: Square does not search in l1.")
-
-    @property
-    def alone(self) -> "FastParameters":
-        """The parameters of the same attack at one radius."""
-        return replace(self, radii=None)
-
-    def at(self, radii: Sequence[float]) -> "FastParameters":
-        """Returns the parameters for an attack at several radii in one run."""
-        return replace(self, radii=tuple(radii))
-
-    def _check_radii(self, spec: ThreatAndGoal, radii: tuple[float, ...]) -> None:
-        for radius in radii:
-            check_size(radius, spec.norm)
-        if spec.eps not in radii or list(radii) != sorted(set(radii)):
-            given = ", ".join(f"{radius:g}" for radius in radii)
-            raise BadValue(f"radii are different, ascending and with eps {spec.eps:g}: {given}.")
-
-    @property
-    def marks(self) -> tuple[str, ...]:
-        """As for every attack, with the number of radii; each has a run of its own."""
-        named = [mark for mark in super().marks if not mark.startswith("radii ")]
-        return (*named, *([f"{len(self.radii)} radii"] if self.radii else []))
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from fdbench.specs.parameters import Parameters, RecordedParameters
 from fdbench.specs.parsing import check_of, parsed
 from fdbench.specs.pgd import PGDParameters
 from fdbench.specs.plain import pick, sizes
+from fdbench.specs.sigma_zero import SigmaZeroParameters
 from fdbench.specs.transfer import TransferParameters
 from fdbench.units import pixels, print_size
 
@@ -26,6 +27,7 @@ PARAMETERS: dict[str, type[Parameters]] = {
     "fast": FastParameters,
     "apgd": APGDParameters,
     "autoattack": AutoAttackParameters,
+    "sigma-zero": SigmaZeroParameters,
     "foolbox": FoolboxParameters,
     "transfer": TransferParameters,
 }

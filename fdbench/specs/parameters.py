@@ -163,7 +163,9 @@ class Parameters:
 
         Raises BadValue if the attack takes one.
         """
-        raise BadValue("--eps takes one size for this attack; several are for: attack fast.")
+        raise BadValue(
+            "--eps takes one size for this attack; several are for: attack fast, attack sigma-zero."
+        )
 
     def columns(self, spec: ThreatAndGoal, budget: int | None) -> dict[str, Any]:
         """The parameters' table columns at a budget."""

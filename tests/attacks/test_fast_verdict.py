@@ -14,7 +14,7 @@ from test_way_back import Detached, Largest
 from torch import Tensor, nn
 
 import fdbench
-from fdbench.attacks import APGD, Attack, Fast, NoScratch, Subject
+from fdbench.attacks import APGD, Attack, Fast, NoScratch, SigmaZero, Subject
 from fdbench.attacks.square import square_search
 from fdbench.attacks.sweep import _block_free, begin
 from fdbench.data import open_data
@@ -24,7 +24,13 @@ from fdbench.evaluation.observation import Watched
 from fdbench.models import DenoiseBlock, Model, weights_hash
 from fdbench.models.denoise import DESIGNS
 from fdbench.reporting import implausible
-from fdbench.specs import BLOCK_FREE, APGDParameters, AttackSpec, FastParameters
+from fdbench.specs import (
+    BLOCK_FREE,
+    APGDParameters,
+    AttackSpec,
+    FastParameters,
+    SigmaZeroParameters,
+)
 from fdbench.store import Workspace, read_run
 from fdbench.threat import Threat
 from fdbench.types import Batch, Images
@@ -228,6 +234,10 @@ ATTACKS: dict[str, tuple[Attack, AttackSpec]] = {
         ),
     ),
     "apgd in l1": (APGD(), AttackSpec("apgd", "l1", 2.0, parameters=APGDParameters(iters=12))),
+    "sigma-zero": (
+        SigmaZero(),
+        AttackSpec("sigma-zero", "l0", 4.0, parameters=SigmaZeroParameters(iters=10)),
+    ),
     "fast in l1": (Fast(), AttackSpec("fast", "l1", 1.0, parameters=FastParameters(classes=2))),
 }
 

@@ -350,3 +350,25 @@ def test_a_batterys_options_are_checked(options: dict[str, Any], message: str) -
 
     with pytest.raises(BadValue, match=message):
         parse()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
+def test_an_attack_that_the_package_does_not_project_carries_a_warning(norm: str) -> None:
+    """Foolbox 3.3.4 divides the l2 length of the image by itself in place of eps by the length."""
+    name = {"linf": "LInf", "l2": "L2", "l1": "L1", "l0": "L0"}[norm] + "FMNAttack"
+    spec = AttackSpec("foolbox", norm, BALLS[norm], parameters=FoolboxParameters(name=name))
+    warnings = Foolbox().warnings(spec, "weights", 10)
+    far = torch.full((1, 3, 4, 4), 9.0)
+    tensor = package().attacks.base.ep.astensor
+    attack = getattr(package().attacks, name)()
+    moved = attack.project(tensor(far), tensor(0 * far), tensor(torch.full((1,), BALLS[norm])))
+    outside = bool(
+        (Threat(norm, BALLS[norm]).distance(moved.raw, 0 * far) > 1.01 * BALLS[norm]).any()
+    )
+    assert outside == bool(warnings)
+    assert all("DDNAttack" in text for text in warnings)
+
+
+def test_other_attacks_carry_none() -> None:
+    spec = AttackSpec("foolbox", "l2", 0.5, parameters=FoolboxParameters(name="DDNAttack"))
+    assert Foolbox().warnings(spec, "weights", 10) == []

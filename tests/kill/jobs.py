@@ -106,6 +106,11 @@ _ATTACK = f"--model nets.py:load {_ON} --eps 8/255 --batch-size 3 --limit 6"
 JOBS = {
     "pgd": Job(f"attack pgd --iters 1,2 --untargeted --save-adv png {_ATTACK}", shared=True),
     "autoattack": Job(f"attack autoattack --only apgd-ce,fab,square {_ATTACK}", shared=True),
+    "sigma-zero": Job(
+        "attack sigma-zero --iters 3 --model nets.py:load --eps 4,9 --batch-size 3 --limit 6 "
+        f"{_ON}",
+        shared=True,
+    ),
     "foolbox": Job(
         "attack foolbox --attack LinfProjectedGradientDescentAttack --set steps=2 --save-adv "
         f"float {_ATTACK}",

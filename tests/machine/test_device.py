@@ -102,6 +102,7 @@ FAMILIES: dict[str, tuple[float, dict[str, Any]]] = {
     "fast": (0.1, {"attack": "fast", "queries": 40}),
     "fast l2": (0.1, {"attack": "fast", "norm": "l2", "eps": 0.5}),
     "apgd": (0.1, {"attack": "apgd", "iters": 10, "classes": 2, "loss": "dlr"}),
+    "sigma-zero": (0.1, {"attack": "sigma-zero", "norm": "l0", "eps": 12.0, "iters": 10}),
     "autoattack": (
         0.2,
         {"attack": "autoattack", "version": "custom", "attacks": ("apgd-ce", "fab-t", "square")},

@@ -129,6 +129,16 @@ def _built(attack: FoolboxAttack, settings: Mapping[str, Any], norm: str) -> Any
     return cls(**settings, **{key: options[key] for key in options if key in accepted})
 
 
+def _leaves_its_ball(attack: Any) -> bool:
+    """Whether an FMN attack's projection leaves points outside, as Foolbox 3.3.4's does in l2."""
+    if not type(attack).__name__.endswith("FMNAttack"):
+        return False
+    tensor = package().attacks.base.ep.astensor
+    far, centre = torch.full((1, 3, 2, 2), 9.0), torch.zeros(1, 3, 2, 2)
+    projected = attack.project(tensor(far), tensor(centre), tensor(torch.ones(1))).raw
+    return bool((projected == far).all())
+
+
 @dataclass(frozen=True)
 class _Starts:
     """Misclassified images to start from; images misclassified when clean need no attack."""
@@ -195,6 +205,17 @@ class Foolbox(Attack):
         attack, settings = _selected(spec)
         values = {key: knob.default for key, knob in attack.knobs.items()} | settings
         return 1 + math.prod(values[key] or 1 for key in _PASSES if key in values)
+
+    def warnings(self, spec: AttackSpec, weights: str, classes: int) -> list[str]:
+        """Warns of an attack that the installed Foolbox gets wrong."""
+        attack, settings = _selected(spec)
+        if not _leaves_its_ball(_built(attack, settings, spec.norm)):
+            return []
+        return [
+            f"the installed Foolbox's {attack.name} never projects onto its shrinking ball: its "
+            "perturbations stay as long as its first steps, and robust accuracy comes out too "
+            "high. DDNAttack and `fdbench attack fast --norm l2` are sound."
+        ]
 
     def run(self, subject: Subject, spec: AttackSpec) -> Iterator[Reading]:
         """Yields one reading, named after the attack.
