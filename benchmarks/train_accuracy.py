@@ -2,10 +2,11 @@
 
     python benchmarks/train_accuracy.py --data npz:cifar10 [--seeds 0 1] [--images 10000]
 
-A narrow r20 learns the first images of a training set, by fdbench and by the plain loop of train.py
-(PyTorch's own layout, nothing folded): the same initial weights, batches, learning rates and
-attacks from clean images, for each seed. What differs is rounding, which training amplifies. Then
-both are attacked by PGD-20 on the same test images.
+A narrow r20 learns the first images of a training set, by fdbench (with `--sides fdbench "fdbench,
+bf16"` also in bf16) and by the plain loop of train.py (PyTorch's own layout, nothing folded): the
+same initial weights, batches, learning rates and attacks from clean images, for each seed. What
+differs is rounding, which training amplifies. Then all are attacked by PGD-20 on the same test
+images.
 """
 
 import argparse
@@ -38,12 +39,14 @@ from fdbench.verdict import predict
 MODEL = ModelSpec("r20", width=8, classes=10, px=32)
 
 
-def learner_of(data: Dataset, seed: int, given: argparse.Namespace) -> NetworkLearner:
+def learner_of(
+    data: Dataset, seed: int, given: argparse.Namespace, precision: str
+) -> NetworkLearner:
     """fdbench's own training, whose batches and learning rates the plain loop takes too."""
     spec = TrainSpec(
         epochs=given.epochs, batch_size=64, attack_iters=given.iters, eps=EPS, alpha=ALPHA,
         targeted=False, clean_start=1.0, augment=False, lr=0.4, drops=(0.6, 0.85), seed=seed,
-        label_smoothing=0.0,
+        label_smoothing=0.0, precision=precision, attack_precision=precision,
     )  # fmt: skip
     nowhere = Workspace(Path("nowhere"))
     return learner_for(Training("it", MODEL, spec, data, data, nowhere, torch.device("cpu")))
@@ -82,7 +85,8 @@ def plain(learner: NetworkLearner) -> nn.Module:
     return net
 
 
-SIDES = {"plain": plain, "fdbench": ours}
+# How each side trains, and the precision of its passes.
+SIDES = {"plain": (plain, "fp32"), "fdbench": (ours, "fp32"), "fdbench, bf16": (ours, "bf16")}
 
 
 def robust(net: nn.Module, test: Dataset, limit: int) -> list[bool]:
@@ -104,6 +108,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, default=2000, help="test images")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--iters", type=int, default=3, help="of the inner attack")
+    parser.add_argument("--sides", nargs="+", choices=list(SIDES)[1:], default=["fdbench"])
     parser.add_argument("--output", type=Path, default=TABLES / "train-accuracy.csv")
     return parser.parse_args()
 
@@ -118,9 +123,10 @@ def main() -> None:
     lines = []
     for seed in given.seeds:
         outcomes: dict[str, list[bool]] = {}
-        for side, trained in SIDES.items():
+        for side in ["plain", *given.sides]:
+            trained, precision = SIDES[side]
             began = time.process_time()
-            net = trained(learner_of(some, seed, given))
+            net = trained(learner_of(some, seed, given, precision))
             seconds = time.process_time() - began
             outcomes[side] = robust(net, test, given.limit)
             pair = paired(outcomes[side], outcomes["plain"])
