@@ -98,9 +98,9 @@ def _timed(work: Callable[[], object], device: torch.device) -> float:
 def _step(learner: NetworkLearner, at: Position, accumulate: int) -> tuple[float, int]:
     """Seconds of a step at this position of the training, and the images that it was measured on.
 
-    The first images say whether the whole batch can be waited for: one step of an R-152 takes
-    hours on a CPU. If not, a part of a piece stands for all; what does not grow with the images,
-    such as the optimiser's step, then counts too often.
+    A few images, warm where that is quick, say whether the whole batch can be waited for: one step
+    of an R-152 takes hours on a CPU. If not, a part of a piece stands for all; what does not grow
+    with the images, such as the optimiser's step, then counts too often.
     """
     loader = learner.loader
     stream = loader.pieces(0, 0, ALONE, accumulate)
@@ -114,14 +114,15 @@ def _step(learner: NetworkLearner, at: Position, accumulate: int) -> tuple[float
 
     first = whole()
     few = first[0].part(slice(0, _FEW))
-    one = some([few]) / len(few.ids)  # of an image
+    cold = some([few])  # chooses kernels
+    one = (some([few]) if cold < _PATIENCE / 4 else cold) / len(few.ids)  # of an image
     if one * loader.batch * (1 + _STEPS) <= _PATIENCE:
         some(first)
         return min(some(whole()) for _ in range(_STEPS)), loader.batch
-    affordable = int(_PATIENCE / one)
+    affordable = int(_PATIENCE / 2 / one)
     if affordable > 2 * _FEW:
         few = first[0].part(slice(0, affordable))
-        one = some([few]) / len(few.ids)
+        one = min(some([few]) for _ in range(2)) / len(few.ids)
     return one * loader.batch, len(few.ids)
 
 

@@ -134,6 +134,10 @@ JOBS = {
         "train --arch r20 --width 2 --epochs 2 --batch-size 12 --attack-iters 1 --probe-iters 1 "
         f"--eps 8/255 --name n {_ON}"
     ),
+    "train-pieces": Job(
+        "train --arch r20 --width 2 --epochs 1 --batch-size 12 --accumulate 3 --attack-iters 1 "
+        f"--probe-iters 1 --eps 8/255 --name n {_ON}"
+    ),
     "train-attacker": Job(
         "train-attacker --surrogate nets.py:load --epochs 2 --batch-size 12 --name g "
         f"--eps 8/255 {_ON}"

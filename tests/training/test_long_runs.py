@@ -74,6 +74,24 @@ def test_a_step_that_takes_too_long_is_measured_on_a_part_of_its_images(
     assert 16 * 0.2 < found.step < 16 * 0.8  # the attack sleeps 0.2 s for each image
 
 
+def test_a_slow_first_pass_is_no_part_of_an_estimate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It chooses kernels: in bf16 on a CPU it took ten times as long as the next."""
+    inner, calls = AdversarialLearner.attacked, []
+
+    def slow(self: AdversarialLearner, batch: Batch, *rest: Any) -> Images:
+        time.sleep(0 if calls else 0.5)
+        calls.append(len(batch.ids))
+        return inner(self, batch, *rest)
+
+    monkeypatch.setattr(AdversarialLearner, "attacked", slow)
+    monkeypatch.setattr(sys.modules["fdbench.training.estimate"], "_PATIENCE", 8.0)
+    found = estimate(tiny(tmp_path))
+    assert found.images == 16
+    assert found.step < 0.5
+
+
 def test_an_estimate_counts_steps_on_clean_images_as_what_they_cost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
