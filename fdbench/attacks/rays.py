@@ -1,11 +1,13 @@
 """RayS: the nearest boundary along rays to the corners of the cube, from predicted classes alone.
 
 Source: Chen and Gu 2020, "RayS: A Ray Searching Method for Hard-label Adversarial Attack",
-Algorithms 1 and 3 (linf). A ray is a sign for every value; blocks of signs are flipped in turn,
-halves, quarters and so on, and a flip stays if the new ray meets the boundary earlier. There are no
-random numbers.
+Algorithms 1 and 3. A ray is a sign for every value; blocks of signs are flipped in turn, halves,
+quarters and so on, and a flip stays if the new ray meets the boundary earlier. There are no random
+numbers. It was made for linf, where the corners lie farthest. In l2 and l1 the same corners are
+tried: they are not the nearest adversaries there, but what they break is broken.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -17,7 +19,14 @@ from fdbench.attacks.protocol import Tick
 from fdbench.threat import Threat
 from fdbench.types import Images, Labels, Values
 
-_EXACT = 1e-3  # to which a boundary's distance is searched
+_EXACT = 1e-3  # to which a boundary's distance along a ray is searched
+_FINE = 8  # at least so many times finer than the ball
+# How far each value moves to a corner of unit length, of that many values.
+_CORNER: dict[str, Callable[[int], float]] = {
+    "linf": lambda values: 1.0,
+    "l2": lambda values: values**-0.5,
+    "l1": lambda values: 1 / values,
+}
 
 
 @dataclass
@@ -34,6 +43,7 @@ class _Rays:
     low: Values  # of the search along the tried ray, while `searching`
     high: Values
     searching: Bool[Tensor, " B"]
+    exact: Values  # to which the boundary is searched
 
     def take(self, keep: Tensor) -> "_Rays":
         return _Rays(**{one.name: getattr(self, one.name)[keep] for one in fields(self)})
@@ -56,7 +66,7 @@ class _Rays:
         self.high = torch.where(wrong, asked, self.high)
         self.low = torch.where(self.searching & ~wrong, asked, self.low)
         self.low = torch.where(self.searching, self.low, 0.0)
-        ends = self.searching & (self.high - self.low <= _EXACT)
+        ends = self.searching & (self.high - self.low <= self.exact)
         self.ray = torch.where(ends[:, None], tried, self.ray)
         self.reach = torch.where(ends, self.high, self.reach)
         onwards = ends | (~self.searching & ~wrong)
@@ -79,12 +89,17 @@ def rays_search(
     judge: JudgeAt,
     tick: Tick,
 ) -> Climb:
-    """Searches for a boundary within the linf ball by at most `queries` predictions an image."""
+    """Searches for a boundary within the ball by at most `queries` predictions an image.
+
+    In linf, l2 and l1.
+    """
     never, nothing = torch.zeros_like(label), torch.zeros(len(x), device=x.device)
+    exact = min(_EXACT, threat.eps * _CORNER[threat.norm](x[0].numel()) / _FINE)
     done = Climb.begun(x, label, queries)
     rays = _Rays(
         torch.arange(len(x), device=x.device), x, label, torch.ones_like(x).flatten(1),
         nothing + 1, never + 1, never - 1, nothing.clone(), nothing + 1, never > 0,
+        nothing + exact,
     )  # fmt: skip
     for query in range(queries):
         tick(len(rays.index) / len(x) / 2)
@@ -93,9 +108,9 @@ def rays_search(
         wrong = net(adv).argmax(1) != rays.label
         done.passes[rays.index] += 1
         rays.learn(tried, wrong)
-        near = (wrong & (asked <= threat.eps)).nonzero()[:, 0]
+        near = (wrong & (threat.distance(adv, rays.x) <= threat.eps)).nonzero()[:, 0]
         if len(near):
-            rays = _leave(rays, threat.project(adv[near], rays.x[near]), near, query, judge, done)
+            rays = _leave(rays, adv[near], near, query, judge, done)
         if not len(rays.index):
             break
     return done

@@ -14,7 +14,7 @@ depends on no other image:
    identity as the gradient of operations that mask it, stage 2 on the network without its denoising
    blocks, whose images are tried on the network itself (attacks/way_back.py), then Square Attack's
    random search. Images whose margin no query raised have scores that say nothing: RayS asks for
-   their predicted classes alone (attacks/rays.py, linf).
+   their predicted classes alone (attacks/rays.py).
 """
 
 from collections.abc import Callable
@@ -197,7 +197,7 @@ def _square(pool: Pool) -> None:
 
 def _rays(pool: Pool) -> None:
     subject, at = pool.subject, pool.flat
-    if subject.threat.norm != "linf" or not len(at):
+    if not len(at):
         return
     result = rays_search(
         subject.net, subject.batch.x[at], subject.batch.label[at], subject.threat,

@@ -1,5 +1,6 @@
 """RayS: the boundary along the best ray of a linear network, each image on its own."""
 
+import pytest
 import torch
 from conftest import Linear, frozen
 from torch import Tensor, nn
@@ -20,21 +21,25 @@ def linear() -> tuple[nn.Module, Images, Labels, Tensor]:
     return net, x, logits.argmax(1), (logits[:, 0] - logits[:, 1]).abs() / weight
 
 
-def searched(net: nn.Module, x: Images, label: Labels, eps: float, queries: int = 2000) -> Climb:
+def searched(
+    net: nn.Module, x: Images, label: Labels, eps: float, queries: int = 2000, norm: str = "linf"
+) -> Climb:
     return rays_search(
-        net, x, label, Threat("linf", eps), queries=queries,
+        net, x, label, Threat(norm, eps), queries=queries,
         judge=lambda adv, index: net(adv).argmax(1), tick=lambda share=1.0, stage="": None,
     )  # fmt: skip
 
 
-def test_it_finds_the_corner_that_a_linear_network_fears_most() -> None:
+@pytest.mark.parametrize(("norm", "corner"), [("linf", 1.0), ("l2", 48**0.5), ("l1", 48.0)])
+def test_it_finds_the_corner_that_a_linear_network_fears_most(norm: str, corner: float) -> None:
     net, x, label, distance = linear()
+    distance = distance * corner  # of the nearest boundary along a ray
     eps = float(distance.median())
-    result = searched(net, x, label, eps)
+    result = searched(net, x, label, eps, norm=norm)
     assert not result.broken[distance > eps].any(), "nothing is there"
     assert result.broken[distance < 0.9 * eps].all()
     assert (net(result.adv[result.broken]).argmax(1) != label[result.broken]).all()
-    assert Threat("linf", eps).distance(result.adv, x).max() <= eps + 1e-6
+    assert Threat(norm, eps).distance(result.adv, x).max() <= eps * (1 + 1e-5)
 
 
 def test_no_image_depends_on_the_others_and_queries_are_counted() -> None:

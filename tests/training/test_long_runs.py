@@ -78,7 +78,8 @@ def test_a_slow_first_pass_is_no_part_of_an_estimate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It chooses kernels: in bf16 on a CPU it took ten times as long as the next."""
-    inner, calls = AdversarialLearner.attacked, []
+    inner = AdversarialLearner.attacked
+    calls: list[int] = []
 
     def slow(self: AdversarialLearner, batch: Batch, *rest: Any) -> Images:
         time.sleep(0 if calls else 0.5)
