@@ -89,8 +89,9 @@ def evaluate_together(evaluations: Sequence[Evaluation], say: Say) -> list[Path]
             with torch.random.fork_rng(cuda):
                 _attack_all(jobs, chunks, mine, say)
         if rank == 0:
+            shown: set[str] = set()
             for job in jobs:
-                job.folder.note({"sanity": _show_findings(job.folder)})
+                job.folder.note({"sanity": _show_findings(job.folder, shown)})
         return [job.folder.path for job in jobs]
 
 
@@ -110,11 +111,13 @@ def _check_fit(evaluation: Evaluation) -> None:
         check_fit(evaluation.model, evaluation.data, few)
 
 
-def _show_findings(folder: RunFolder) -> list[str]:
-    """Prints what the sanity gate says of the run so far, and returns it."""
+def _show_findings(folder: RunFolder, shown: set[str]) -> list[str]:
+    """Prints what the sanity gate says of the run so far, but for what is shown; returns it all."""
     texts = implausible(read_run(folder.path))
     for text in texts:
-        warn(text)
+        if text not in shown:
+            warn(text)
+    shown.update(texts)
     return texts
 
 
@@ -186,7 +189,7 @@ def _attack_all(jobs: Sequence[_Job], chunks: Chunks, total: int, say: Say) -> N
             limit.run(batch, partial(_attack_in_turn, sessions))
             tidy()
             if number == 1 < len(cut):
-                _show_findings(folder)  # before hours are spent on the others
+                _show_findings(folder, set())  # before hours are spent on the others
 
 
 def _attack_in_turn(sessions: Sequence[Session], batch: Batch) -> None:

@@ -114,7 +114,9 @@ def test_one_line_makes_a_run_for_each_radius_and_goes_on_where_one_lost_rows(
     tmp_path: Path,
 ) -> None:
     line = ("--eps", "2/255,0.5/255,1/255", "--save-adv")
-    assert attack(tmp_path, *line).exit_code == 0
+    first = attack(tmp_path, *line)
+    assert first.exit_code == 0
+    assert first.stderr.count("guessing among") == 1, "one warning for all radii"
     runs = {
         run.info.attack.eps: run for run in map(read_run, (tmp_path / "results/runs").iterdir())
     }
