@@ -99,7 +99,7 @@ class Case:
         """One search of Foolbox's, whose lengths are held against every radius."""
         import foolbox
 
-        net, batch = Watched(self.model.net.requires_grad_(False)), self.batch()
+        net, batch = Watched(self.model.net.requires_grad_(False)).eval(), self.batch()
         kinds = {"FMN": projecting_fmn()}
         attack = (kinds.get(name) or getattr(foolbox.attacks, name))(steps=steps)
         wrong = foolbox.criteria.Misclassification(batch.label)
