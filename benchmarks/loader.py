@@ -18,11 +18,12 @@ from statistics import median
 
 import numpy as np
 import torch
+from noise import noise
 from pandas import DataFrame
 from PIL import Image
 from table import TABLES, show, write
 
-from fdbench.data import Dataset, Request, in_memory, open_data
+from fdbench.data import Dataset, open_data
 from fdbench.machine import keep_freed
 from fdbench.specs import ModelSpec, TrainSpec
 from fdbench.store import Workspace
@@ -59,10 +60,9 @@ class Case:
 
     def data(self, folder: Path, count: int) -> Dataset:
         """Noise in memory for small images, smooth noise in JPEG files for large ones."""
-        rng = np.random.default_rng(0)
         if self.px <= 64:
-            x = rng.integers(0, 256, (count, self.px, self.px, 3), np.uint8)
-            return in_memory(Request("noise", "train"), x, np.arange(count) % 10, classes=10)
+            return noise(count, self.px)
+        rng = np.random.default_rng(0)
         for number in range(count):
             where = folder / "train" / str(number % 10)
             where.mkdir(parents=True, exist_ok=True)

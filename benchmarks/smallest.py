@@ -6,9 +6,8 @@ Ours attack at eight radii in one run: the fast verdict in l2, sigma-zero in l0.
 Foolbox's (Rauber et al. 2020), DDN and FMN, each with a hundred and a thousand iterations; at a
 radius, they leave the images whose smallest perturbation is longer. Foolbox 3.3.4's l2 FMN never
 projects (its factor divides a length by itself); `FMN` is the same with the projection that the
-paper describes. All judge in float32. Passes
-are forward and backward passes of one image, each counted once, divided by the images that were
-right before; seconds are CPU seconds of one thread.
+paper describes. All judge in float32. Passes are forward and backward passes of one image, each
+counted once, divided by the images that were right before; seconds are CPU seconds of one thread.
 """
 
 import argparse

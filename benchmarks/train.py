@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from noise import noise
 from pandas import DataFrame
 from table import TABLES, show, write
 from torch import nn
 from worker import worker
 
-from fdbench.data import Dataset, Request, in_memory
+from fdbench.data import Dataset
 from fdbench.machine import keep_freed
 from fdbench.models import build
 from fdbench.specs import ModelSpec, TrainSpec
@@ -68,10 +69,7 @@ class Case:
     def data(self) -> Dataset:
         """Two batches of noise."""
         model, count = NETWORKS[self.network]
-        rng = np.random.default_rng(0)
-        x = rng.integers(0, 256, (3 * count + 12, model.px, model.px, 3), np.uint8)
-        y = np.arange(len(x)) % model.classes
-        return in_memory(Request("noise", "train"), x, y, classes=model.classes)
+        return noise(3 * count + 12, model.px, model.classes)
 
     def ours(self, precision: str) -> Step:
         """fdbench's own step, as `fdbench train` takes it."""

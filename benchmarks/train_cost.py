@@ -19,13 +19,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
+from noise import noise
 from pandas import DataFrame
 from table import TABLES, show, write
 
-from fdbench.data import Dataset, Request, in_memory
+from fdbench.data import Dataset
 from fdbench.machine import keep_freed
 from fdbench.specs import ModelSpec, TrainSpec
 from fdbench.store import Workspace
@@ -61,9 +61,7 @@ class Case:
 
     def data(self) -> Dataset:
         """A few batches of noise."""
-        rng = np.random.default_rng(0)
-        x = rng.integers(0, 256, (2 * self.batch + 24, self.px, self.px, 3), np.uint8)
-        return in_memory(Request("noise", "train"), x, np.arange(len(x)) % 10, classes=10)
+        return noise(2 * self.batch + 24, self.px)
 
     def training(self) -> Training:
         """Its settings: PGD, untargeted, from a random start."""

@@ -10,7 +10,7 @@ from fdbench.attacks.course import Course
 from fdbench.attacks.curve import readings_at
 from fdbench.attacks.protocol import Reading, Subject
 from fdbench.attacks.several_radii import SeveralRadii
-from fdbench.attacks.sweep import FIRST, Pool, attack_left, begin
+from fdbench.attacks.sweep import AROUND, FIRST, SURROGATE_CLASSES, Pool, attack_left, begin
 from fdbench.specs import AttackSpec, FastParameters
 
 _CURVE = 2  # at most about this many verdicts' passes, whatever the number of radii
@@ -28,7 +28,8 @@ class Fast(SeveralRadii):
         parameters = _parameters_of(spec)
         climb = passes_of(spec.norm, FIRST[spec.norm])
         sweep = parameters.classes * climb
-        guard = sweep + parameters.queries // 2 if parameters.guard else 0
+        around = passes_of(spec.norm, AROUND) + SURROGATE_CLASSES * climb
+        guard = around + parameters.queries // 2 if parameters.guard else 0
         once = (climb + sweep) * parameters.eot + guard
         return once * (_CURVE if parameters.radii else 1)
 

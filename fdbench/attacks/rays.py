@@ -7,7 +7,6 @@ numbers. It was made for linf, where the corners lie farthest. In l2 and l1 the 
 tried: they are not the nearest adversaries there, but what they break is broken.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -21,12 +20,6 @@ from fdbench.types import Images, Labels, Values
 
 _EXACT = 1e-3  # to which a boundary's distance along a ray is searched
 _FINE = 8  # at least so many times finer than the ball
-# How far each value moves to a corner of unit length, of that many values.
-_CORNER: dict[str, Callable[[int], float]] = {
-    "linf": lambda values: 1.0,
-    "l2": lambda values: values**-0.5,
-    "l1": lambda values: 1 / values,
-}
 
 
 @dataclass
@@ -43,7 +36,6 @@ class _Rays:
     low: Values  # of the search along the tried ray, while `searching`
     high: Values
     searching: Bool[Tensor, " B"]
-    exact: Values  # to which the boundary is searched
 
     def take(self, keep: Tensor) -> "_Rays":
         return _Rays(**{one.name: getattr(self, one.name)[keep] for one in fields(self)})
@@ -60,13 +52,16 @@ class _Rays:
         """How far along its ray each image is asked next."""
         return torch.where(self.searching, (self.low + self.high) / 2, self.reach)
 
-    def learn(self, tried: Float32[Tensor, "B D"], wrong: Bool[Tensor, " B"]) -> None:
-        """Takes the answers: searches go on or end; after a flip that failed comes the next."""
+    def learn(self, tried: Float32[Tensor, "B D"], wrong: Bool[Tensor, " B"], exact: float) -> None:
+        """Takes the answers: searches go on or end; after a flip that failed comes the next.
+
+        A search ends when the boundary's distance is known to `exact`.
+        """
         asked = self.distance
         self.high = torch.where(wrong, asked, self.high)
         self.low = torch.where(self.searching & ~wrong, asked, self.low)
         self.low = torch.where(self.searching, self.low, 0.0)
-        ends = self.searching & (self.high - self.low <= self.exact)
+        ends = self.searching & (self.high - self.low <= exact)
         self.ray = torch.where(ends[:, None], tried, self.ray)
         self.reach = torch.where(ends, self.high, self.reach)
         onwards = ends | (~self.searching & ~wrong)
@@ -94,12 +89,12 @@ def rays_search(
     In linf, l2 and l1.
     """
     never, nothing = torch.zeros_like(label), torch.zeros(len(x), device=x.device)
-    exact = min(_EXACT, threat.eps * _CORNER[threat.norm](x[0].numel()) / _FINE)
+    corner = float(threat.distance(torch.ones_like(x[:1]), torch.zeros_like(x[:1])))
+    exact = min(_EXACT, threat.eps / corner / _FINE)
     done = Climb.begun(x, label, queries)
     rays = _Rays(
         torch.arange(len(x), device=x.device), x, label, torch.ones_like(x).flatten(1),
         nothing + 1, never + 1, never - 1, nothing.clone(), nothing + 1, never > 0,
-        nothing + exact,
     )  # fmt: skip
     for query in range(queries):
         tick(len(rays.index) / len(x) / 2)
@@ -107,7 +102,7 @@ def rays_search(
         adv = (rays.x + (asked[:, None] * tried).view_as(rays.x)).clamp(0, 1)
         wrong = net(adv).argmax(1) != rays.label
         done.passes[rays.index] += 1
-        rays.learn(tried, wrong)
+        rays.learn(tried, wrong, exact)
         near = (wrong & (threat.distance(adv, rays.x) <= threat.eps)).nonzero()[:, 0]
         if len(near):
             rays = _leave(rays, adv[near], near, query, judge, done)

@@ -171,7 +171,6 @@ def _block_free(pool: Pool) -> None:
     subject, copy = pool.subject, BlockFree(pool.subject.net)
     if not copy.blocks:
         return
-    pool.value.fill_(-torch.inf)
     pool.subject, disputed = replace(subject, net=copy), pool.disputed.clone()
     try:
         _targeted(pool, BLOCK_FREE, SURROGATE_CLASSES)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,8 @@ def evaluate_together(evaluations: Sequence[Evaluation], say: Say) -> list[Path]
             with torch.random.fork_rng(cuda):
                 _attack_all(jobs, chunks, mine, say)
         if rank == 0:
-            shown: set[str] = set()
-            for job in jobs:
-                job.folder.note({"sanity": _show_findings(job.folder, shown)})
+            for job, texts in zip(jobs, _shown_findings(jobs), strict=True):
+                job.folder.note({"sanity": texts})
         return [job.folder.path for job in jobs]
 
 
@@ -111,14 +111,12 @@ def _check_fit(evaluation: Evaluation) -> None:
         check_fit(evaluation.model, evaluation.data, few)
 
 
-def _show_findings(folder: RunFolder, shown: set[str]) -> list[str]:
-    """Prints what the sanity gate says of the run so far, but for what is shown; returns it all."""
-    texts = implausible(read_run(folder.path))
-    for text in texts:
-        if text not in shown:
-            warn(text)
-    shown.update(texts)
-    return texts
+def _shown_findings(jobs: Sequence[_Job]) -> list[list[str]]:
+    """Prints once what the sanity gate says of the runs so far; returns what it says of each."""
+    found = [implausible(read_run(job.folder.path)) for job in jobs]
+    for text in dict.fromkeys(chain.from_iterable(found)):
+        warn(text)
+    return found
 
 
 def _same_behaviour(evaluation: Evaluation, folder: RunFolder, say: Say) -> None:
@@ -189,7 +187,7 @@ def _attack_all(jobs: Sequence[_Job], chunks: Chunks, total: int, say: Say) -> N
             limit.run(batch, partial(_attack_in_turn, sessions))
             tidy()
             if number == 1 < len(cut):
-                _show_findings(folder, set())  # before hours are spent on the others
+                _shown_findings(jobs[:1])  # before hours are spent on the others
 
 
 def _attack_in_turn(sessions: Sequence[Session], batch: Batch) -> None:
