@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-_PACKAGES = ("fdbench", "torch", "torchvision", "numpy", "pyautoattack", "foolbox")
+_PACKAGES = ("fdbench", "torch", "torchvision", "numpy", "pyautoattack", "foolbox", "numba")
 
 _CHECKOUT = Path(__file__).parent.parent.parent
 

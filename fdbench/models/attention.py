@@ -1,19 +1,25 @@
 """Softmax attention over all positions of a feature map, without the N x N attention map.
 
-Three implementations of one function; the fastest that fits is used. Forward and input gradient,
-one thread of a CPU with AVX-512 and without AMX, torch 2.15, milliseconds per image, fp32 / bf16:
+Four implementations of one function; the fastest that fits is used. Forward and gradients, one
+thread of an AMD EPYC with AVX512-BF16, torch 2.14, milliseconds per image, fp32 / bf16:
 
-      N   channels   whole map    tiles        rows
-    784       128    9.9 / 4.9    13 / 11      10 / 6.6
-    784       512     77 / 30     98 / 80      73 / 41
-   1024        64     33 / 13     24 / 21      22 / 15
-   1024       256     74 / 16     74 / 33      32 / 17
-   3136       256    392 / 181   390 / 309    308 / 160
+      N   channels   whole map    tiles        rows        Numba's
+    256        32   0.36 / 0.12  0.38 / 0.47  0.37 / 0.29  0.21 / 0.21
+    784        16    6.2 / 3.4    2.0 / 2.0    2.7 / 1.8   0.85 / 0.87
+    784       128    8.2 / 2.4     12 / 8.6    8.7 / 3.3    5.9 / 5.8
+    784       512     28 / 7.0     44 / 31      33 / 9.5     27 / 27
+   1024        16     11 / 4.5    3.7 / 3.1    7.3 / 2.6    1.4 / 1.4
+   1024        64     13 / 2.7     10 / 7.8    9.0 / 3.6    4.9 / 4.9
+   1024       256     26 / 6.6     38 / 27      28 / 8.0     22 / 23
+   3136       256    290 / 95     360 / 250    280 / 78     240 / 240
 
-The whole map is best for few positions; at N = 3136 it would take 39 MB per image in fp32. Rows
-reach 82 GFLOP/s at N = 3136 in fp32, as plain matrix products do on that core.
+The whole map is best for few positions; at N = 3136 it would take 39 MB per image in fp32. Numba's
+computes in fp32 whatever it is given. With 16 channels it takes 1.7 times its limit: 168 MFLOP at
+the 251 GFLOP/s of this core's best convolutions and 2 million exponentials at 0.09 ns, 0.84 ms.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -25,7 +31,8 @@ Queries = Float[Tensor, "B N D"]
 Values = Float[Tensor, "B N C"]
 
 MAP_LIMIT = 256  # above this N, no N x N map is built
-NARROW = 64  # below this many channels, tiles beat rows: at N = 784, 16 channels 1.3 to 1.9 ms
+NARROW = 64  # below this many channels, tiles beat rows
+COMPILED = {torch.float32: 64, torch.bfloat16: 32}  # up to so many channels, Numba's is best
 ROWS = 256  # rows of the map at a time; 64 to 784 are within 15 % in fp32
 
 
@@ -34,9 +41,24 @@ def attend(query: Queries, key: Queries, value: Values, scale: float) -> Values:
     positions, channels = value.shape[1:]
     if positions <= MAP_LIMIT:
         return (query * scale @ key.mT).softmax(-1) @ value
-    if channels < NARROW or value.device.type != "cpu":
+    if value.device.type != "cpu":
+        return _tiled(query, key, value, scale)
+    compiled = _compiled() if channels <= COMPILED.get(value.dtype, 0) else None
+    if compiled is not None:
+        return compiled(query, key, value, scale)
+    if channels < NARROW:
         return _tiled(query, key, value, scale)
     return _Rows.apply(query, key, value, scale)
+
+
+@cache
+def _compiled() -> Callable[[Queries, Queries, Values, float], Values] | None:
+    """Imported when used: Numba takes half a second, and is an extra."""
+    try:
+        from fdbench.models.attention_cpu import attend_on_cpu
+    except ImportError:  # not installed, or for another NumPy
+        return None
+    return attend_on_cpu
 
 
 def _tiled(query: Queries, key: Queries, value: Values, scale: float) -> Values:
