@@ -10,7 +10,7 @@ RUN = $(BIN)/fdbench
 help:
 	@echo "make demo   train two small networks on embedded images, attack them, report ($(DEMO)/)"
 	@echo "make test   style, types and tests"
-	@echo "make test-gpu  attacks, training, sharding and memory on this machine's GPU"
+	@echo "make test-gpu  attacks, training, sharding and memory on this machine's GPU (DEVICE=mps: Apple's)"
 	@echo "make test-kill  jobs killed at every KILL-th I/O call (KILL=4; 1: at all of them)"
 	@echo "make fuzz   damaged files to every reader (FUZZ=600 seconds for each; build/fuzz.xml counts them)"
 	@echo "make check  style and types only"
@@ -55,9 +55,10 @@ test: check
 	# tests together, so that fixtures of a module are made once.
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --quiet
 
-# On the CPU, the same tests are part of `make test`.
+# On a pretended GPU, the same tests are part of `make test`.
+DEVICE ?= cuda
 test-gpu: $(INSTALLED)
-	FDBENCH_TEST_DEVICE=cuda $(BIN)/pytest -m gpu -rs
+	FDBENCH_TEST_DEVICE=$(DEVICE) $(BIN)/pytest -m gpu -rs
 
 # Every job, interrupted in each way at every KILL-th of its I/O calls, and typed again.
 KILL ?= 4

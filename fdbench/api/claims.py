@@ -43,7 +43,7 @@ def verify_images(
         robust: the robust accuracy that is claimed, in percent.
         batch_size: images per batch; None: 500.
         results: the results folder, for models named without a path.
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu", "cuda" or "mps".
         threads: CPU threads; None: PyTorch's own number.
 
     Returns:

@@ -72,7 +72,7 @@ def evaluate(
         precision: "fp32", "bf16" or "auto" for the attack's gradients; verdicts are float32.
         save_adv: "float" or "png" to keep the adversarial images for `verify`.
         results: the results folder; the run is kept in its runs/.
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu", "cuda" or "mps".
         parameters: the attack's parameters, such as iters=(10, 100).
 
     Returns:
@@ -128,7 +128,7 @@ def security_curve(
         precision: "fp32" or "bf16" for the attack's gradients; verdicts are float32.
         save_adv: "float" or "png" to keep the adversarial images for `verify`.
         results: the results folder; the runs are kept in its runs/.
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu", "cuda" or "mps".
         parameters: the attack's, such as queries=1000; in l0 iters=300.
 
     Returns:

@@ -73,7 +73,7 @@ def doctor(
         eot: passes that attacks average over, above 1 for a network that draws random numbers.
         seed: seed of all random numbers.
         results: the results folder; the findings are kept there and reported.
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu", "cuda" or "mps".
 
     Returns:
         The findings: what was examined, and its checks, each "pass", "fail" or "skipped".
@@ -221,7 +221,7 @@ def verify(
         data: where the run's data are now; None: as in its run.json.
         batch_size: images per batch; None: as they were attacked.
         results: the results folder.
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu", "cuda" or "mps".
         threads: CPU threads; None: PyTorch's own number.
 
     Returns:

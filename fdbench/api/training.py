@@ -56,7 +56,7 @@ def train(
         name: name of the weights; None: the network's.
         fresh: start over if a training of that name exists.
         results: the results folder; the weights are kept in its checkpoints/.
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu", "cuda" or "mps".
         threads: CPU threads of a process; None: PyTorch's own number, or the cores / nproc.
         nproc: processes on this machine, each with its share of every batch and, if there are
             GPUs, one of them.
@@ -196,7 +196,7 @@ def train_attacker(
             are ordered by class.
         seed: seed of all random numbers.
         results: the results folder; the weights are kept in its attackers/.
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu", "cuda" or "mps".
         threads: CPU threads; None: PyTorch's own number.
 
     Returns:

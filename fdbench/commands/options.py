@@ -158,10 +158,10 @@ data_options = all_of(
 compute_options = all_of(
     click.option(
         "--device",
-        type=OneOf(["auto", "cpu", "cuda"]),
+        type=OneOf(["auto", "cpu", "cuda", "mps"]),
         default="auto",
         show_default=True,
-        help="auto: the GPU if there is one.",
+        help="auto: the GPU if there is one; mps is Apple's.",
     ),
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: all cores]."),
 )

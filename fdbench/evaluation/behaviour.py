@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from fdbench import randomness
 from fdbench.data import Dataset
+from fdbench.errors import SanityFailed
 from fdbench.files import write_once
+from fdbench.machine import UNTRIED, generators_kept
 from fdbench.store import pack, read_tensors
 from fdbench.types import Images
 from fdbench.verdict import relative_difference
@@ -65,11 +67,30 @@ def observe(
     """
     batch = data.fetch(range(min(_FIRST, count)))
     x = torch.cat([_fixed_images(data.px), batch.x]).to(device)
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(cuda):
-        torch.manual_seed(seed)
+    with generators_kept(device, seed=seed):
         logits = net(x).float().cpu()
     return Behaviour(logits[:_FIXED], logits[_FIXED:], _pixels_of(batch.x))
+
+
+def check_device(net: nn.Module, data: Dataset, count: int, device: torch.device) -> None:
+    """Compares the logits of an untried device with the CPU's; leaves `net` there.
+
+    Raises SanityFailed if they differ by more than rounding, for a network that draws no random
+    numbers.
+    """
+    if device.type not in UNTRIED:
+        return
+    cpu = torch.device("cpu")
+    here, again = (observe(net.cpu(), data, count, cpu, seed) for seed in (0, 1))
+    there = observe(net.to(device), data, count, device)
+    off = max(
+        relative_difference(there.fixed, here.fixed), relative_difference(there.first, here.first)
+    )
+    if off > LIMIT and not difference(again, here):
+        raise SanityFailed(
+            f"on {device.type} the logits differ from the CPU's by {off:.2g} of their size (limit "
+            f"{LIMIT:g}).\nPyTorch computes something else there. Give --device cpu."
+        )
 
 
 def _off(now: Tensor, then: Tensor) -> float:

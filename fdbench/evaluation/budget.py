@@ -4,11 +4,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from fdbench.attacks import cross_entropy, gradient
 from fdbench.evaluation.evaluation import Evaluation
+from fdbench.machine import generators_kept
 from fdbench.store import RunPaths, read_run
 from fdbench.types import Batch
 
@@ -57,7 +57,7 @@ def seconds_per_gradient(net: nn.Module, batch: Batch) -> float:
         float(grad.sum())  # waits for the device
         return time.perf_counter() - began
 
-    with torch.random.fork_rng([batch.x.device] if batch.x.device.type == "cuda" else []):
+    with generators_kept(batch.x.device):
         one_pass()
         return one_pass() / len(batch.ids)
 

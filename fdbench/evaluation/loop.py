@@ -11,7 +11,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from fdbench.console import progress, warn
@@ -21,7 +20,7 @@ from fdbench.evaluation.batching import Chunks, fitting, remaining
 from fdbench.evaluation.evaluation import Evaluation, check_fit, run_info
 from fdbench.evaluation.observation import Reference, Watched, spied
 from fdbench.evaluation.session import Session
-from fdbench.machine import BatchLimit, rank_and_world, tidy
+from fdbench.machine import BatchLimit, generators_kept, rank_and_world, tidy
 from fdbench.models import accelerate
 from fdbench.reporting import implausible
 from fdbench.store import (
@@ -73,6 +72,7 @@ def evaluate_together(evaluations: Sequence[Evaluation], say: Say) -> list[Path]
         evaluation.check()
     first.model.net.to(first.device)
     _check_fit(first)
+    behaviour.check_device(first.model.net, first.data, len(first.positions), first.device)
     rank, world = rank_and_world()
     with ExitStack() as opened:
         jobs = [_open(evaluation, opened, rank, world) for evaluation in evaluations]
@@ -86,8 +86,7 @@ def evaluate_together(evaluations: Sequence[Evaluation], say: Say) -> list[Path]
             for job in jobs:
                 _same_keeping(job.evaluation, job.folder)
             # A network may draw random numbers; the generators are restored afterwards.
-            cuda = [first.device] if first.device.type == "cuda" else []
-            with torch.random.fork_rng(cuda):
+            with generators_kept(first.device):
                 _attack_all(jobs, chunks, mine, say)
         if rank == 0:
             for job, texts in zip(jobs, _shown_findings(jobs), strict=True):
@@ -106,8 +105,7 @@ def _open(evaluation: Evaluation, opened: ExitStack, rank: int, world: int) -> _
 def _check_fit(evaluation: Evaluation) -> None:
     """Raises before anything is written if the network does not fit the data."""
     few = evaluation.data.fetch(evaluation.positions[:2]).to(evaluation.device)
-    cuda = [evaluation.device] if evaluation.device.type == "cuda" else []
-    with torch.random.fork_rng(cuda):
+    with generators_kept(evaluation.device):
         check_fit(evaluation.model, evaluation.data, few)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fdbench.data import Dataset
 from fdbench.errors import SanityFailed
 from fdbench.evaluation.behaviour import LIMIT
+from fdbench.machine import generators_kept
 from fdbench.models import Model, Preprocessed
 from fdbench.types import Batch, Images
 from fdbench.verdict import relative_difference
@@ -205,8 +206,7 @@ def suspicions(
         return []
     batch = data.fetch(list(positions[:LOOKED])).to(device)
     net = model.net.to(device)
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(cuda):
+    with generators_kept(device):
         right = _right(net, batch.x, batch)
         if right is None:  # its own message comes with the attack
             return []

@@ -6,17 +6,23 @@ from dataclasses import dataclass
 
 import torch
 
+from fdbench.machine.devices import release
 from fdbench.types import Batch
 
-# Parts of the messages of PyTorch's CPU allocator, which has no exception of its own.
-_CPU_WORDS = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
+# Parts of the messages of PyTorch's allocators that have no exception of their own.
+_WORDS = (
+    "DefaultCPUAllocator",
+    "can't allocate memory",
+    "not enough memory",
+    "MPS backend out of memory",
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a GPU, the CPU allocator or Python ran out of memory: a smaller batch may help."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _CPU_WORDS)
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS)
 
 
 @dataclass
@@ -42,8 +48,7 @@ class BatchLimit:
                     raise
             else:
                 return
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+            release()
             self.most = half
             self.note(size, half)
         self.run(batch.part(slice(None, half)), work)

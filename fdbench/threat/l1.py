@@ -3,18 +3,20 @@
 import torch
 from torch import Tensor
 
+from fdbench.machine import doubled
 from fdbench.threat.norm import Norm
 
 
 def _clip(delta: Tensor, eps: float) -> Tensor:
     """Returns the nearest point of the l1 ball: soft thresholding (Duchi et al. 2008, Fig. 1)."""
-    size = delta.abs().flatten(1).double()  # float32's running sums leave the ball by 1e-6
+    size = doubled(delta.abs().flatten(1))  # float32's running sums leave the ball by 1e-6
     ordered = size.sort(dim=1, descending=True).values
     excess = ordered.cumsum(1) - eps
-    count = torch.arange(1, size.shape[1] + 1, device=delta.device)
+    count = torch.arange(1, size.shape[1] + 1, device=size.device)
     last = (ordered * count > excess).sum(1, keepdim=True)
     threshold = (excess.gather(1, last - 1) / last).clamp(min=0.0)
-    return delta.sign() * (size - threshold).clamp(min=0.0).reshape(delta.shape).to(delta.dtype)
+    kept = (size - threshold).clamp(min=0.0).reshape(delta.shape)
+    return delta.sign() * kept.to(delta.dtype).to(delta.device)
 
 
 def onto_ball_in_box(delta: Tensor, x: Tensor, eps: float) -> Tensor:
@@ -24,8 +26,8 @@ def onto_ball_in_box(delta: Tensor, x: Tensor, eps: float) -> Tensor:
     by the same amount, but at least into the box and not beyond x: the length of what is left falls
     piecewise linearly with that amount, in pieces between points where a value starts or stops.
     """
-    size, start = delta.abs().flatten(1).double(), x.flatten(1).double()
-    up = delta.flatten(1) > 0
+    size, start = doubled(delta.abs().flatten(1)), doubled(x.flatten(1))
+    up = (delta.flatten(1) > 0).to(size.device)
     room = torch.minimum(size, torch.where(up, 1 - start, start))
     point, order = torch.cat((size - room, size), 1).sort(dim=1)
     moving = torch.where(order < size.shape[1], 1, -1).cumsum(1)  # after each point
@@ -36,7 +38,7 @@ def onto_ball_in_box(delta: Tensor, x: Tensor, eps: float) -> Tensor:
     rest = (length - before - eps) / moving.gather(1, piece).clamp(min=1)
     amount = torch.where(length > eps, point.gather(1, piece) + rest, 0.0)
     kept = torch.minimum((size - amount).clamp(min=0), room)
-    return (start + torch.where(up, kept, -kept)).to(x.dtype).view_as(x)
+    return (start + torch.where(up, kept, -kept)).to(x.dtype).to(x.device).view_as(x)
 
 
 def _noise(unit: Tensor, radius: Tensor, eps: float) -> Tensor:

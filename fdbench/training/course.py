@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from fdbench.console import warn
 from fdbench.errors import FdbenchError
-from fdbench.machine import is_out_of_memory
+from fdbench.machine import is_out_of_memory, release
 from fdbench.training.team import KnownToAll, Team
 
 
@@ -42,8 +40,7 @@ class Course:
                 f"The same command with --accumulate {twice} continues from the last saved state."
             ) from reason
         self.accumulate = twice
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release()
         if self.team.leads:
             of = (
                 f"{images} images"

@@ -90,8 +90,8 @@ def _timed(work: Callable[[], object], device: torch.device) -> float:
     """Seconds that it takes, the device's own work included."""
     began = time.perf_counter()
     work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
     return time.perf_counter() - began
 
 

@@ -168,7 +168,7 @@ class GeneratorLearner(Learner):
         pairs = zip(ensemble.shares, logits, strict=True)
         loss = torch.stack([share * conviction(one, label).mean() for share, one in pairs]).sum()
         wrong = torch.stack([one.detach().argmax(1) != label for one in logits]).float().mean()
-        return Lesson(loss, {"fooled": (wrong.double() * len(batch.ids)).round()})
+        return Lesson(loss, {"fooled": (wrong * len(batch.ids)).round()})
 
     def finished(self) -> bool:
         """Returns whether the weights exist: they are only written at the end."""

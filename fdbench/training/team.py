@@ -115,6 +115,8 @@ def team_on(device: torch.device) -> Iterator[Team]:
             f"WORLD_SIZE is {world}, but no MASTER_ADDR says where the other processes are.\n"
             f"Start them all: fdbench train --nproc {world} ..., or with torchrun."
         )
+    if device.type not in ("cpu", "cuda"):
+        raise BadValue(f"PyTorch can't connect processes on {device.type}. Give --device cpu.")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     with _in_contact():

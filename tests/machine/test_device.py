@@ -1,16 +1,17 @@
 """Attacks, training and sharding on a device: `make test-gpu` runs them on the GPU.
 
-Without a GPU the same tests run on the CPU, where they compare a run with its own repetition.
+Without a GPU the same tests run on a pretended one (pretend.py).
 """
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pretend
 import pytest
 import torch
 from conftest import Linear, Small, frozen
@@ -20,11 +21,14 @@ from torch import nn
 import fdbench
 from fdbench.attacks import last_iterate
 from fdbench.attacks.transfer.catalogue import METHODS
+from fdbench.errors import BadValue, SanityFailed
+from fdbench.machine import doubled, start_torch
 from fdbench.models import accelerate
 from fdbench.specs import AttackSpec, FoolboxParameters
 from fdbench.store import Run
 from fdbench.store.tensors import read_tensors
 from fdbench.threat import Threat
+from fdbench.training.team import team_on
 
 pytestmark = pytest.mark.gpu
 
@@ -32,17 +36,31 @@ NAME = "FDBENCH_TEST_DEVICE"
 
 
 @pytest.fixture
-def device() -> str:
-    name = os.environ.get(NAME, "cpu")
+def device() -> Iterator[str]:
+    name = os.environ.get(NAME, pretend.NAME)
     if name == "cuda" and not torch.cuda.is_available():
         pytest.skip("PyTorch sees no GPU on this machine")
-    return name
+    if name == "mps" and not torch.backends.mps.is_available():
+        pytest.skip("PyTorch sees no Apple GPU on this machine")
+    if name != pretend.NAME:
+        yield name
+        return
+    pretend.offer()
+    yield name
+    pretend.withdraw()
+
+
+@pytest.fixture
+def pretended() -> Iterator[str]:
+    pretend.offer()
+    yield pretend.NAME
+    pretend.withdraw()
 
 
 @pytest.fixture
 def gpu(device: str) -> str:
-    if device == "cpu":
-        pytest.skip(f"about GPUs; {NAME}=cuda runs it (make test-gpu)")
+    if device != "cuda":
+        pytest.skip(f"about CUDA; {NAME}=cuda runs it (make test-gpu)")
     return device
 
 
@@ -203,7 +221,12 @@ def test_the_generator_trains_and_attacks(
 
 
 TRAINING = """
-import sys, fdbench
+import sys
+if sys.argv[2] == "pretended":
+    sys.path[:0] = sys.argv[3:]
+    import pretend
+    pretend.offer()
+import fdbench
 network = fdbench.ModelSpec("r20", "nonlocal-gauss", width=4)
 fdbench.train(network, "npz:small", epochs=2, batch_size=32, attack_iters=2,
               results=sys.argv[1], device=sys.argv[2], threads=1)
@@ -223,7 +246,7 @@ def small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(
     tmp_path: Path, device: str
 ) -> None:
-    words = ["-c", TRAINING, "", device]
+    words = ["-c", TRAINING, "", device, *sys.path]
 
     def train(results: str, until: Callable[[], bool] | None = None) -> None:
         words[2] = results
@@ -290,3 +313,82 @@ def test_the_attack_on_unjudged_images_does_not_wait_for_the_gpu(gpu: str) -> No
         last_iterate(here, images, threat, iters=3, alpha=2 / 255, stream=None, seed=0)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+class Peculiar(nn.Module):
+    """Answers otherwise on a GPU, as a wrong kernel would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.right = Mixed()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.right(x) * (1 if x.device.type == "cpu" else 1.01)
+
+
+class Drawing(nn.Module):
+    """Adds noise of the device's own generator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.right = Mixed()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.right(x + 0.1 * torch.randn_like(x))
+
+
+def test_a_device_that_computes_something_else_is_refused_before_anything_is_written(
+    pretended: str, labelled: str, tmp_path: Path
+) -> None:
+    def run(network: nn.Module, device: str) -> Run:
+        return fdbench.evaluate(
+            frozen(network),
+            labelled,
+            "pgd",
+            iters=(1,),
+            limit=4,
+            results=tmp_path / "r",
+            device=device,
+        )
+
+    with pytest.raises(SanityFailed, match=r"(?s)differ from the CPU's by 0.01 .*--device cpu"):
+        run(Peculiar(), pretended)
+    assert not list((tmp_path / "r").glob("runs/*/rows*"))
+    assert run(Peculiar(), "cpu").rows
+    assert run(Drawing(), pretended).rows  # its own draws are no other arithmetic
+
+
+def test_auto_takes_the_gpu_there_is(pretended: str) -> None:
+    assert start_torch("auto", None).type == pretended
+    assert start_torch("cpu", None).type == "cpu"
+
+
+def test_float64_of_a_device_without_it_is_on_the_cpu(pretended: str) -> None:
+    x = torch.ones(2, 3, device=pretended)
+    assert doubled(x).device.type == "cpu"
+    with pytest.raises(TypeError, match="no float64"):
+        x.double()
+
+
+def test_processes_on_an_apple_gpu_are_refused(
+    pretended: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(BadValue, match=r"can't connect processes on pretended. Give --device cpu"),
+        team_on(torch.device(pretended)),
+    ):
+        pass
+
+
+def test_the_pretended_gpu_refuses_what_a_real_one_refuses(pretended: str) -> None:
+    x = torch.ones(2, 3, device=pretended)
+    with pytest.raises(RuntimeError, match=r"tensors on pretended and on cpu"):
+        x + torch.ones(2, 3)
+    with pytest.raises(RuntimeError, match=r"tensors on pretended and on cpu"):
+        torch.nn.functional.linear(x, torch.ones(4, 3))
+    assert (x + torch.tensor(1.0)).cpu().tolist() == [[2.0] * 3] * 2
+    x[0] = 5
+    x.view(6).add_(1)
+    assert x[torch.tensor([0])].cpu().tolist() == [[6.0] * 3]

@@ -37,6 +37,7 @@ from fdbench.attacks.autoattack.cascade import (
 )
 from fdbench.attacks.protocol import DRAWS, Attack, Reading, Subject, Tick
 from fdbench.errors import unknown
+from fdbench.machine import accelerators, generators_kept
 from fdbench.specs import AttackSpec, AutoAttackParameters
 from fdbench.threat import Threat
 from fdbench.types import Images, Labels, Net
@@ -65,9 +66,8 @@ def untouched(net: nn.Module, seed: int) -> Iterator[None]:
     """
     thawed = [p for p in net.parameters() if p.requires_grad]
     numpy_state, python_state = np.random.get_state(), random.getstate()
-    devices = range(torch.cuda.device_count())
     try:
-        with torch.random.fork_rng(devices=devices), torch.no_grad():
+        with generators_kept(*accelerators()), torch.no_grad():
             for parameter in thawed:
                 parameter.requires_grad_(False)
             torch.manual_seed(seed)

@@ -23,6 +23,7 @@ from fdbench import randomness
 from fdbench.attacks.foolbox.catalogue import FoolboxAttack, check_foolbox, named, package
 from fdbench.attacks.protocol import Attack, Reading, Subject, Tick
 from fdbench.errors import BadValue
+from fdbench.machine import generators_kept
 from fdbench.specs import AttackSpec, FoolboxParameters
 from fdbench.threat import Threat
 from fdbench.types import Images, Labels
@@ -82,13 +83,8 @@ class _Watched(nn.Module):
 @contextmanager
 def _own_numbers(seed: int, device: torch.device) -> Iterator[None]:
     """Seeds the global generators with `seed`; restores them on exit."""
-    cuda = [device] if device.type == "cuda" else []
     plain, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(cuda):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed all GPUs
-        for gpu in cuda:
-            with torch.cuda.device(gpu):
-                torch.cuda.manual_seed(seed)
+    with generators_kept(device, seed=seed):
         random.seed(seed)
         np.random.seed(seed)
         try:
