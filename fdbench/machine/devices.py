@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
 
 from fdbench.errors import BadValue, unknown
 from fdbench.machine.memory import keep_freed
@@ -13,7 +12,6 @@ from fdbench.machine.neighbours import give_way
 
 # What `--device` may name beside the CPU, and what PyTorch calls each. auto takes the one there is.
 ACCELERATORS = {"cuda": "GPU", "mps": "Apple GPU"}
-NO_FLOAT64 = {"mps"}
 UNTRIED = {"mps"}  # held to the CPU's logits before each run: fdbench has never run on one
 
 
@@ -51,11 +49,6 @@ def _accelerator() -> str | None:
     """The accelerator of this machine that fdbench computes on."""
     found = torch.accelerator.current_accelerator(check_available=True)
     return found.type if found is not None and found.type in ACCELERATORS else None
-
-
-def doubled(x: Tensor) -> Tensor:
-    """`x` in float64; on the CPU if its device has no float64."""
-    return (x.cpu() if x.device.type in NO_FLOAT64 else x).double()
 
 
 def accelerators() -> list[torch.device]:

@@ -3,8 +3,14 @@
 import torch
 from torch import Tensor
 
-from fdbench.machine import doubled
 from fdbench.threat.norm import Norm
+
+NO_FLOAT64 = {"mps"}  # kinds of devices
+
+
+def doubled(x: Tensor) -> Tensor:
+    """`x` in float64; on the CPU if its device has no float64."""
+    return (x.cpu() if x.device.type in NO_FLOAT64 else x).double()
 
 
 def _clip(delta: Tensor, eps: float) -> Tensor:

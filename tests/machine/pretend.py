@@ -16,6 +16,7 @@ from torch.utils.backend_registration import (
 )
 
 from fdbench.machine import devices
+from fdbench.threat import l1
 
 NAME = "pretended"
 aten = torch.ops.aten
@@ -121,14 +122,14 @@ def _copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Te
 def offer() -> None:
     """Lets `--device` name it; auto takes it then."""
     devices.ACCELERATORS[NAME] = "pretended GPU"
-    devices.NO_FLOAT64.add(NAME)
+    l1.NO_FLOAT64.add(NAME)
     devices.UNTRIED.add(NAME)
 
 
 def withdraw() -> None:
     """Leaves fdbench as it was. PyTorch keeps the device."""
     del devices.ACCELERATORS[NAME]
-    devices.NO_FLOAT64.remove(NAME)
+    l1.NO_FLOAT64.remove(NAME)
     devices.UNTRIED.remove(NAME)
 
 

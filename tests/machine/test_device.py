@@ -22,12 +22,13 @@ import fdbench
 from fdbench.attacks import last_iterate
 from fdbench.attacks.transfer.catalogue import METHODS
 from fdbench.errors import BadValue, SanityFailed
-from fdbench.machine import doubled, start_torch
+from fdbench.machine import start_torch
 from fdbench.models import accelerate
 from fdbench.specs import AttackSpec, FoolboxParameters
 from fdbench.store import Run
 from fdbench.store.tensors import read_tensors
 from fdbench.threat import Threat
+from fdbench.threat.l1 import doubled
 from fdbench.training.team import team_on
 
 pytestmark = pytest.mark.gpu
