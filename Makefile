@@ -5,12 +5,13 @@ INSTALLED := .venv/.installed
 DEMO := results/demo
 RUN = $(BIN)/fdbench
 
-.PHONY: help demo docs test test-gpu test-kill fuzz check clean
+.PHONY: help demo docs test test-gpu test-pretended test-kill fuzz check clean
 
 help:
 	@echo "make demo   train two small networks on embedded images, attack them, report ($(DEMO)/)"
 	@echo "make test   style, types and tests"
 	@echo "make test-gpu  attacks, training, sharding and memory on this machine's GPU (DEVICE=mps: Apple's)"
+	@echo "make test-pretended  the tests of attacks and trainings on a pretended GPU without float64"
 	@echo "make test-kill  jobs killed at every KILL-th I/O call (KILL=4; 1: at all of them)"
 	@echo "make fuzz   damaged files to every reader (FUZZ=600 seconds for each; build/fuzz.xml counts them)"
 	@echo "make check  style and types only"
@@ -59,6 +60,11 @@ test: check
 DEVICE ?= cuda
 test-gpu: $(INSTALLED)
 	FDBENCH_TEST_DEVICE=$(DEVICE) $(BIN)/pytest -m gpu -rs
+
+# What takes no device by name takes the pretended GPU; about five minutes.
+test-pretended: $(INSTALLED)
+	FDBENCH_TEST_PRETENDED=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --quiet \
+		tests/attacks tests/evaluation tests/training tests/api tests/blackbox
 
 # Every job, interrupted in each way at every KILL-th of its I/O calls, and typed again.
 KILL ?= 4

@@ -59,6 +59,15 @@ def frozen(net: nn.Module) -> nn.Module:
     return net.eval().requires_grad_(False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def everywhere() -> None:
+    """With FDBENCH_TEST_PRETENDED, `--device auto` is the pretended GPU in all tests."""
+    if os.environ.get("FDBENCH_TEST_PRETENDED"):
+        import pretend
+
+        pretend.offer()
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """One thread, so that sums have a fixed order: for bit-identical training."""

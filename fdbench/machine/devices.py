@@ -60,8 +60,8 @@ def accelerators() -> list[torch.device]:
 
 def release() -> None:
     """Returns what PyTorch's allocator holds without using it to this machine's GPUs."""
-    if accelerators():
-        torch.accelerator.empty_cache()
+    for device in accelerators()[:1]:  # one call is for all of them
+        torch.get_device_module(device).empty_cache()
 
 
 @contextmanager

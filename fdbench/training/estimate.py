@@ -91,7 +91,7 @@ def _timed(work: Callable[[], object], device: torch.device) -> float:
     began = time.perf_counter()
     work()
     if device.type != "cpu":
-        torch.accelerator.synchronize(device)
+        torch.get_device_module(device).synchronize()
     return time.perf_counter() - began
 
 

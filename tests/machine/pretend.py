@@ -64,6 +64,9 @@ class Pretended(Tensor):
     def data_ptr(self) -> int:
         return self.here.data_ptr()
 
+    def __format__(self, spec: str) -> str:
+        return format(self.here, spec)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         copied: Tensor = self.detach().clone()
         if isinstance(self, nn.Parameter):
@@ -136,6 +139,12 @@ def withdraw() -> None:
 class _Module(_DummyBackendModule):
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16]
+
+    def empty_cache(self) -> None:
+        """Nothing is held."""
+
+    def synchronize(self) -> None:
+        """Nothing is waited for."""
 
 
 _setup_privateuseone_for_python_backend(NAME, _Module())
