@@ -1,21 +1,23 @@
 """Softmax attention over all positions of a feature map, without the N x N attention map.
 
 Four implementations of one function; the fastest that fits is used. Forward and gradients, one
-thread of an AMD EPYC with AVX512-BF16, torch 2.14, milliseconds per image, fp32 / bf16:
+thread of an AMD EPYC with AVX512-BF16, torch 2.14, milliseconds per image, fp32 / bf16
+(benchmarks/attention.py):
 
-      N   channels   whole map    tiles        rows        Numba's
-    256        32   0.36 / 0.12  0.38 / 0.47  0.37 / 0.29  0.21 / 0.21
-    784        16    6.2 / 3.4    2.0 / 2.0    2.7 / 1.8   0.85 / 0.87
-    784       128    8.2 / 2.4     12 / 8.6    8.7 / 3.3    5.9 / 5.8
-    784       512     28 / 7.0     44 / 31      33 / 9.5     27 / 27
-   1024        16     11 / 4.5    3.7 / 3.1    7.3 / 2.6    1.4 / 1.4
-   1024        64     13 / 2.7     10 / 7.8    9.0 / 3.6    4.9 / 4.9
-   1024       256     26 / 6.6     38 / 27      28 / 8.0     22 / 23
-   3136       256    290 / 95     360 / 250    280 / 78     240 / 240
+      N   channels   whole map      tiles          rows           Numba's
+    256         32   0.36 / 0.14    0.38 / 0.47    0.36 / 0.28    0.20 / 0.22
+    784         16    6.4 / 1.4      2.1 / 2.0      2.7 / 1.8     0.86 / 0.87
+    784        128     12 / 2.4       11 / 8.2      8.8 / 3.3      5.8 / 5.8
+    784        512     30 / 7.1       43 / 30        32 / 8.8       27 / 28
+   1024         16    8.4 / 2.2      3.6 / 3.2      7.6 / 2.6      1.4 / 1.4
+   1024         64     12 / 2.6       10 / 7.4      8.9 / 3.4      4.9 / 5.0
+   1024        256     27 / 8.2       37 / 25        28 / 8.0       22 / 22
+   3136        256    282 / 92       349 / 250      253 / 70       237 / 228
 
 The whole map is best for few positions; at N = 3136 it would take 39 MB per image in fp32. Numba's
-computes in fp32 whatever it is given. With 16 channels it takes 1.7 times its limit: 168 MFLOP at
-the 251 GFLOP/s of this core's best convolutions and 2 million exponentials at 0.09 ns, 0.84 ms.
+computes in fp32 whatever it is given. With 16 channels and N = 1024 it takes
+1.7 times its limit, which is 168 MFLOP at the 259 GFLOP/s of this core's best convolutions and two
+million exponentials at 0.09 ns; PyTorch's tiles take 4.4 times.
 """
 
 from collections.abc import Callable
@@ -32,21 +34,21 @@ Values = Float[Tensor, "B N C"]
 
 MAP_LIMIT = 256  # above this N, no N x N map is built
 NARROW = 64  # below this many channels, tiles beat rows
-COMPILED = {torch.float32: 64, torch.bfloat16: 32}  # up to so many channels, Numba's is best
+# Above so many positions and up to so many channels, Numba's is best.
+COMPILED = {torch.float32: (128, 64), torch.bfloat16: (256, 32)}
 ROWS = 256  # rows of the map at a time; 64 to 784 are within 15 % in fp32
 
 
 def attend(query: Queries, key: Queries, value: Values, scale: float) -> Values:
     """Returns softmax(scale query key^T) value; above MAP_LIMIT, memory is linear in N."""
     positions, channels = value.shape[1:]
+    on_cpu = value.device.type == "cpu"
+    above, up_to = COMPILED.get(value.dtype, (0, 0))
+    if on_cpu and positions > above and channels <= up_to and (compiled := _compiled()) is not None:
+        return compiled(query, key, value, scale)
     if positions <= MAP_LIMIT:
         return (query * scale @ key.mT).softmax(-1) @ value
-    if value.device.type != "cpu":
-        return _tiled(query, key, value, scale)
-    compiled = _compiled() if channels <= COMPILED.get(value.dtype, 0) else None
-    if compiled is not None:
-        return compiled(query, key, value, scale)
-    if channels < NARROW:
+    if channels < NARROW or not on_cpu:
         return _tiled(query, key, value, scale)
     return _Rows.apply(query, key, value, scale)
 

@@ -140,6 +140,16 @@ def _forward(q: Array, k: Array, v: Array, out: Array, top: Array, total: Array,
 
 
 @_compiled
+def _weigh(p: Array, dp: Array, log_total: Array, mean: Array) -> None:
+    """Turns four rows of scores and of dp into the map's and its scores' gradients."""
+    for r in range(4):
+        p_r, dp_r, log_total_r, mean_r = p[r], dp[r], log_total[r], mean[r]
+        for j in range(len(p_r)):
+            e = _exp2(p_r[j] - log_total_r)
+            p_r[j], dp_r[j] = e, e * (dp_r[j] - mean_r)
+
+
+@_compiled
 def _backward(
     q: Array,
     k: Array,
@@ -163,11 +173,7 @@ def _backward(
     for i in range(0, len(dq), 4):
         _spread(q[:, i : i + 4], k, p, False)
         _spread(grad[:, i : i + 4], v, dp, False)
-        for r in range(4):
-            p_r, dp_r, log_total_r, mean_r = p[r], dp[r], log_total[i + r], mean[i + r]
-            for j in range(len(p_r)):
-                e = _exp2(p_r[j] - log_total_r)
-                p_r[j], dp_r[j] = e, e * (dp_r[j] - mean_r)
+        _weigh(p, dp, log_total[i : i + 4], mean[i : i + 4])
         _gather(dp, k, dq[i : i + 4])
         _spread(q[:, i : i + 4].T, dp, dk, True)
         _spread(grad[:, i : i + 4].T, p, dv, True)

@@ -174,8 +174,9 @@ def chosen(
 @pytest.mark.parametrize(
     ("positions", "channels", "dtype", "name"),
     [
-        (MAP_LIMIT, 16, torch.float32, "PyTorch's"),
-        (MAP_LIMIT + 1, 16, torch.float32, "compiled"),
+        (128, 16, torch.float32, "PyTorch's"),
+        (129, 16, torch.float32, "compiled"),
+        (MAP_LIMIT, 16, torch.bfloat16, "PyTorch's"),
         (MAP_LIMIT + 1, 64, torch.float32, "compiled"),
         (MAP_LIMIT + 1, 66, torch.float32, "PyTorch's"),
         (MAP_LIMIT + 1, 16, torch.bfloat16, "compiled"),
