@@ -15,9 +15,9 @@ thread of an AMD EPYC with AVX512-BF16, torch 2.14, milliseconds per image, fp32
    3136        256    282 / 92       349 / 250      253 / 70       237 / 228
 
 The whole map is best for few positions; at N = 3136 it would take 39 MB per image in fp32. Numba's
-computes in fp32 whatever it is given. With 16 channels and N = 1024 it takes
-1.7 times its limit, which is 168 MFLOP at the 259 GFLOP/s of this core's best convolutions and two
-million exponentials at 0.09 ns; PyTorch's tiles take 4.4 times.
+computes in fp32 whatever it is given. With 16 channels and N = 1024 it takes 1.7 times its limit,
+which is 168 MFLOP at the 259 GFLOP/s of this core's best convolutions and two million exponentials
+at 0.09 ns; PyTorch's tiles take 4.4 times.
 """
 
 from collections.abc import Callable
