@@ -185,9 +185,7 @@ def _each_image(kernel: Callable[..., None], scratch: tuple[int, int], *batches:
     threads = min(torch.get_num_threads(), len(images))
 
     def share(first: int) -> None:
-        work = torch.empty(
-            scratch
-        ).numpy()  # aligned to cache lines, and in the cache of its thread
+        work = torch.empty(scratch).numpy()  # aligned to cache lines; stays in its core's cache
         for image in images[first::threads]:
             kernel(*image, work)
 
@@ -206,42 +204,79 @@ def _channels_first(x: Tensor, positions: int) -> Tensor:
     return rows
 
 
-class _Attention(torch.autograd.Function):
-    """softmax(scale query key^T) value of CPU tensors: (B, N, D), (B, N, D), (B, N, C)."""
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        batch, n, channels = value.shape
-        queries = n + -n % 4
-        q = _channels_first(query * (scale * LOG2_E), queries)  # scores are powers of 2
-        k, v = _channels_first(key, n), _channels_first(value, n)
-        out = torch.empty(batch, queries, v.shape[1])
-        top, total = torch.empty(batch, queries), torch.empty(batch, queries)
-        _each_image(_forward, (4, n), q, k, v, out, top, total)
-        out /= total[..., None]
-        ctx.save_for_backward(q, k, v, out, top + total.log2_())
-        ctx.scale, ctx.widths, ctx.dtype = scale, (query.shape[2], channels), value.dtype
-        return out[:, :n, :channels].to(value.dtype)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        q, k, v, out, log_total = ctx.saved_tensors
-        n, (narrow, wide) = grad.shape[1], ctx.widths
-        g = _channels_first(grad, q.shape[2])
-        mean = (g * out.mT).sum(1)
-        dq = torch.empty(len(q), q.shape[2], q.shape[1])
-        dk, dv = torch.empty_like(k), torch.empty_like(v)
-        _each_image(_backward, (8, n), q, k, v, g, log_total, mean, dq, dk, dv)
-        return (
-            dq[:, :n, :narrow].mul(ctx.scale).to(ctx.dtype),
-            dk[:, :narrow].mT.div(LOG2_E).to(ctx.dtype),
-            dv[:, :wide].mT.to(ctx.dtype),
-            None,
-        )
+def _attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """The output, and log2 of each row's sum for the gradient."""
+    batch, n, channels = value.shape
+    queries = n + -n % 4
+    q = _channels_first(query * (scale * LOG2_E), queries)  # scores are powers of 2
+    k, v = _channels_first(key, n), _channels_first(value, n)
+    out = torch.empty(batch, queries, v.shape[1])
+    top, total = torch.empty(batch, queries), torch.empty(batch, queries)
+    _each_image(_forward, (4, n), q, k, v, out, top, total)
+    out /= total[..., None]
+    return out[:, :n, :channels].to(value.dtype).contiguous(), top + total.log2_()
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _gradients(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale: float,
+    out: Tensor,
+    log_total: Tensor,
+    grad: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of query, key and value."""
+    (_, n, channels), width, queries = value.shape, query.shape[2], log_total.shape[1]
+    q = _channels_first(query * (scale * LOG2_E), queries)
+    k, v, g = _channels_first(key, n), _channels_first(value, n), _channels_first(grad, queries)
+    mean = torch.zeros_like(log_total)
+    mean[:, :n] = (grad.float() * out.float()).sum(-1)
+    dq = torch.empty(len(q), queries, q.shape[1])
+    dk, dv = torch.empty_like(k), torch.empty_like(v)
+    _each_image(_backward, (8, n), q, k, v, g, log_total, mean, dq, dk, dv)
+    dk, dv = dk[:, :width].mT / LOG2_E, dv[:, :channels].mT
+    wanted = zip((dq[:, :n, :width] * scale, dk, dv), (query, key, value), strict=True)
+    dq, dk, dv = (grad.to(of.dtype).contiguous() for grad, of in wanted)
+    return dq, dk, dv
+
+
+def _shapes(query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    batch, n, _ = value.shape
+    total = query.new_empty((batch, n + -n % 4), dtype=torch.float32)
+    return value.new_empty(value.shape), total
+
+
+def _gradients_shapes(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    return query.new_empty(query.shape), key.new_empty(key.shape), value.new_empty(value.shape)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    query, key, value, ctx.scale = inputs
+    ctx.save_for_backward(query, key, value, *output)
+
+
+def _differentiate(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    query, key, value, out, log_total = ctx.saved_tensors
+    gradients = torch.ops.fdbench.attention_backward
+    return *gradients(query, key, value, ctx.scale, out, log_total, grad), None
+
+
+# Operations of PyTorch's, which torch.compile leaves whole. Not torch.library.custom_op: its first
+# call imports the compiler, which takes a second.
+_LIBRARY: Any = torch.library.Library("fdbench", "DEF")  # type: ignore[no-untyped-call]
+for _name, _computes, _fakes in (
+    ("attention", _attention, _shapes),
+    ("attention_backward", _gradients, _gradients_shapes),
+):
+    _LIBRARY.define(_name + torch.library.infer_schema(_computes, mutates_args=()))
+    _LIBRARY.impl(_name, _computes, "CPU")
+    torch.library.register_fake(f"fdbench::{_name}", _fakes, lib=_LIBRARY)
+torch.library.register_autograd(
+    "fdbench::attention", _differentiate, setup_context=_keep, lib=_LIBRARY
+)
+
+
 def attend_on_cpu(
     query: Float[Tensor, "B N D"],
     key: Float[Tensor, "B N D"],
@@ -249,4 +284,4 @@ def attend_on_cpu(
     scale: float,
 ) -> Float[Tensor, "B N C"]:
     """Returns softmax(scale query key^T) value; memory is linear in N."""
-    return _Attention.apply(query, key, value, scale)
+    return torch.ops.fdbench.attention(query, key, value, scale)[0]

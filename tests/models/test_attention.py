@@ -212,3 +212,12 @@ def test_where_numba_may_write_nothing_it_compiles_anew(monkeypatch: pytest.Monk
     made = numba.njit
     monkeypatch.setattr(numba, "njit", locked)
     assert _compiled(lambda x: x + 1)(2) == 3
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # opcheck reads it itself
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_it_is_an_operation_that_torch_compile_leaves_whole(dtype: torch.dtype) -> None:
+    """PyTorch's own check of its schema, of its shapes without data and of its gradient."""
+    query, key, value = triple(9, 6, dtype)
+    attend_on_cpu(query, key, value, 0.6)  # defines it
+    torch.library.opcheck(torch.ops.fdbench.attention, (query, key, value, 0.6))
