@@ -180,26 +180,34 @@ def _backward(
 
 
 def _each_image(kernel: Callable[..., None], scratch: tuple[int, int], *batches: Tensor) -> None:
-    """Runs `kernel` on every image's arrays, on as many threads as PyTorch has."""
-    images = list(zip(*(batch.numpy() for batch in batches), strict=True))
-    threads = min(torch.get_num_threads(), len(images))
+    """Runs `kernel` on every image's arrays, on as many threads as PyTorch has.
 
-    def share(first: int) -> None:
+    Each takes the next image when it is free: PyTorch's own threads still spin for a while.
+    """
+    images = list(zip(*(batch.numpy() for batch in batches), strict=True))
+    left, threads = iter(images), min(torch.get_num_threads(), len(images))
+
+    def work_off() -> None:
         work = torch.empty(scratch).numpy()  # aligned to cache lines; stays in its core's cache
-        for image in images[first::threads]:
+        for image in left:
             kernel(*image, work)
 
-    if threads == 1:
-        share(0)
+    if threads < 2:
+        work_off()
         return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(share, range(threads)))  # raises what a thread raised
+    with ThreadPoolExecutor(threads - 1) as pool:
+        others = [pool.submit(work_off) for _ in range(threads - 1)]
+        work_off()
+        for other in others:
+            other.result()  # raises what it raised
 
 
 def _channels_first(x: Tensor, positions: int) -> Tensor:
     """(B, N, C) as float32 (B, C, positions), with zeros up to there and up to a multiple of 4."""
     batch, n, channels = x.shape
-    rows = torch.zeros(batch, channels + -channels % 4, positions)
+    width = channels + -channels % 4
+    make = torch.empty if (width, positions) == (channels, n) else torch.zeros
+    rows = make(batch, width, positions)
     rows[:, :channels, :n] = x.mT
     return rows
 
@@ -235,10 +243,11 @@ def _gradients(
     dq = torch.empty(len(q), queries, q.shape[1])
     dk, dv = torch.empty_like(k), torch.empty_like(v)
     _each_image(_backward, (8, n), q, k, v, g, log_total, mean, dq, dk, dv)
-    dk, dv = dk[:, :width].mT / LOG2_E, dv[:, :channels].mT
-    wanted = zip((dq[:, :n, :width] * scale, dk, dv), (query, key, value), strict=True)
-    dq, dk, dv = (grad.to(of.dtype).contiguous() for grad, of in wanted)
-    return dq, dk, dv
+    return (
+        torch.mul(dq[:, :n, :width], scale, out=query.new_empty(query.shape)),
+        torch.mul(dk[:, :width].mT, 1 / LOG2_E, out=key.new_empty(key.shape)),
+        value.new_empty(value.shape).copy_(dv[:, :channels].mT),
+    )
 
 
 def _shapes(query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:

@@ -214,6 +214,11 @@ def test_where_numba_may_write_nothing_it_compiles_anew(monkeypatch: pytest.Monk
     assert _compiled(lambda x: x + 1)(2) == 3
 
 
+def test_no_images_are_no_images() -> None:
+    query, key, value = detached(triple(9, 4, torch.float32))
+    assert attend_on_cpu(query[:0], key[:0], value[:0], 0.6).shape == (0, 9, 4)
+
+
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # opcheck reads it itself
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_it_is_an_operation_that_torch_compile_leaves_whole(dtype: torch.dtype) -> None:
