@@ -63,7 +63,7 @@ test-gpu: $(INSTALLED)
 
 # What takes no device by name takes the pretended GPU; about five minutes.
 test-pretended: $(INSTALLED)
-	FDBENCH_TEST_PRETENDED=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --quiet \
+	FDBENCH_TEST_DEVICE=pretended OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --quiet \
 		tests/attacks tests/evaluation tests/training tests/api tests/blackbox
 
 # Every job, interrupted in each way at every KILL-th of its I/O calls, and typed again.

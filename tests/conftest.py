@@ -12,6 +12,9 @@ from torch import nn
 from fdbench.reporting.figures import accuracy_against_attackers, accuracy_against_iterations
 from fdbench.types import Batch
 
+if os.environ.get("FDBENCH_TEST_DEVICE") == "pretended":
+    import pretend  # noqa: F401
+
 Figure = dict[str, bytes]
 
 
@@ -57,15 +60,6 @@ class Small(nn.Module):
 
 def frozen(net: nn.Module) -> nn.Module:
     return net.eval().requires_grad_(False)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def everywhere() -> None:
-    """With FDBENCH_TEST_PRETENDED, `--device auto` is the pretended GPU in all tests."""
-    if os.environ.get("FDBENCH_TEST_PRETENDED"):
-        import pretend
-
-        pretend.offer()
 
 
 @pytest.fixture

@@ -60,8 +60,8 @@ def _exp2(x: np.float32) -> np.float32:
 
 
 @_compiled
-def _spread(weights: Array, x: Array, out: Array, acc: bool) -> None:
-    """out[m] += sum_d weights[d, m] x[d]: rows of any length."""
+def _spread(weights: Array, x: Array, out: Array, accumulate: bool) -> None:
+    """out[m] = sum_d weights[d, m] x[d], rows of any length; added to out[m] to `accumulate`."""
     for m in range(0, len(out), 4):
         y0, y1, y2, y3 = out[m], out[m + 1], out[m + 2], out[m + 3]
         for d in range(0, len(x), 4):
@@ -71,7 +71,7 @@ def _spread(weights: Array, x: Array, out: Array, acc: bool) -> None:
             c0, c1, c2, c3 = w[2, 0], w[2, 1], w[2, 2], w[2, 3]
             d0, d1, d2, d3 = w[3, 0], w[3, 1], w[3, 2], w[3, 3]
             x0, x1, x2, x3 = x[d], x[d + 1], x[d + 2], x[d + 3]
-            if acc or d > 0:
+            if accumulate or d > 0:
                 for j in range(x.shape[1]):
                     p, q, r, s = x0[j], x1[j], x2[j], x3[j]
                     y0[j] += a0 * p + b0 * q + c0 * r + d0 * s

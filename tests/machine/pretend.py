@@ -2,6 +2,8 @@
 
 What works here mixes no tensors of two devices and needs no float64, which Apple's GPUs lack. It
 says nothing of kernels, speed or memory.
+
+To be imported before the process's first backward pass, when PyTorch counts the devices.
 """
 
 from typing import Any
@@ -122,20 +124,6 @@ def _copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Te
     return target
 
 
-def offer() -> None:
-    """Lets `--device` name it; auto takes it then."""
-    devices.ACCELERATORS[NAME] = "pretended GPU"
-    l1.NO_FLOAT64.add(NAME)
-    devices.UNTRIED.add(NAME)
-
-
-def withdraw() -> None:
-    """Leaves fdbench as it was. PyTorch keeps the device."""
-    del devices.ACCELERATORS[NAME]
-    l1.NO_FLOAT64.remove(NAME)
-    devices.UNTRIED.remove(NAME)
-
-
 class _Module(_DummyBackendModule):
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16]
@@ -159,3 +147,8 @@ for factory in (
 ):
     LIBRARY.impl(factory, _made(factory), "PrivateUse1")
 LIBRARY.impl(aten._copy_from.default, _copy_from, "PrivateUse1")
+
+# `--device` may name it, and auto takes it.
+devices.ACCELERATORS[NAME] = "pretended GPU"
+devices.UNTRIED.add(NAME)
+l1.NO_FLOAT64.add(NAME)

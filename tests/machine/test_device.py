@@ -1,17 +1,16 @@
 """Attacks, training and sharding on a device: `make test-gpu` runs them on the GPU.
 
-Without a GPU the same tests run on a pretended one (pretend.py).
+Without a GPU the same tests run on a pretended one (test_pretended.py).
 """
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pretend
 import pytest
 import torch
 from conftest import Linear, Small, frozen
@@ -37,31 +36,26 @@ NAME = "FDBENCH_TEST_DEVICE"
 
 
 @pytest.fixture
-def device() -> Iterator[str]:
-    name = os.environ.get(NAME, pretend.NAME)
+def device() -> str:
+    name = os.environ.get(NAME, "cuda")
     if name == "cuda" and not torch.cuda.is_available():
         pytest.skip("PyTorch sees no GPU on this machine")
     if name == "mps" and not torch.backends.mps.is_available():
         pytest.skip("PyTorch sees no Apple GPU on this machine")
-    if name != pretend.NAME:
-        yield name
-        return
-    pretend.offer()
-    yield name
-    pretend.withdraw()
+    return name
 
 
 @pytest.fixture
-def pretended() -> Iterator[str]:
-    pretend.offer()
-    yield pretend.NAME
-    pretend.withdraw()
+def pretended(device: str) -> str:
+    if device != "pretended":
+        pytest.skip("about the pretended GPU; make test runs it there")
+    return device
 
 
 @pytest.fixture
 def gpu(device: str) -> str:
     if device != "cuda":
-        pytest.skip(f"about CUDA; {NAME}=cuda runs it (make test-gpu)")
+        pytest.skip("about CUDA; make test-gpu runs it")
     return device
 
 
@@ -226,7 +220,6 @@ import sys
 if sys.argv[2] == "pretended":
     sys.path[:0] = sys.argv[3:]
     import pretend
-    pretend.offer()
 import fdbench
 network = fdbench.ModelSpec("r20", "nonlocal-gauss", width=4)
 fdbench.train(network, "npz:small", epochs=2, batch_size=32, attack_iters=2,
