@@ -9,7 +9,7 @@ import torch
 from fdbench.api.opening import workspace_at
 from fdbench.machine import environment, has_bf16, start_torch
 
-_OPTIONAL = ("timm", "transformers", "huggingface_hub", "robustbench")
+_OPTIONAL = ("numba", "timm", "transformers", "huggingface_hub", "robustbench")
 _MIB = 2**20
 
 
