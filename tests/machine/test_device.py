@@ -222,7 +222,7 @@ if sys.argv[2] == "pretended":
     import pretend
 import fdbench
 network = fdbench.ModelSpec("r20", "nonlocal-gauss", width=4)
-fdbench.train(network, "npz:small", epochs=2, batch_size=32, attack_iters=2,
+fdbench.train(network, "npz:small", epochs=2, batch_size=92, attack_iters=1, probe_iters=1,
               results=sys.argv[1], device=sys.argv[2], threads=1)
 """
 
