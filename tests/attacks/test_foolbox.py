@@ -21,7 +21,7 @@ from fdbench.attacks.foolbox import (
     foolbox_norm,
     parse_foolbox_settings,
 )
-from fdbench.attacks.foolbox.catalogue import package
+from fdbench.attacks.foolbox.catalogue import named, package
 from fdbench.attacks.foolbox.run import _own_numbers
 from fdbench.attacks.protocol import Reading, Subject
 from fdbench.errors import BadValue
@@ -41,8 +41,13 @@ FEW = {  # knobs that make an attack short
     "binary_search_steps": 2,
     "initial_gradient_eval_steps": 5,
 }
+COMPILED = "BrendelBethgeAttack"  # by Numba, for 10 to 30 seconds in each process
 CASES = [
-    pytest.param(attack, norm, goal, id=f"{attack.name}-{norm}-{goal}")
+    pytest.param(
+        *(attack, norm, goal),
+        id=f"{attack.name}-{norm}-{goal}",
+        marks=[pytest.mark.slow] if attack.name.endswith(COMPILED) else [],
+    )
     for attack in foolbox_attacks()
     for norm in attack.norms
     for goal in attack.goals
@@ -131,9 +136,23 @@ def test_the_catalogue_is_all_of_foolbox() -> None:
         for cls in vars(package().attacks).values()
         if isinstance(cls, type) and hasattr(cls, "run") and not isabstract(cls)
     }
-    compiled = {name for name in public if name.endswith("BrendelBethgeAttack")}
+    compiled = {name for name in public if name.endswith(COMPILED)}
     assert public - offered - compiled == set(LEFT_OUT)
     assert len(offered) >= 48
+
+
+def test_without_numba_its_attacks_are_not_offered_and_the_error_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    family = package().attacks.brendel_bethge
+    monkeypatch.setattr(family, "NUMBA_IMPORT_ERROR", ImportError("no numba"))
+    foolbox_attacks.cache_clear()
+    try:
+        assert not any(attack.name.endswith(COMPILED) for attack in foolbox_attacks())
+        with pytest.raises(BadValue, match=r"needs Numba: pip install 'fdbench\[numba\]'"):
+            named(f"L2{COMPILED}")
+    finally:
+        foolbox_attacks.cache_clear()
 
 
 def test_pgd_breaks_exactly_the_images_that_the_closed_form_predicts() -> None:

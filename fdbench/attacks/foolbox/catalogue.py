@@ -22,7 +22,7 @@ LEFT_OUT = {
     "DatasetAttack": "looks for its images in a data set that it must be fed first",
     "BinarizationRefinementAttack": "is only for networks that binarise their input",
 }
-# A family compiled by numba, which we don't depend on: offered where numba is installed.
+# A family compiled by numba: offered where the extra is installed.
 _NEED_NUMBA = "BrendelBethgeAttack"
 _P = {math.inf: "linf", 2: "l2", 1: "l1", 0: "l0"}  # Foolbox's p of a distance
 # Attacks that declare no distance. This one resets values one by one (Schott et al. 2019).
@@ -182,7 +182,7 @@ def named(name: str) -> FoolboxAttack:
     if long in table:
         hint = f"{name} is short for {long}."
     elif name.endswith(_NEED_NUMBA):
-        hint = "That family needs numba: pip install numba."
+        hint = "That family needs Numba: pip install 'fdbench[numba]'"
     raise unknown("Foolbox attack", name, table, hint)
 
 
