@@ -1,6 +1,7 @@
 """Tiny networks and made-up images: nothing here needs a download or a second."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fdbench.reporting.figures import accuracy_against_attackers, accuracy_again
 from fdbench.types import Batch
 
 if os.environ.get("FDBENCH_TEST_DEVICE") == "pretended":
+    sys.path.append(str(Path(__file__).parent / "machine"))  # for processes that tests start
     import pretend  # noqa: F401
 
 Figure = dict[str, bytes]
