@@ -102,9 +102,12 @@ def _wait(ranks: Sequence[_Rank]) -> None:
         time.sleep(0.05)
         failed = [one for one in ranks if one.code]
         if failed:
-            # Those that only lost contact follow at once: the one that failed may come later.
+            # Those that only lost contact follow at once: the one that failed may come later. So
+            # may the first process with the same error, which it prints itself.
             deadline = time.monotonic() + 1
-            while time.monotonic() < deadline and all(_lost(one) for one in failed):
+            while time.monotonic() < deadline and (
+                ranks[0].code is None or all(_lost(one) for one in failed)
+            ):
                 time.sleep(0.05)
                 failed = [one for one in ranks if one.code]
             break

@@ -61,9 +61,10 @@ def test_the_error_is_that_of_the_process_that_failed(
     assert time.monotonic() - began < 40, "it does not wait for the others"
 
 
-def test_the_first_processs_error_is_not_printed_twice(played: str) -> None:
+@pytest.mark.parametrize("first", ["fail(2, '')", "[time.sleep(0.5), fail(2, '')]"])
+def test_the_first_processs_error_is_not_printed_twice(played: str, first: str) -> None:
     with pytest.raises(click.exceptions.Exit) as ended:
-        launch(2, played, {"roles": ["fail(2, '')", "fail(2, 'Error: the same')"]})
+        launch(2, played, {"roles": [first, "fail(2, 'Error: the same')"]})
     assert ended.value.exit_code == 2
 
 
