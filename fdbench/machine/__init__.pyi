@@ -1,6 +1,5 @@
 from .arithmetic import has_bf16
 from .devices import (
-    ACCELERATORS,
     UNTRIED,
     accelerators,
     generators_kept,
@@ -14,7 +13,6 @@ from .memory import SHARE, batch_size, bytes_per_image, free_bytes, keep_freed, 
 from .out_of_memory import BatchLimit, is_out_of_memory
 
 __all__ = [
-    "ACCELERATORS",
     "SHARE",
     "UNTRIED",
     "BatchLimit",

@@ -54,8 +54,9 @@ def _accelerator() -> str | None:
 def accelerators() -> list[torch.device]:
     """Every device of this machine but the CPU that fdbench could compute on."""
     there = _accelerator()
-    count = 0 if there is None else torch.accelerator.device_count()
-    return [torch.device(str(there), index) for index in range(count)]
+    if there is None:
+        return []
+    return [torch.device(there, index) for index in range(torch.accelerator.device_count())]
 
 
 def release() -> None:

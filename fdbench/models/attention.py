@@ -47,7 +47,7 @@ def attend(query: Queries, key: Queries, value: Values, scale: float) -> Values:
     if on_cpu and positions > above and channels <= up_to and (compiled := _compiled()) is not None:
         return compiled(query, key, value, scale)
     if positions <= MAP_LIMIT:
-        return (query * scale @ key.mT).softmax(-1) @ value
+        return _whole(query, key, value, scale)
     if channels < NARROW or not on_cpu:
         return _tiled(query, key, value, scale)
     return _Rows.apply(query, key, value, scale)
@@ -61,6 +61,10 @@ def _compiled() -> Callable[[Queries, Queries, Values, float], Values] | None:
     except ImportError:  # not installed, or for another NumPy
         return None
     return attend_on_cpu
+
+
+def _whole(query: Queries, key: Queries, value: Values, scale: float) -> Values:
+    return (query * scale @ key.mT).softmax(-1) @ value
 
 
 def _tiled(query: Queries, key: Queries, value: Values, scale: float) -> Values:

@@ -22,7 +22,7 @@ def _clip(delta: Tensor, eps: float) -> Tensor:
     last = (ordered * count > excess).sum(1, keepdim=True)
     threshold = (excess.gather(1, last - 1) / last).clamp(min=0.0)
     kept = (size - threshold).clamp(min=0.0).reshape(delta.shape)
-    return delta.sign() * kept.to(delta.dtype).to(delta.device)
+    return delta.sign() * kept.to(delta)
 
 
 def onto_ball_in_box(delta: Tensor, x: Tensor, eps: float) -> Tensor:
@@ -44,7 +44,7 @@ def onto_ball_in_box(delta: Tensor, x: Tensor, eps: float) -> Tensor:
     rest = (length - before - eps) / moving.gather(1, piece).clamp(min=1)
     amount = torch.where(length > eps, point.gather(1, piece) + rest, 0.0)
     kept = torch.minimum((size - amount).clamp(min=0), room)
-    return (start + torch.where(up, kept, -kept)).to(x.dtype).to(x.device).view_as(x)
+    return (start + torch.where(up, kept, -kept)).to(x).view_as(x)
 
 
 def _noise(unit: Tensor, radius: Tensor, eps: float) -> Tensor:
